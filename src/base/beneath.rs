@@ -1,0 +1,90 @@
+//! Files of somebody else (an agent's workspace): reached only beneath a root, never through a link, regular files only.
+use super::{files, sys};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// An open folder that names are resolved beneath.
+pub struct Root(File);
+
+impl Root {
+    /// `Ok(None)` when there is no such folder.
+    ///
+    /// # Errors
+    /// When it is no folder, or what the system says.
+    pub fn open(dir: &Path) -> io::Result<Option<Root>> {
+        match fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(dir) {
+            Ok(file) => Ok(Some(Root(file))),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+    /// Size and modification time (milliseconds since 1970) of a regular file; None when there is none.
+    ///
+    /// # Errors
+    /// A link, a folder, a device, or what the system says.
+    pub fn stat(&self, name: &str) -> io::Result<Option<(u64, i64)>> {
+        let Some(file) = self.regular(name)? else { return Ok(None) };
+        let meta = file.metadata()?;
+        let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(Some((meta.len(), modified.as_millis() as i64)))
+    }
+    /// The whole file, at most `bytes_max`.
+    ///
+    /// # Errors
+    /// As [`Root::stat`], and when it is larger.
+    pub fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        self.regular(name)?.map(|file| files::read_open(file, bytes_max)).transpose()
+    }
+    /// Replaces or makes the file durably (temp, fsync, rename, fsync of the folder). `name` is one path segment.
+    ///
+    /// # Errors
+    /// When something other than a regular file has that name, or what the system says.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if name.contains('/') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.regular(name)?;
+        let temp = format!(".{name}.{}.tmp", std::process::id());
+        let mut file =
+            sys::open_beneath(&self.0, &temp, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o600)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        sys::rename_in(&self.0, &temp, name)?;
+        self.0.sync_all()
+    }
+    fn regular(&self, name: &str) -> io::Result<Option<File>> {
+        let file = match sys::open_beneath(&self.0, name, libc::O_RDONLY, 0) {
+            Ok(file) => file,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        match file.metadata()?.is_file() {
+            true => Ok(Some(file)),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn nothing_outside_is_reached() {
+        let dir = std::env::temp_dir().join(format!("gatewayd-beneath-{}", std::process::id()));
+        fs::create_dir_all(dir.join("ws/sub")).unwrap();
+        files::write_atomic(&dir.join("secret"), b"no").unwrap();
+        std::os::unix::fs::symlink(dir.join("secret"), dir.join("ws/link")).unwrap();
+        let root = Root::open(&dir.join("ws")).unwrap().unwrap();
+        root.write("a.md", b"hello").unwrap();
+        assert_eq!(root.read("a.md", 10).unwrap().as_deref(), Some(&b"hello"[..]));
+        assert_eq!(root.stat("a.md").unwrap().unwrap().0, 5);
+        assert!(root.read("link", 10).is_err());
+        assert!(root.write("link", b"x").is_err());
+        assert!(root.read("../secret", 10).is_err());
+        assert!(root.read("sub", 10).is_err());
+        assert_eq!(root.read("none", 10).unwrap(), None);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

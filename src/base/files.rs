@@ -1,0 +1,132 @@
+//! Files of our own: read with a cap, written so that a crash leaves the old or the new one, never half.
+//!
+//! Only jobs and the start call this; the net and core threads never touch a file.
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The whole of a regular file of at most `bytes_max`; `Ok(None)` when there is none.
+///
+/// # Errors
+/// A folder, FIFO or device, a file over the cap, or what the system says.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    // O_NONBLOCK: opening a FIFO must not wait for a writer.
+    let mut options = fs::OpenOptions::new();
+    let file = match options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
+        Ok(file) => file,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    read_open(file, bytes_max).map(Some)
+}
+
+/// As [`read`], of a file already open.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_open(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if meta.len() > bytes_max {
+        let text = format!("{} bytes, more than the {bytes_max} allowed", meta.len());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read`], as UTF-8 text.
+///
+/// # Errors
+/// As [`read`], and InvalidData for other bytes.
+pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Option<String>> {
+    let Some(bytes) = read(path, bytes_max)? else { return Ok(None) };
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err.utf8_error()))
+}
+
+/// A file of /proc, which has no size; at most 1 MiB of it.
+///
+/// # Errors
+/// What the system says.
+#[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+pub fn read_proc(path: &Path) -> io::Result<String> {
+    let mut bytes = vec![];
+    File::open(path)?.take(1 << 20).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Names in a folder, sorted; empty when there is no such folder.
+pub fn names(dir: &Path) -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    let Ok(entries) = fs::read_dir(dir) else { return vec![] };
+    let mut names: Vec<String> =
+        entries.flatten().filter_map(|it| it.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Writes `bytes` durably: temp file (0600), fsync, rename, fsync of the folder. Missing folders are made (0700).
+///
+/// # Errors
+/// What the system says; the old file is then still whole.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_dir(dir)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let temp = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let result = (|| {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temp, path)?;
+        sync_dir(dir)
+    })();
+    if result.is_err() {
+        // Best effort: the error that matters is already in hand.
+        let _ = fs::remove_file(&temp);
+    }
+    result
+}
+
+/// A folder and its parents, each 0700 when new.
+///
+/// # Errors
+/// What the system says.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// # Errors
+/// What the system says.
+#[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn writes_replace_and_keep_modes() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("gatewayd-files-{}", std::process::id()));
+        let path = dir.join("a/b.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(read_text(&path, 10).unwrap().as_deref(), Some("two"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names(&dir.join("a")), ["b.json"]);
+        assert!(read(&path, 2).is_err(), "over the cap");
+        assert!(read(&dir, 10).is_err(), "a folder");
+        assert_eq!(read(&dir.join("none"), 10).unwrap(), None);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

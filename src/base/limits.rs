@@ -1,0 +1,119 @@
+//! Every limit of the daemon, each with its origin. Units are in the names.
+//!
+//! "reference" is the measured behaviour of the original gateway; "latest" its newest release.
+
+/// Request line and headers together. Reference: 16 KiB (Node's default `--max-http-header-size`).
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of one request. Ours: no client of the original sends more than 20.
+pub const HEAD_LINES_MAX: usize = 100;
+/// From the first byte of a request (or the accept) to the end of its head, in total. Ours: stops slowloris in 10 s (reference: 79 s).
+pub const HEAD_DEADLINE_MS: u64 = 10_000;
+/// An idle keep-alive HTTP connection. Ours: longer than the usual 5 s probe interval of a monitor, short enough to free sockets.
+pub const KEEP_ALIVE_IDLE_MS: u64 = 30_000;
+/// Pipelined bytes held while an answer is being made. Ours: one more head's worth.
+pub const PIPELINE_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+/// A chunk-size line with its extensions (RFC 9112 section 7.1.1 asks for a limit). Ours.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// A body on a route that reads none. Ours: enough for any client's habit, too small to be a weapon.
+pub const BODY_UNUSED_BYTES_MAX: u64 = 64 * 1024;
+/// Grace before the minimum rate counts.
+pub const BODY_GRACE_MS: u64 = 10_000;
+/// Minimum rate of a request body after the grace, bytes a second. Ours (reliability plan R2).
+pub const BODY_RATE_MIN: u64 = 1024;
+
+/// A WebSocket message before `connect` was accepted. Latest: 64 KiB.
+pub const PREAUTH_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// A WebSocket message after `connect`; advertised as `policy.maxPayload`. Reference: 512 KiB.
+pub const FRAME_BYTES_MAX: usize = 512 * 1024;
+/// Queued output at which a client counts as slow; advertised as `policy.maxBufferedBytes`. Reference: 1.5 MiB.
+pub const OUT_QUEUE_BYTES_MAX: usize = 1536 * 1024;
+/// From the upgrade to an accepted `connect`. Reference: 10 s.
+pub const HANDSHAKE_DEADLINE_MS: u64 = 10_000;
+/// How long a closing connection may take to drain before it is cut. Ours.
+pub const LINGER_MS: u64 = 5_000;
+/// Sockets that have not authenticated, in all. Ours: 512 idle ones cost about 1 MB.
+pub const PREAUTH_SOCKETS_MAX: usize = 512;
+/// How many of those only loopback peers may use, so that a remote flood never locks the owner out. Ours.
+pub const PREAUTH_LOOPBACK_RESERVE: usize = 64;
+/// Descriptors kept for files (state, logs, jobs) when the socket ceiling is derived from RLIMIT_NOFILE. Reliability plan R4.
+pub const FD_RESERVE: u64 = 32;
+/// `tick` event interval; advertised as `policy.tickIntervalMs`. Reference: 30 s.
+pub const TICK_MS: u64 = 30_000;
+/// Close reasons are cut to this many UTF-8 bytes. Reference: 120.
+pub const CLOSE_REASON_BYTES_MAX: usize = 120;
+
+/// Wrong secrets of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 10.
+pub const AUTH_ATTEMPTS_MAX: u32 = 10;
+/// Latest: 60 s.
+pub const AUTH_WINDOW_MS: u64 = 60_000;
+/// Latest: 5 minutes.
+pub const AUTH_LOCKOUT_MS: u64 = 300_000;
+/// Loopback peers without an Origin are never locked out; past the limit each refusal is held back this long. Ours.
+pub const AUTH_SLOW_MS: u64 = 500;
+/// Peers whose failures are remembered; the oldest is forgotten first. Ours: 64 bytes each.
+pub const AUTH_PEERS_MAX: usize = 4096;
+/// Clock skew allowed to a device signature. Reference: 10 minutes either way.
+pub const SIGNATURE_SKEW_MS: i64 = 600_000;
+/// A pending pairing request lives this long. Reference: 5 minutes.
+pub const PAIRING_TTL_MS: i64 = 300_000;
+/// Pending pairing requests kept; the oldest goes first. Ours.
+pub const PAIRING_PENDING_MAX: usize = 64;
+
+/// Presence entries kept. Reference: 200.
+pub const PRESENCE_MAX: usize = 200;
+/// A presence entry lives this long after its `ts`. Reference: 5 minutes.
+pub const PRESENCE_TTL_MS: i64 = 300_000;
+/// A cached health snapshot older than this is refreshed while clients are connected. Reference: 60 s.
+pub const HEALTH_REFRESH_MS: u64 = 60_000;
+/// No two refreshes start closer than this, however often `health` is called. Ours.
+pub const HEALTH_REFRESH_MIN_MS: u64 = 1_000;
+/// Queued system events of a session; the oldest goes first. Reference: 20.
+pub const SYSTEM_EVENTS_MAX: usize = 20;
+/// Text of a system event, presence field or wake, in bytes. Ours: a frame may be far larger than what is worth keeping.
+pub const EVENT_TEXT_BYTES_MAX: usize = 4096;
+/// Wake words: at most 32 of 64 characters. Reference.
+pub const WAKE_WORDS_MAX: usize = 32;
+/// See [`WAKE_WORDS_MAX`].
+pub const WAKE_WORD_CHARS_MAX: usize = 64;
+/// Bad frames or refused calls a connection may make in `ERROR_WINDOW_MS` before it is closed. Ours (security plan 1.2).
+pub const ERRORS_MAX: u32 = 1_000;
+/// See [`ERRORS_MAX`].
+pub const ERROR_WINDOW_MS: u64 = 10_000;
+
+/// The configuration file. Ours: the largest seen is 250 KB.
+pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A state file (sessions.json, jobs.json, paired.json). Ours.
+pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// A workspace file read or written by `agents.files.*`. Ours: a frame cannot carry more.
+pub const WORKSPACE_FILE_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64;
+/// One transcript read for usage totals. Ours.
+pub const TRANSCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A log file before it is rotated; five are kept. Reliability plan R20.
+pub const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Log files kept.
+pub const LOG_FILES_MAX: usize = 5;
+/// Log lines a second from one call site. Reliability plan R20.
+pub const LOG_SITE_LINES_MAX: u32 = 10;
+/// One log message, in bytes. Ours.
+pub const LOG_LINE_BYTES_MAX: usize = 2048;
+/// Lines waiting for the log thread; more are counted and dropped. Ours.
+pub const LOG_QUEUE_MAX: usize = 1024;
+
+/// Worker threads for jobs. Ours: disk and child processes, never long.
+pub const WORKERS: usize = 2;
+/// Calls whose answer a worker is making or waits to; more are answered `UNAVAILABLE`. Ours.
+pub const JOBS_MAX: usize = 256;
+/// Job queue: the calls above, a pairing write for every unauthenticated socket, and the daemon's own few.
+pub const JOB_QUEUE_MAX: usize = JOBS_MAX + PREAUTH_SOCKETS_MAX + 64;
+/// Batches between the net and the core thread, each way. Ours.
+pub const MAILBOX_BATCHES_MAX: usize = 64;
+/// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.
+pub const BATCH_INPUTS_MAX: usize = 256;
+/// Stack of every thread we start. Ours: measured use is under 64 KiB; committed lazily.
+pub const THREAD_STACK_BYTES: usize = 512 * 1024;
+/// Connections accepted in one turn of the loop, so that a flood leaves time for those who are in. Ours.
+pub const ACCEPTS_A_TURN: usize = 64;
+/// Bytes read from one connection in one turn. Ours: half a frame.
+pub const READ_BYTES_A_TURN: usize = 256 * 1024;
+/// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
+pub const STOP_FLUSH_MS: u64 = 500;

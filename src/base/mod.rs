@@ -1,0 +1,13 @@
+//! Primitives with no opinion: limits, ids, time, mailboxes, worker pool, files, secrets, log sink, system calls.
+//!
+//! Nothing here knows a word of the protocol.
+pub mod beneath;
+pub mod clock;
+pub mod files;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod mailbox;
+pub mod pool;
+pub mod secret;
+pub mod sys;

@@ -1,0 +1,237 @@
+//! The one module with `unsafe`: system calls that std does not offer, each wrapped so that no caller can misuse it.
+#![expect(unsafe_code, reason = "audited system calls; every block says why it is sound")]
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Files and folders made from now on are the owner's alone.
+pub fn umask_private() {
+    // SAFETY: umask takes an integer and cannot fail.
+    unsafe { libc::umask(0o077) };
+}
+
+/// Two malloc arenas at most: measured, it keeps 4 workers' heap in one place (stack page, section 2).
+pub fn limit_malloc_arenas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes integers; called before any thread starts.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        // Blocks above this go back to the system when freed, so that one large frame leaves no trace.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
+}
+
+/// Gives freed heap pages back to the system.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes an integer and is thread-safe.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Raises the soft descriptor limit to the hard one; answers the limit in force.
+pub fn raise_fd_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid pointer to a local struct.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if limit.rlim_cur < limit.rlim_max && libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+        }
+    }
+    #[allow(clippy::useless_conversion, reason = "rlim_t is 32 bits wide on some targets")]
+    limit.rlim_cur.into()
+}
+
+/// Signals as a readable descriptor: they are blocked everywhere and read by the loop.
+pub struct SignalFd(OwnedFd);
+
+/// What the daemon listens for.
+pub const SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
+
+impl SignalFd {
+    /// Must be called before any other thread starts: threads inherit the mask.
+    ///
+    /// # Errors
+    /// When the system refuses the descriptor.
+    pub fn open() -> io::Result<SignalFd> {
+        // SAFETY: the set is initialised by sigemptyset before use; the descriptor is checked, then owned once.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for signal in SIGNALS {
+                libc::sigaddset(&mut set, signal);
+            }
+            if libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let fd = libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(SignalFd(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+    /// The next pending signal number, if any.
+    pub fn next(&self) -> Option<i32> {
+        let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: read fills at most `size` bytes of a buffer of that size; it is used only when filled whole.
+        unsafe {
+            let n = libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size);
+            (n == size as isize).then(|| info.assume_init().ssi_signo as i32)
+        }
+    }
+}
+
+impl AsRawFd for SignalFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// In a child made by `Command`: unblock what [`SignalFd::open`] blocked, so that the child can be stopped as usual.
+pub fn unblock_signals() -> io::Result<()> {
+    // SAFETY: the set is initialised before use.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        match libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) {
+            0 => Ok(()),
+            err => Err(io::Error::from_raw_os_error(err)),
+        }
+    }
+}
+
+/// Sends a signal; `pid` must be positive (never a group, never everybody).
+///
+/// # Errors
+/// As kill(2), or InvalidInput for a pid below 1.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    if pid < 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: kill takes integers.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Opens `path` beneath the folder `root`: no link anywhere on the way, nothing outside (openat2, Linux 5.6).
+///
+/// # Errors
+/// ELOOP for a link, EXDEV for an escape, ENOSYS on an old kernel, else as openat(2).
+pub fn open_beneath(root: &std::fs::File, path: &str, flags: i32, mode: u32) -> io::Result<std::fs::File> {
+    let path = CString::new(path).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: open_how is plain data for which all zeroes is valid; the kernel is told its true size; the path outlives the call.
+    unsafe {
+        let mut how: libc::open_how = std::mem::zeroed();
+        how.flags = (flags | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK) as u64;
+        how.mode = if flags & libc::O_CREAT != 0 { u64::from(mode) } else { 0 };
+        how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+        let fd = libc::syscall(
+            libc::SYS_openat2,
+            root.as_raw_fd(),
+            path.as_ptr(),
+            &how as *const libc::open_how,
+            size_of::<libc::open_how>(),
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(std::fs::File::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Renames within the folder `root`.
+///
+/// # Errors
+/// As renameat(2).
+pub fn rename_in(root: &std::fs::File, from: &str, to: &str) -> io::Result<()> {
+    let (from, to) = (CString::new(from)?, CString::new(to)?);
+    // SAFETY: both paths outlive the call, the descriptor is open.
+    match unsafe { libc::renameat(root.as_raw_fd(), from.as_ptr(), root.as_raw_fd(), to.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes an exclusive advisory lock, or says who cannot.
+///
+/// # Errors
+/// WouldBlock when another process holds it.
+pub fn lock_exclusive(file: &std::fs::File) -> io::Result<()> {
+    // SAFETY: flock takes an open descriptor and an integer.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `uname`: (host name, release, machine).
+pub fn uname() -> (String, String, String) {
+    // SAFETY: uname fills the zeroed struct with NUL-terminated strings; the buffers outlive the reads.
+    unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&mut name);
+        let text = |it: &[libc::c_char]| {
+            let bytes: Vec<u8> = it.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        (text(&name.nodename), text(&name.release), text(&name.machine))
+    }
+}
+
+/// Addresses of this host that are not loopback, IPv4 first: (interface, address).
+pub fn addresses() -> Vec<(String, std::net::IpAddr)> {
+    let mut out = vec![];
+    // SAFETY: the list is walked while it lives and freed once; address families are checked before the casts.
+    unsafe {
+        let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+        if libc::getifaddrs(&mut list) != 0 {
+            return out;
+        }
+        let mut at = list;
+        while let Some(entry) = at.as_ref() {
+            at = entry.ifa_next;
+            let Some(addr) = entry.ifa_addr.as_ref() else { continue };
+            let ip = match i32::from(addr.sa_family) {
+                libc::AF_INET => {
+                    let a = &*entry.ifa_addr.cast::<libc::sockaddr_in>();
+                    std::net::IpAddr::from(a.sin_addr.s_addr.to_ne_bytes())
+                }
+                libc::AF_INET6 => {
+                    let a = &*entry.ifa_addr.cast::<libc::sockaddr_in6>();
+                    std::net::IpAddr::from(a.sin6_addr.s6_addr)
+                }
+                _ => continue,
+            };
+            if !ip.is_loopback() {
+                let name = std::ffi::CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned();
+                out.push((name, ip));
+            }
+        }
+        libc::freeifaddrs(list);
+    }
+    out.sort_by_key(|(_, ip)| ip.is_ipv6());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn kill_refuses_groups() {
+        assert!(kill(0, 0).is_err() && kill(-1, 0).is_err());
+        assert!(kill(std::process::id() as i32, 0).is_ok());
+    }
+    #[test]
+    fn uname_names_something() {
+        assert!(!uname().1.is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! `gateway`: runs the daemon in the foreground.
+use super::{Context, EXIT_CONFIG, fail};
+use crate::base::clock::Clock;
+use crate::base::ids;
+use crate::base::log::{Settings, start as start_log};
+use crate::base::secret::Secret;
+use crate::base::sys::SignalFd;
+use crate::config::{File, Mode};
+use crate::gateway::auth::{Flags, SharedAuth};
+use crate::gateway::{End, World};
+use crate::server::{self, Options, listen, port};
+use argh::FromArgs;
+use log::LevelFilter;
+use std::process::ExitCode;
+
+/// run the gateway, or talk to a running one
+#[derive(FromArgs)]
+#[argh(subcommand, name = "gateway")]
+pub struct Gateway {
+    /// listen on this port
+    #[argh(option)]
+    port: Option<u16>,
+    /// loopback, lan, tailnet, auto or custom
+    #[argh(option)]
+    bind: Option<String>,
+    /// require this token (visible to others on this machine: prefer the configuration)
+    #[argh(option)]
+    token: Option<String>,
+    /// require this password (same warning)
+    #[argh(option)]
+    password: Option<String>,
+    /// stop whatever listens on the port first
+    #[argh(switch)]
+    force: bool,
+    /// start without a configuration file
+    #[argh(switch)]
+    allow_unconfigured: bool,
+    /// log everything to stdout
+    #[argh(switch)]
+    verbose: bool,
+    /// log every frame: auto, full or compact
+    #[argh(option)]
+    ws_log: Option<String>,
+    /// as the global --dev
+    #[argh(switch)]
+    dev: bool,
+}
+
+impl Gateway {
+    pub fn run(self, mut context: Context) -> ExitCode {
+        if self.dev {
+            context.paths = crate::config::Paths::resolve(&context.env, Some("dev"));
+        }
+        let signals = match SignalFd::open() {
+            Ok(it) => it,
+            Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
+        };
+        let clock = Clock::start();
+        loop {
+            match self.once(&context, &signals, clock) {
+                Ok(End::Restart) => log::info!(target: "gateway", "restarting in this process"),
+                Ok(End::Stop) => {
+                    log::info!(target: "gateway", "stopped");
+                    log::logger().flush();
+                    return ExitCode::SUCCESS;
+                }
+                Err((text, status)) => {
+                    log::logger().flush();
+                    return fail(&text, status);
+                }
+            }
+        }
+    }
+
+    /// One life: from reading the configuration to the end.
+    fn once(&self, context: &Context, signals: &SignalFd, clock: Clock) -> Result<End, (String, u8)> {
+        if context.paths.is_dev() {
+            make_dev_config(context).map_err(|err| (err, EXIT_CONFIG))?;
+        }
+        let mut config = File::load(&context.paths, &context.env);
+        let wrong = |text: String| (text, EXIT_CONFIG);
+        if !config.valid() {
+            let list: Vec<String> =
+                config.issues.iter().map(|it| format!("  {}: {}", it.path, it.message)).collect();
+            return Err(wrong(format!(
+                "Invalid configuration {}:\n{}",
+                context.paths.config.display(),
+                list.join("\n")
+            )));
+        }
+        self.check_mode(&config, context)?;
+        if let Some(bind) = &self.bind {
+            config.config.gateway.bind = bind_mode(bind)
+                .ok_or_else(|| wrong(format!("--bind {bind}: use loopback, lan, tailnet, auto or custom")))?;
+        }
+        let flags = Flags {
+            token: self.token.clone().map(Secret::new),
+            password: self.password.clone().map(Secret::new),
+        };
+        let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
+            .map_err(|err| wrong(err.to_string()))?;
+        let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
+        if self.force {
+            let stopped = port::free(wanted).map_err(|err| (err, 1))?;
+            stopped.iter().for_each(
+                |pid| log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}"),
+            );
+        }
+        let listeners = self.bind_patiently(&config, wanted)?;
+        let address = listeners.first().and_then(|it| it.local_addr().ok());
+        let port = address.map_or(wanted, |it| it.port());
+        self.log_to(&config, context, clock).map_err(|err| (format!("cannot start the log: {err}"), 1))?;
+        let world = World::new(config, context.paths.clone(), context.env.clone(), port);
+        for listener in &listeners {
+            if let Ok(address) = listener.local_addr() {
+                log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
+            }
+        }
+        server::run(Options { world, auth, listeners, clock }, signals).map_err(|err| (err.to_string(), 1))
+    }
+
+    fn check_mode(&self, config: &File, context: &Context) -> Result<(), (String, u8)> {
+        if self.allow_unconfigured || config.config.gateway.mode == Some(Mode::Local) {
+            return Ok(());
+        }
+        let name = if context.paths.is_dev() { "gatewayd --dev" } else { "gatewayd" };
+        let text = match config.exists() {
+            false => format!("Missing config. Run `{name} setup` or pass --allow-unconfigured."),
+            true => "Gateway start blocked: set gateway.mode=local (current: unset or remote) or pass --allow-unconfigured.".to_owned(),
+        };
+        Err((text, EXIT_CONFIG))
+    }
+
+    /// After `--force` the old listener may need a moment to go.
+    fn bind_patiently(&self, config: &File, wanted: u16) -> Result<Vec<std::net::TcpListener>, (String, u8)> {
+        let mut tries = if self.force { FORCE_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match listen::bind(&config.config.gateway, wanted) {
+                Ok(it) => return Ok(it),
+                Err(err) if err.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => pause(),
+                Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => {
+                    return Err((taken(wanted), EXIT_CONFIG));
+                }
+                Err(err) => return Err((format!("cannot listen on port {wanted}: {err}"), EXIT_CONFIG)),
+            }
+        }
+    }
+
+    fn log_to(&self, config: &File, context: &Context, clock: Clock) -> std::io::Result<()> {
+        let logging = &config.config.logging;
+        let file = logging.level.unwrap_or(LevelFilter::Info);
+        let loud = self.verbose || self.ws_log.is_some();
+        let settings = Settings {
+            console: if loud {
+                LevelFilter::Debug
+            } else {
+                logging.console_level.unwrap_or(LevelFilter::Info)
+            },
+            file: if loud { file.max(LevelFilter::Debug) } else { file },
+            dir: Some(context.paths.logs()),
+            path: logging
+                .file
+                .as_deref()
+                .map(|it| crate::config::paths::expand_home(it, &context.paths.home)),
+        };
+        start_log(settings, clock)
+    }
+}
+
+/// Tries after `--force`, a twentieth of a second apart: three seconds in all.
+const FORCE_TRIES: u32 = 60;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before any thread or connection exists; waits for another process to let go of the port"
+)]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+fn bind_mode(text: &str) -> Option<crate::config::Bind> {
+    use crate::config::Bind;
+    Some(match text {
+        "loopback" => Bind::Loopback,
+        "auto" => Bind::Auto,
+        "lan" => Bind::Lan,
+        "tailnet" => Bind::Tailnet,
+        "custom" => Bind::Custom,
+        _ => return None,
+    })
+}
+
+/// The reference's sentence, and who it is.
+fn taken(wanted: u16) -> String {
+    let owner = port::listeners(wanted);
+    let who = match owner.first() {
+        Some(it) => format!("PID {} ({})", it.pid, it.command),
+        None => "a process of another user".to_owned(),
+    };
+    format!(
+        "another gateway instance is already listening on ws://127.0.0.1:{wanted}\n\
+         The port is held by {who}. Stop it, choose another --port, or pass --force."
+    )
+}
+
+/// The dev profile works at once: its first start writes a configuration with a token of its own.
+fn make_dev_config(context: &Context) -> Result<(), String> {
+    let path = &context.paths.config;
+    if path.exists() {
+        return Ok(());
+    }
+    let token = ids::token(&mut ids::os_entropy());
+    let config =
+        serde_json::json!({ "gateway": { "mode": "local", "auth": { "mode": "token", "token": token } } });
+    crate::store::write_json(path, &config)
+}

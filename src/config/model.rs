@@ -1,0 +1,284 @@
+//! The typed form of every key that gatewayd acts on. All others are left alone.
+use super::Issue;
+use super::reader::{Node, Reader};
+use crate::base::secret::Secret;
+use log::LevelFilter;
+use serde_json::Value;
+
+#[derive(Debug, Default)]
+pub struct Config {
+    pub gateway: Gateway,
+    pub logging: Logging,
+    pub agents: Agents,
+    pub models: Vec<Model>,
+    pub session: Session,
+    pub cron: Cron,
+    pub assistant: Identity,
+    /// `commands.restart`: SIGUSR1 by hand is allowed.
+    pub restart_allowed: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Gateway {
+    pub mode: Option<Mode>,
+    pub port: Option<u16>,
+    pub bind: Bind,
+    pub custom_bind_host: Option<String>,
+    pub auth_mode: Option<AuthMode>,
+    pub token: Option<Secret>,
+    pub password: Option<Secret>,
+    pub trusted_proxies: Vec<String>,
+    /// Lower case.
+    pub allowed_origins: Vec<String>,
+    /// The Control UI may connect without a device identity.
+    pub insecure_control_ui: bool,
+    /// `gateway.remote`: what the command line connects to when `mode` is remote.
+    pub remote_url: Option<String>,
+    pub remote_token: Option<Secret>,
+    pub remote_password: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Local,
+    Remote,
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    #[default]
+    Loopback,
+    Auto,
+    Lan,
+    Tailnet,
+    Custom,
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    Token,
+    Password,
+}
+
+#[derive(Debug, Default)]
+pub struct Logging {
+    pub level: Option<LevelFilter>,
+    pub console_level: Option<LevelFilter>,
+    pub file: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Agents {
+    pub list: Vec<Agent>,
+    pub workspace: Option<String>,
+    pub model: Option<String>,
+    pub context_tokens: Option<u64>,
+    pub heartbeat: Heartbeat,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Agent {
+    pub id: String,
+    pub is_default: bool,
+    pub name: Option<String>,
+    pub workspace: Option<String>,
+    pub identity: Identity,
+    /// Its own heartbeat; when any agent has one, only those beat.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub name: Option<String>,
+    pub theme: Option<String>,
+    pub emoji: Option<String>,
+    pub avatar: Option<String>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Heartbeat {
+    pub every: Option<String>,
+    pub target: Option<String>,
+    pub prompt: Option<String>,
+    pub ack_max_chars: Option<u64>,
+    pub model: Option<String>,
+}
+
+/// A model of a configured provider, as `models.list` shows it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    pub id: String,
+    pub name: String,
+    pub provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Session {
+    /// `session.scope` is `global`.
+    pub global: bool,
+    pub store: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Cron {
+    pub disabled: bool,
+    pub store: Option<String>,
+}
+
+/// `any` but no number fits `u32`.
+const COUNT_MAX: u64 = u32::MAX as u64;
+
+const LEVELS: &[(&str, LevelFilter)] = &[
+    ("silent", LevelFilter::Off),
+    ("fatal", LevelFilter::Error),
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+
+pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
+    let (root, r) = (Node::root(root), &mut Reader { issues });
+    Config {
+        gateway: gateway(&root.at("gateway"), r),
+        logging: Logging {
+            level: r.word(root.at("logging.level"), LEVELS),
+            console_level: r.word(root.at("logging.consoleLevel"), LEVELS),
+            file: r.string(root.at("logging.file")),
+        },
+        agents: agents(&root.at("agents"), r),
+        models: models(&root.at("models.providers"), r),
+        session: Session {
+            global: r
+                .word(root.at("session.scope"), &[("per-sender", false), ("global", true)])
+                .unwrap_or(false),
+            store: r.string(root.at("session.store")),
+        },
+        cron: Cron {
+            disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
+            store: r.string(root.at("cron.store")),
+        },
+        assistant: Identity {
+            name: r.string(root.at("ui.assistant.name")),
+            avatar: r.string(root.at("ui.assistant.avatar")),
+            ..Identity::default()
+        },
+        restart_allowed: r.boolean(root.at("commands.restart")).unwrap_or(false),
+    }
+}
+
+fn gateway(at: &Node, r: &mut Reader) -> Gateway {
+    let bind = &[
+        ("loopback", Bind::Loopback),
+        ("auto", Bind::Auto),
+        ("lan", Bind::Lan),
+        ("tailnet", Bind::Tailnet),
+        ("custom", Bind::Custom),
+    ];
+    let secret = |text: Option<String>| text.filter(|it| !it.trim().is_empty()).map(Secret::new);
+    Gateway {
+        mode: r.word(at.at("mode"), &[("local", Mode::Local), ("remote", Mode::Remote)]),
+        port: r.integer(at.at("port"), 1, 65535).and_then(|it| it.try_into().ok()),
+        bind: r.word(at.at("bind"), bind).unwrap_or_default(),
+        custom_bind_host: r.string(at.at("customBindHost")),
+        auth_mode: r
+            .word(at.at("auth.mode"), &[("token", AuthMode::Token), ("password", AuthMode::Password)]),
+        token: secret(r.string(at.at("auth.token"))),
+        password: secret(r.string(at.at("auth.password"))),
+        trusted_proxies: r.strings(at.at("trustedProxies")),
+        allowed_origins: r
+            .strings(at.at("controlUi.allowedOrigins"))
+            .iter()
+            .map(|it| it.trim().to_lowercase())
+            .collect(),
+        insecure_control_ui: r.boolean(at.at("controlUi.allowInsecureAuth")).unwrap_or(false)
+            | r.boolean(at.at("controlUi.dangerouslyDisableDeviceAuth")).unwrap_or(false),
+        remote_url: r.string(at.at("remote.url")),
+        remote_token: secret(r.string(at.at("remote.token"))),
+        remote_password: secret(r.string(at.at("remote.password"))),
+    }
+}
+
+fn heartbeat(at: &Node, r: &mut Reader) -> Heartbeat {
+    Heartbeat {
+        every: r.string(at.at("every")),
+        target: r.string(at.at("target")),
+        prompt: r.string(at.at("prompt")),
+        ack_max_chars: r.integer(at.at("ackMaxChars"), 0, COUNT_MAX),
+        model: r.string(at.at("model")),
+    }
+}
+
+fn agents(at: &Node, r: &mut Reader) -> Agents {
+    let list = at.at("list").items().into_iter().filter_map(|it| {
+        let identity = it.at("identity");
+        Some(Agent {
+            id: normal_id(&r.string(it.at("id"))?),
+            is_default: r.boolean(it.at("default")).unwrap_or(false),
+            name: r.string(it.at("name")),
+            workspace: r.string(it.at("workspace")),
+            identity: Identity {
+                name: r.string(identity.at("name")),
+                theme: r.string(identity.at("theme")),
+                emoji: r.string(identity.at("emoji")),
+                avatar: r.string(identity.at("avatar")),
+            },
+            heartbeat: (!it.at("heartbeat").entries().is_empty()).then(|| heartbeat(&it.at("heartbeat"), r)),
+        })
+    });
+    let list = list.collect();
+    Agents {
+        list,
+        workspace: r.string(at.at("defaults.workspace")),
+        model: r.string(at.at("defaults.model.primary")),
+        context_tokens: r.integer(at.at("defaults.contextTokens"), 1, COUNT_MAX),
+        heartbeat: heartbeat(&at.at("defaults.heartbeat"), r),
+    }
+}
+
+fn models(at: &Node, r: &mut Reader) -> Vec<Model> {
+    let mut out = vec![];
+    for (provider, node) in at.entries() {
+        for it in node.at("models").items() {
+            let Some(id) = r.string(it.at("id")) else { continue };
+            out.push(Model {
+                name: r.string(it.at("name")).unwrap_or_else(|| id.clone()),
+                id,
+                provider: provider.to_owned(),
+                context_window: r.integer(it.at("contextWindow"), 1, COUNT_MAX),
+                reasoning: r.boolean(it.at("reasoning")),
+                input: r.strings(it.at("input")),
+            });
+        }
+    }
+    out.sort_by(|a, b| (&a.provider, &a.name).cmp(&(&b.provider, &b.name)));
+    out
+}
+
+/// An agent id as it stands in keys and paths: lower case, only letters, digits, `-` and `_`, at most 64; `main` when nothing is left.
+pub fn normal_id(text: &str) -> String {
+    let clean = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c.to_ascii_lowercase() } else { '-' }
+    };
+    let id: String = text.trim().chars().map(clean).take(64).collect();
+    let id = id.trim_matches('-');
+    if id.is_empty() { "main".to_owned() } else { id.to_owned() }
+}
+
+impl Agents {
+    /// The agent that answers when nobody is named.
+    pub fn default_id(&self) -> &str {
+        let chosen = self.list.iter().find(|it| it.is_default).or(self.list.first());
+        chosen.map_or("main", |it| it.id.as_str())
+    }
+    pub fn get(&self, id: &str) -> Option<&Agent> {
+        self.list.iter().find(|it| it.id == id)
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads typed values out of a JSON tree and remembers everything that was wrong on the way.
+use super::Issue;
+use serde_json::Value;
+
+/// A place in the tree.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    value: Option<&'a Value>,
+    path: String,
+}
+
+/// Where complaints go.
+pub(super) struct Reader<'i> {
+    pub issues: &'i mut Vec<Issue>,
+}
+
+impl<'a> Node<'a> {
+    pub fn root(value: &'a Value) -> Node<'a> {
+        Node { value: Some(value), path: String::new() }
+    }
+    /// Follows a dotted path; a place that is not there reads as absent.
+    pub fn at(&self, path: &str) -> Node<'a> {
+        path.split('.').fold(self.clone(), |node, name| Node {
+            value: node.value.and_then(|it| it.get(name)),
+            path: if node.path.is_empty() { name.to_owned() } else { format!("{}.{name}", node.path) },
+        })
+    }
+    pub fn items(&self) -> Vec<Node<'a>> {
+        let items = self.value.and_then(Value::as_array).into_iter().flatten();
+        items
+            .enumerate()
+            .map(|(n, it)| Node { value: Some(it), path: format!("{}.{n}", self.path) })
+            .collect()
+    }
+    pub fn entries(&self) -> Vec<(&'a str, Node<'a>)> {
+        let entries = self.value.and_then(Value::as_object).into_iter().flatten();
+        entries
+            .map(|(name, it)| {
+                (name.as_str(), Node { value: Some(it), path: format!("{}.{name}", self.path) })
+            })
+            .collect()
+    }
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, node: &Node, expected: &str) {
+        let got = match node.value {
+            None | Some(Value::Null) => "null",
+            Some(Value::Bool(_)) => "boolean",
+            Some(Value::Number(_)) => "number",
+            Some(Value::String(_)) => "string",
+            Some(Value::Array(_)) => "array",
+            Some(Value::Object(_)) => "object",
+        };
+        let message = format!("Invalid input: expected {expected}, received {got}");
+        self.issues.push(Issue { path: node.path.clone(), message });
+    }
+    fn read<'a, T>(
+        &mut self,
+        node: &Node<'a>,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Option<T> {
+        let found = read(node.value?);
+        if found.is_none() {
+            self.wrong(node, expected);
+        }
+        found
+    }
+    pub fn string(&mut self, node: Node) -> Option<String> {
+        self.read(&node, "string", |it| it.as_str().map(str::to_owned))
+    }
+    pub fn boolean(&mut self, node: Node) -> Option<bool> {
+        self.read(&node, "boolean", Value::as_bool)
+    }
+    /// A whole number from `min` to `max`.
+    pub fn integer(&mut self, node: Node, min: u64, max: u64) -> Option<u64> {
+        let fits = |it: &Value| it.as_u64().filter(|n| (min..=max).contains(n));
+        if node.value.is_some_and(Value::is_number) && node.value.and_then(fits).is_none() {
+            let message = format!("Invalid input: expected a whole number from {min} to {max}");
+            self.issues.push(Issue { path: node.path.clone(), message });
+            return None;
+        }
+        self.read(&node, "number", fits)
+    }
+    pub fn strings(&mut self, node: Node) -> Vec<String> {
+        if node.value.is_some_and(|it| !it.is_array()) {
+            self.wrong(&node, "array");
+        }
+        node.items().into_iter().filter_map(|it| self.string(it)).collect()
+    }
+    /// One of the given words.
+    pub fn word<T: Copy>(&mut self, node: Node, words: &[(&str, T)]) -> Option<T> {
+        let text = self.string(node.clone())?;
+        let found = words.iter().find(|it| it.0 == text).map(|it| it.1);
+        if found.is_none() {
+            let all: Vec<_> = words.iter().map(|it| format!("{:?}", it.0)).collect();
+            let message = format!("Invalid option: expected one of {}", all.join("|"));
+            self.issues.push(Issue { path: node.path, message });
+        }
+        found
+    }
+}

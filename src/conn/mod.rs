@@ -1,0 +1,411 @@
+//! One client connection as a pure state machine: bytes in, events out, bytes out. No socket, no clock, no JSON.
+//!
+//! ```text
+//!            whole head               whole body
+//!  ┌─► Head ───────────► Body ───────────► Respond ──┐ answer, keep-alive
+//!  │     │ upgrade                            │      │
+//!  │     ▼                                    │ close│
+//!  │    Ws ──── close, error ───► Closing ◄───┘      │
+//!  └──────────────────────────────────┬──────────────┘
+//!                        eof, deadline▼
+//!                                   Closed
+//! ```
+//!
+//! * Where the input is cut never changes what happens (the any-cut test).
+//! * Nothing is read past the request that is being answered, beyond a small pipeline buffer.
+//! * `Closed` is said exactly once, whatever happens first.
+//!
+//! The driver: feed `on_bytes`, drain `poll_event`, write `out`, tell `out_written`, call `on_deadline` when `deadline` is due,
+//! drop the socket when `is_finished`.
+pub mod answer;
+pub mod body;
+pub mod head;
+mod out;
+pub mod websocket;
+
+use crate::base::limits::*;
+use answer::{Answer, Refusal};
+use body::Body;
+use head::Head;
+pub use out::Out;
+use std::collections::VecDeque;
+pub use tungstenite::Bytes;
+use websocket::{Read1, WebSocket};
+
+/// A whole HTTP request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum ConnEvent {
+    /// Answer it with [`Conn::answer`]; nothing else comes until then.
+    Request(Request),
+    /// The connection is a WebSocket from now on.
+    Opened(Head),
+    /// A whole message, text or binary.
+    Message(Bytes),
+    Closed(CloseReason),
+}
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum CloseReason {
+    PeerGone,
+    /// A request that was refused with this status.
+    Refused(u16),
+    /// The head, body or handshake did not come in time.
+    TooSlow,
+    /// The peer broke the WebSocket protocol, or its message was too large: this close code.
+    Broken(u16),
+    /// We closed it.
+    Done,
+}
+
+impl CloseReason {
+    pub fn explain(self) -> String {
+        match self {
+            CloseReason::PeerGone => "the peer went away".into(),
+            CloseReason::Refused(status) => format!("refused with {status}"),
+            CloseReason::TooSlow => "too slow".into(),
+            CloseReason::Broken(code) => format!("closed with {code}"),
+            CloseReason::Done => "closed by the gateway".into(),
+        }
+    }
+}
+
+enum Phase {
+    Head {
+        scanned: usize,
+    },
+    Body {
+        head: Box<Head>,
+        body: Box<Body>,
+        since: u64,
+    },
+    Respond {
+        head_only: bool,
+        http10: bool,
+        keep_alive: bool,
+    },
+    Ws {
+        socket: Box<WebSocket>,
+        authenticated: bool,
+    },
+    /// Output drains, input is dropped, until the peer closes or the deadline comes.
+    Closing,
+    Closed,
+}
+
+/// How many body bytes a path may take.
+pub type BodyMax = fn(&str) -> u64;
+
+pub struct Conn {
+    phase: Phase,
+    input: Vec<u8>,
+    out: Out,
+    events: VecDeque<ConnEvent>,
+    deadline: Option<u64>,
+    body_max: BodyMax,
+    eof: bool,
+}
+
+impl Conn {
+    /// A fresh connection, accepted at `now_ms`.
+    pub fn new(body_max: BodyMax, now_ms: u64) -> Conn {
+        Conn {
+            phase: Phase::Head { scanned: 0 },
+            input: vec![],
+            out: Out::default(),
+            events: VecDeque::new(),
+            deadline: Some(now_ms + HEAD_DEADLINE_MS),
+            body_max,
+            eof: false,
+        }
+    }
+
+    // Input.
+
+    pub fn on_bytes(&mut self, bytes: &[u8], now_ms: u64) {
+        match &self.phase {
+            Phase::Closing | Phase::Closed => {}
+            Phase::Ws { .. } => self.on_ws_bytes(bytes, now_ms),
+            Phase::Head { .. } | Phase::Body { .. } | Phase::Respond { .. } => {
+                if self.input.is_empty() && matches!(self.phase, Phase::Head { .. }) {
+                    // The first byte of a request starts its clock; the accept has started the first one.
+                    let due = now_ms + HEAD_DEADLINE_MS;
+                    self.deadline = Some(self.deadline.map_or(due, |it| it.min(due)));
+                }
+                self.input.extend_from_slice(bytes);
+                self.run(now_ms);
+            }
+        }
+        self.check();
+    }
+
+    /// The peer has sent its last byte.
+    pub fn on_eof(&mut self) {
+        self.eof = true;
+        match self.phase {
+            // It may still be reading: `printf … | nc` does this.
+            Phase::Respond { .. } => {}
+            Phase::Closing => self.finish(),
+            _ => self.on_lost(),
+        }
+    }
+
+    /// The socket failed: nothing can be read or written any more.
+    pub fn on_lost(&mut self) {
+        if !matches!(self.phase, Phase::Closing | Phase::Closed) {
+            self.say_closed(CloseReason::PeerGone);
+        }
+        self.out.clear();
+        self.finish();
+    }
+
+    pub fn on_deadline(&mut self, now_ms: u64) {
+        if self.deadline.is_none_or(|it| it > now_ms) {
+            return;
+        }
+        match &self.phase {
+            Phase::Head { .. } if self.input.is_empty() => {
+                self.say_closed(CloseReason::TooSlow);
+                self.finish();
+            }
+            Phase::Head { .. } | Phase::Body { .. } => {
+                self.refuse(Refusal::new(408, "Request Timeout: the request did not arrive in time"), now_ms);
+            }
+            // As the reference: 1000 without a reason.
+            Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
+            Phase::Closing => self.finish(),
+            Phase::Respond { .. } | Phase::Closed => self.deadline = None,
+        }
+        self.check();
+    }
+
+    // What the program asks.
+
+    /// Queues one frame made by [`websocket::text_frame`]; ignored when the connection is no open WebSocket.
+    pub fn send(&mut self, frame: Bytes) {
+        if matches!(self.phase, Phase::Ws { .. }) {
+            self.out.push(frame);
+        }
+    }
+
+    /// `connect` was accepted: larger messages, no handshake deadline.
+    pub fn set_authenticated(&mut self) {
+        if let Phase::Ws { socket, authenticated } = &mut self.phase {
+            *authenticated = true;
+            socket.set_message_bytes_max(FRAME_BYTES_MAX);
+            self.deadline = None;
+        }
+    }
+
+    /// Closes a WebSocket with a code and a reason (cut to 120 bytes).
+    pub fn close(&mut self, code: u16, reason: &str, now_ms: u64) {
+        if matches!(self.phase, Phase::Ws { .. }) {
+            self.close_ws(code, reason, CloseReason::Done, now_ms);
+        }
+        self.check();
+    }
+
+    /// Answers the request last given out.
+    pub fn answer(&mut self, answer: Answer, now_ms: u64) {
+        let Phase::Respond { head_only, http10, keep_alive } = self.phase else { return };
+        let close = answer.close || !keep_alive || self.eof;
+        self.out.push(answer.into_bytes(head_only, http10, close).into());
+        if close {
+            self.say_closed(CloseReason::Done);
+            self.start_closing(now_ms);
+            return;
+        }
+        self.phase = Phase::Head { scanned: 0 };
+        let idle = self.input.is_empty();
+        self.deadline = Some(now_ms + if idle { KEEP_ALIVE_IDLE_MS } else { HEAD_DEADLINE_MS });
+        self.run(now_ms);
+        self.check();
+    }
+
+    // Output.
+
+    pub fn poll_event(&mut self) -> Option<ConnEvent> {
+        self.events.pop_front()
+    }
+    pub fn out(&self) -> &Out {
+        &self.out
+    }
+    pub fn out_written(&mut self, n: usize) {
+        self.out.advance(n);
+    }
+    /// When [`Conn::on_deadline`] is due, on the monotonic clock.
+    pub fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+    /// Whether the driver should read: not while a request is answered, nor from a peer that does not read.
+    pub fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Respond { .. } => self.input.len() < PIPELINE_BYTES_MAX,
+            Phase::Ws { .. } => self.out.len() <= OUT_QUEUE_BYTES_MAX,
+            Phase::Closed => false,
+            _ => true,
+        }
+    }
+    /// A request of this connection is being worked on.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Respond { .. })
+    }
+    pub fn is_authenticated(&self) -> bool {
+        matches!(self.phase, Phase::Ws { authenticated: true, .. })
+    }
+    /// All is written and said: the driver shuts down its writing side.
+    pub fn wants_shutdown(&self) -> bool {
+        matches!(self.phase, Phase::Closing) && self.out.is_empty()
+    }
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    // Inside.
+
+    fn run(&mut self, now_ms: u64) {
+        loop {
+            let more = match &self.phase {
+                Phase::Head { .. } => self.step_head(now_ms),
+                Phase::Body { .. } => self.step_body(now_ms),
+                _ => Ok(false),
+            };
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(refusal) => return self.refuse(refusal, now_ms),
+            }
+        }
+        if self.input.is_empty() && self.input.capacity() > 0 && !matches!(self.phase, Phase::Body { .. }) {
+            self.input = vec![];
+        }
+    }
+
+    fn step_head(&mut self, now_ms: u64) -> Result<bool, Refusal> {
+        let Phase::Head { scanned } = &mut self.phase else { return Ok(false) };
+        // RFC 9112 section 2.2: empty lines before a request line are skipped.
+        while *scanned == 0 && self.input.starts_with(b"\r\n") {
+            self.input.drain(..2);
+        }
+        if *scanned == 0 && self.input == b"\r" {
+            return Ok(false);
+        }
+        let Some(end) = head::end(&self.input, *scanned)? else {
+            *scanned = self.input.len();
+            return Ok(false);
+        };
+        let head = head::parse(&self.input[..end])?;
+        self.input.drain(..end);
+        if let Some(key) = head.websocket_key.clone() {
+            self.upgrade(head, &key, now_ms);
+            return Ok(false);
+        }
+        let body = Body::new(head.content, (self.body_max)(&head.path))?;
+        if head.expects_continue && !body.is_done() && self.input.is_empty() {
+            self.out.push(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+        self.deadline = Some(now_ms + BODY_GRACE_MS);
+        self.phase = Phase::Body { head: Box::new(head), body: Box::new(body), since: now_ms };
+        Ok(true)
+    }
+
+    fn step_body(&mut self, now_ms: u64) -> Result<bool, Refusal> {
+        let Phase::Body { head, body, since } = &mut self.phase else { return Ok(false) };
+        let used = body.feed(&self.input)?;
+        self.input.drain(..used);
+        if !body.is_done() {
+            self.deadline = Some(*since + BODY_GRACE_MS + body.taken * 1000 / BODY_RATE_MIN);
+            return Ok(false);
+        }
+        let respond = Phase::Respond {
+            head_only: head.method == "HEAD",
+            http10: head.http10,
+            keep_alive: head.keep_alive,
+        };
+        let Phase::Body { head, body, .. } = std::mem::replace(&mut self.phase, respond) else {
+            return Ok(false);
+        };
+        self.deadline = None;
+        self.events.push_back(ConnEvent::Request(Request { head: *head, body: body.into_bytes() }));
+        let _ = now_ms;
+        Ok(false)
+    }
+
+    fn upgrade(&mut self, head: Head, key: &str, now_ms: u64) {
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        self.out.push(answer.into_bytes().into());
+        let socket = Box::new(WebSocket::new(PREAUTH_FRAME_BYTES_MAX));
+        self.phase = Phase::Ws { socket, authenticated: false };
+        self.deadline = Some(now_ms + HANDSHAKE_DEADLINE_MS);
+        self.events.push_back(ConnEvent::Opened(head));
+        let rest = std::mem::take(&mut self.input);
+        self.on_ws_bytes(&rest, now_ms);
+    }
+
+    fn on_ws_bytes(&mut self, mut bytes: &[u8], now_ms: u64) {
+        while let Phase::Ws { socket, .. } = &mut self.phase {
+            match socket.read(&mut bytes, &mut self.out) {
+                Read1::Message(message) => self.events.push_back(ConnEvent::Message(message)),
+                Read1::Control => {}
+                Read1::Starved => return,
+                Read1::Closed => {
+                    self.say_closed(CloseReason::PeerGone);
+                    self.start_closing(now_ms);
+                }
+                Read1::Broken(code) => self.close_ws(code, "", CloseReason::Broken(code), now_ms),
+            }
+        }
+    }
+
+    fn close_ws(&mut self, code: u16, reason: &str, why: CloseReason, now_ms: u64) {
+        self.out.push(websocket::close_frame(code, reason));
+        self.say_closed(why);
+        self.start_closing(now_ms);
+    }
+
+    fn refuse(&mut self, refusal: Refusal, now_ms: u64) {
+        let status = refusal.status;
+        self.out.push(refusal.answer().into_bytes(false, false, true).into());
+        self.say_closed(CloseReason::Refused(status));
+        self.start_closing(now_ms);
+    }
+
+    fn start_closing(&mut self, now_ms: u64) {
+        self.phase = Phase::Closing;
+        self.input = vec![];
+        self.deadline = Some(now_ms + LINGER_MS);
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Closed;
+        self.input = vec![];
+        self.deadline = None;
+    }
+
+    fn say_closed(&mut self, reason: CloseReason) {
+        debug_assert!(!matches!(self.phase, Phase::Closing | Phase::Closed), "closed is said once");
+        self.events.push_back(ConnEvent::Closed(reason));
+    }
+
+    /// What holds after every call.
+    fn check(&self) {
+        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+            debug_assert!(self.input.is_empty());
+        }
+        if matches!(self.phase, Phase::Head { .. }) {
+            debug_assert!(self.input.len() < HEAD_BYTES_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,505 @@
+//! The state of the gateway and what happens to it: clients, presence, devices, health, events. Pure.
+//!
+//! ```text
+//! Input ──► Core::on_* ──► state changes, Effects queued ──► the driver takes them: frames out, jobs to workers
+//! ```
+//!
+//! * `Core` never touches a socket, a file or the clock: time and randomness arrive from outside.
+//! * One owner: no lock anywhere.
+//! * Every map keyed by remote data has a cap in `base/limits.rs`.
+pub mod auth;
+pub mod device;
+pub mod events;
+mod handshake;
+pub mod health;
+pub mod methods;
+pub mod peer;
+pub mod presence;
+pub mod registry;
+pub mod sessions;
+
+use crate::base::clock::{Clock, Now};
+use crate::base::ids::{self, ConnId, Entropy};
+use crate::base::limits::*;
+use crate::base::sys;
+use crate::config::{Env, File, Paths};
+use crate::conn::Bytes;
+use crate::protocol::connect::{ClientId, ClientMode};
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::frame::{self, BadFrame, Request, StateVersion};
+use crate::protocol::presence::PresenceEntry;
+use crate::protocol::scope::{Access, Role, Scopes};
+use crate::store::devices::Devices;
+use auth::{Limiter, SharedAuth};
+use peer::{HostNames, Peer};
+use presence::Presence;
+use registry::{Answer, Call, Lane, Outcome, Registry};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+/// What does not change while this configuration is in force. Jobs read it; the core never waits for it.
+#[derive(Debug)]
+pub struct World {
+    pub config: File,
+    pub paths: Paths,
+    pub env: Env,
+    pub port: u16,
+    /// This machine's name, release and architecture.
+    pub host: String,
+    pub platform: String,
+    pub arch: String,
+    /// Its first address that is not loopback.
+    pub ip: Option<String>,
+}
+
+impl World {
+    pub fn new(config: File, paths: Paths, env: Env, port: u16) -> World {
+        let (host, release, machine) = sys::uname();
+        let arch = match machine.as_str() {
+            "x86_64" => "x64",
+            "aarch64" => "arm64",
+            it if it.starts_with("arm") => "arm",
+            it => it,
+        };
+        let ip = sys::addresses().first().map(|it| it.1.to_string());
+        let platform = format!("{} {release}", std::env::consts::OS);
+        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip }
+    }
+    /// What clients are told is running.
+    pub fn version(&self) -> &str {
+        self.env.openclaw("VERSION").unwrap_or(env!("CARGO_PKG_VERSION"))
+    }
+    pub fn session_store(&self, agent_id: &str) -> std::path::PathBuf {
+        let template = self.config.config.session.store.as_deref();
+        crate::store::sessions::store_path(&self.paths.state, &self.paths.home, template, agent_id)
+    }
+    fn presence(&self) -> PresenceEntry {
+        let (host, version) = (self.host.clone(), self.version());
+        let at = self.ip.as_ref().map_or(String::new(), |it| format!(" ({it})"));
+        PresenceEntry {
+            text: Some(format!("Gateway: {host}{at} · app {version} · mode gateway · reason self")),
+            host: Some(host),
+            ip: self.ip.clone(),
+            version: Some(version.to_owned()),
+            platform: Some(self.platform.clone()),
+            device_family: Some(if cfg!(target_os = "macos") { "Mac" } else { "Linux" }.into()),
+            model_identifier: Some(self.arch.clone()),
+            mode: Some("gateway".into()),
+            reason: Some("self".into()),
+            ..PresenceEntry::default()
+        }
+    }
+}
+
+/// What the core asks of its driver.
+pub enum Effect {
+    /// A text frame for one connection.
+    Send { conn: ConnId, text: String },
+    /// One text frame for many.
+    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    /// A WebSocket close.
+    Close { conn: ConnId, code: u16, reason: String },
+    /// `connect` was accepted.
+    Authenticated { conn: ConnId },
+    /// Work that may block; what it returns comes back through [`Core::on_done`].
+    Job { lane: Lane, job: Job },
+    /// All is said: end the process, or start over in it.
+    End(End),
+}
+
+pub type Job = Box<dyn FnOnce() -> Done + Send>;
+pub type Done = Box<dyn FnOnce(&mut Core, Now) + Send>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Stop,
+    Restart,
+}
+
+/// What the system asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Stop,
+    Restart,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Tick,
+    Health,
+    /// A refusal that was held back to slow guessing.
+    Refuse(ConnId),
+}
+
+/// One connection that is a WebSocket.
+pub struct Client {
+    pub conn_id: String,
+    errors: (u64, u32),
+    phase: Phase,
+}
+
+enum Phase {
+    /// Has its challenge; the first request decides.
+    Challenged {
+        peer: Box<Peer>,
+        nonce: String,
+    },
+    /// A new pairing is being written; what came behind `connect` waits.
+    Pairing {
+        waiting: Vec<Bytes>,
+    },
+    /// Refused; the refusal is held back.
+    Held {
+        refusal: Box<handshake::Refusal>,
+    },
+    Ready(Box<Ready>),
+    /// Told to close.
+    Closing,
+}
+
+/// A connection that has passed the handshake.
+#[derive(Debug)]
+pub struct Ready {
+    pub protocol: u32,
+    pub role: Role,
+    pub scopes: Scopes,
+    pub client_id: ClientId,
+    pub mode: ClientMode,
+    pub presence_key: Option<String>,
+    pub device_id: Option<String>,
+    pub node: Option<Box<Node>>,
+}
+
+/// What a connected node declared.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub node_id: String,
+    pub display_name: Option<String>,
+    pub platform: String,
+    pub version: String,
+    pub device_family: Option<String>,
+    pub model_identifier: Option<String>,
+    pub remote_ip: Option<String>,
+    pub caps: Vec<String>,
+    pub commands: Vec<String>,
+    pub path_env: Option<String>,
+    pub permissions: BTreeMap<String, bool>,
+    pub connected_at_ms: i64,
+}
+
+impl Client {
+    pub fn ready(&self) -> Option<&Ready> {
+        match &self.phase {
+            Phase::Ready(it) => Some(it),
+            _ => None,
+        }
+    }
+}
+
+/// The state. See the module's invariants.
+pub struct Core {
+    pub world: Arc<World>,
+    pub clock: Clock,
+    pub auth: SharedAuth,
+    pub host_names: HostNames,
+    pub clients: BTreeMap<ConnId, Client>,
+    pub presence: Presence,
+    pub devices: Devices,
+    pub health: health::HealthCache,
+    pub state_version: StateVersion,
+    pub heartbeats_enabled: bool,
+    pub wake_words: Vec<String>,
+    /// System events queued for the main session, oldest first.
+    pub system_events: VecDeque<String>,
+    limiter: Limiter,
+    entropy: Entropy,
+    registry: &'static Registry,
+    event_seq: u64,
+    ready: usize,
+    /// Calls whose answer a worker is making.
+    calls_at_work: usize,
+    timers: BinaryHeap<Reverse<(u64, Timer)>>,
+    effects: Vec<Effect>,
+    ending: bool,
+}
+
+/// What the core starts with.
+pub struct Start {
+    pub world: Arc<World>,
+    pub clock: Clock,
+    pub auth: SharedAuth,
+    pub devices: Devices,
+    pub wake_words: Vec<String>,
+    pub entropy: Entropy,
+}
+
+impl Core {
+    pub fn new(start: Start) -> Core {
+        let gateway = &start.world.config.config.gateway;
+        let names =
+            HostNames::new(&start.world.host, &gateway.allowed_origins, gateway.custom_bind_host.as_deref());
+        let mut core = Core {
+            presence: Presence::new(start.world.presence()),
+            host_names: names,
+            world: start.world,
+            clock: start.clock,
+            auth: start.auth,
+            clients: BTreeMap::new(),
+            devices: start.devices,
+            health: health::HealthCache::default(),
+            state_version: StateVersion { presence: 1, health: 1 },
+            heartbeats_enabled: true,
+            wake_words: start.wake_words,
+            system_events: VecDeque::new(),
+            limiter: Limiter::default(),
+            entropy: start.entropy,
+            registry: methods::registry(),
+            event_seq: 0,
+            ready: 0,
+            calls_at_work: 0,
+            timers: BinaryHeap::new(),
+            effects: vec![],
+            ending: false,
+        };
+        // So that the first hello already has a snapshot.
+        health::refresh(&mut core, start.clock.now());
+        core
+    }
+
+    /// What the driver must do now.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+    /// When [`Core::on_time`] is due, on the monotonic clock.
+    pub fn next_due(&self) -> Option<u64> {
+        self.timers.peek().map(|it| it.0.0)
+    }
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    // Inputs.
+
+    pub fn on_opened(&mut self, conn: ConnId, peer: Peer, now: Now) {
+        let nonce = ids::uuid(&mut self.entropy);
+        let challenge = serde_json::json!({ "nonce": nonce, "ts": now.unix_ms });
+        let phase = Phase::Challenged { peer: Box::new(peer), nonce };
+        let conn_id = ids::uuid(&mut self.entropy);
+        self.clients.insert(conn, Client { conn_id, errors: (now.mono_ms, 0), phase });
+        self.tell(conn, &events::CHALLENGE, &challenge);
+    }
+
+    pub fn on_message(&mut self, conn: ConnId, text: Bytes, now: Now) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        match &mut client.phase {
+            Phase::Challenged { .. } => handshake::on_first(self, conn, &text, now),
+            Phase::Pairing { waiting } => {
+                if waiting.iter().map(|it| it.len()).sum::<usize>() + text.len() <= PREAUTH_FRAME_BYTES_MAX {
+                    waiting.push(text);
+                }
+            }
+            Phase::Held { .. } | Phase::Closing => {}
+            Phase::Ready(_) => self.on_request(conn, &text, now),
+        }
+        self.check();
+    }
+
+    pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        let Some(client) = self.clients.remove(&conn) else { return };
+        if let Phase::Ready(ready) = client.phase {
+            self.ready -= 1;
+            if let Some(key) = ready.presence_key {
+                self.presence.disconnected(&key, now.unix_ms);
+                self.announce_presence(now.unix_ms);
+            }
+        }
+        self.check();
+    }
+
+    pub fn on_time(&mut self, now: Now) {
+        while self.next_due().is_some_and(|it| it <= now.mono_ms) {
+            let Some(Reverse((_, timer))) = self.timers.pop() else { break };
+            match timer {
+                Timer::Refuse(conn) => handshake::refuse_held(self, conn),
+                // Nobody is there: the next client arms them again.
+                Timer::Tick | Timer::Health if self.ready == 0 => {}
+                Timer::Health => health::on_timer(self, now),
+                Timer::Tick => {
+                    self.broadcast(&events::TICK, &serde_json::json!({ "ts": now.unix_ms }));
+                    self.arm(now.mono_ms + TICK_MS, Timer::Tick);
+                }
+            }
+        }
+        self.check();
+    }
+
+    pub fn on_done(&mut self, done: Done, now: Now) {
+        done(self, now);
+        self.check();
+    }
+
+    pub fn on_signal(&mut self, signal: Signal) {
+        if self.ending {
+            return;
+        }
+        let (reason, expected_ms, end) = match signal {
+            Signal::Stop => ("gateway stopping", None, End::Stop),
+            Signal::Restart if !self.world.config.config.restart_allowed => {
+                log::warn!(target: "gateway", "SIGUSR1 ignored: a restart by signal needs commands.restart=true in the configuration");
+                return;
+            }
+            Signal::Restart => ("gateway restarting", Some(1500), End::Restart),
+        };
+        self.ending = true;
+        log::info!(target: "gateway", "{reason}");
+        self.broadcast(
+            &events::SHUTDOWN,
+            &serde_json::json!({ "reason": reason, "restartExpectedMs": expected_ms }),
+        );
+        let conns: Vec<ConnId> = self.clients.keys().copied().collect();
+        for conn in conns {
+            self.close(conn, 1012, "service restart");
+        }
+        self.effects.push(Effect::End(end));
+    }
+
+    // Requests.
+
+    fn on_request(&mut self, conn: ConnId, text: &[u8], now: Now) {
+        let request = match Request::parse(text) {
+            Ok(it) => it,
+            Err(BadFrame::NotJson) => {
+                log::debug!(target: "ws", "a frame that is not JSON was ignored ({} bytes)", text.len());
+                return self.count_error(conn, now);
+            }
+            Err(BadFrame::NotRequest { id, error }) => {
+                self.reply(conn, &id, Err(error));
+                return self.count_error(conn, now);
+            }
+        };
+        let id = Value::String(request.id);
+        log::debug!(target: "ws", "→ {} {}", request.method, id);
+        match self.dispatch(conn, &request.method, request.params, now) {
+            Ok(Answer::Now(payload)) => self.reply(conn, &id, Ok(&payload)),
+            Ok(Answer::Later(lane, work)) => self.run_later(conn, id, lane, work),
+            Err(error) => {
+                log::debug!(target: "ws", "← {} {} {}", request.method, id, error.message);
+                self.reply(conn, &id, Err(error));
+                self.count_error(conn, now);
+            }
+        }
+    }
+
+    /// Role, then scope, then the table: in that order, as the reference does.
+    fn dispatch(&mut self, conn: ConnId, name: &str, params: Value, now: Now) -> RpcResult<Outcome> {
+        let Some(ready) = self.clients.get(&conn).and_then(Client::ready) else {
+            return Err(RpcError::busy(0));
+        };
+        if self.ending {
+            return Err(RpcError::unavailable("the gateway is stopping").retry_after(1500));
+        }
+        let protocol = ready.protocol;
+        let method = self.registry.get(name);
+        // A method that is not in the table is the admin's: nobody else learns whether it exists.
+        let access = method.map_or_else(|| methods::reserved_access(name), |it| it.access(protocol));
+        match (ready.role, access) {
+            (Role::Node, Access::NodeOnly) => {}
+            (Role::Node, _) => return Err(RpcError::invalid("unauthorized role: node")),
+            (Role::Operator, Access::NodeOnly) => {
+                return Err(RpcError::invalid("unauthorized role: operator"));
+            }
+            (Role::Operator, access) if !ready.scopes.allow(access) => {
+                return Err(RpcError::missing_scope(access.scope(), protocol));
+            }
+            (Role::Operator, _) => {}
+        }
+        if name == "connect" {
+            return Err(RpcError::invalid("connect is only valid as the first request"));
+        }
+        let method = method.ok_or_else(|| RpcError::invalid(format!("unknown method: {name}")))?;
+        method.call(self, Call { conn, protocol, now }, params)
+    }
+
+    fn run_later(&mut self, conn: ConnId, id: Value, lane: Lane, work: registry::Work<Box<RawValue>>) {
+        if self.calls_at_work >= JOBS_MAX {
+            return self.reply(conn, &id, Err(RpcError::busy(1000)));
+        }
+        self.calls_at_work += 1;
+        let job: Job = Box::new(move || {
+            let finish = work();
+            Box::new(move |core: &mut Core, now: Now| {
+                core.calls_at_work -= 1;
+                let result = finish(core, now);
+                core.reply(conn, &id, result.as_deref().map_err(Clone::clone));
+            })
+        });
+        self.effects.push(Effect::Job { lane, job });
+    }
+
+    fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {
+        let text = frame::response(id, result.as_ref().map(|it| *it));
+        self.effects.push(Effect::Send { conn, text });
+    }
+
+    /// A connection that does nothing but err is closed.
+    fn count_error(&mut self, conn: ConnId, now: Now) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let (since, count) = client.errors;
+        client.errors =
+            if now.mono_ms - since > ERROR_WINDOW_MS { (now.mono_ms, 1) } else { (since, count + 1) };
+        if client.errors.1 > ERRORS_MAX {
+            log::warn!(target: "ws", "closing a connection after {ERRORS_MAX} errors in {} s", ERROR_WINDOW_MS / 1000);
+            self.close(conn, 1008, "too many errors");
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
+        if let Some(client) = self.clients.get_mut(&conn) {
+            if matches!(client.phase, Phase::Closing) {
+                return;
+            }
+            // A ready client stays ready until its socket is gone: its presence ends there.
+            if !matches!(client.phase, Phase::Ready(_)) {
+                client.phase = Phase::Closing;
+            }
+            self.effects.push(Effect::Close { conn, code, reason: reason.to_owned() });
+        }
+    }
+
+    fn arm(&mut self, due_ms: u64, timer: Timer) {
+        self.timers.push(Reverse((due_ms, timer)));
+    }
+
+    /// The first client starts the clocks that only clients need.
+    fn became_ready(&mut self, now: Now) {
+        self.ready += 1;
+        let armed = |core: &Core, timer: &Timer| core.timers.iter().any(|it| it.0.1 == *timer);
+        if !armed(self, &Timer::Tick) {
+            self.arm(now.mono_ms + TICK_MS, Timer::Tick);
+        }
+        if !armed(self, &Timer::Health) {
+            self.arm(now.mono_ms + HEALTH_REFRESH_MS, Timer::Health);
+        }
+    }
+
+    /// The nodes that are connected.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.clients.values().filter_map(|it| it.ready()?.node.as_deref())
+    }
+
+    /// Queues a line for the main session's next turn.
+    pub fn queue_system_event(&mut self, text: &str) {
+        if self.system_events.len() == SYSTEM_EVENTS_MAX {
+            self.system_events.pop_front();
+        }
+        self.system_events.push_back(text.to_owned());
+    }
+
+    fn check(&self) {
+        debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
+        debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
+    }
+}

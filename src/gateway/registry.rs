@@ -1,0 +1,192 @@
+//! The method table. A method is one `impl Rpc` in one file under `methods/`; everything else about it follows from that.
+use super::Core;
+use crate::base::clock::Now;
+use crate::base::ids::ConnId;
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::frame::raw;
+use crate::protocol::scope::Access;
+use crate::protocol::shape::{Kind, Shaped, join};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Who calls, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    pub conn: ConnId,
+    pub protocol: u32,
+    pub now: Now,
+}
+
+/// What a handler gives back. The dispatcher, not the handler, knows about frames and sockets.
+pub enum Answer<T> {
+    /// Ready.
+    Now(T),
+    /// Comes from a worker, and perhaps finishes on the core.
+    Later(Lane, Work<T>),
+}
+
+/// Which threads do the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Any worker.
+    Pool,
+    /// The one writer of state files: jobs run in the order they were given.
+    Store,
+}
+
+/// Runs on a worker; what it returns runs on the core.
+pub type Work<T> = Box<dyn FnOnce() -> Finish<T> + Send>;
+/// Runs on the core, behind its [`Work`].
+pub type Finish<T> = Box<dyn FnOnce(&mut Core, Now) -> RpcResult<T> + Send>;
+
+impl<T: Send + 'static> Answer<T> {
+    /// Reads something on a worker.
+    pub fn read(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
+        Answer::Later(
+            Lane::Pool,
+            Box::new(move || {
+                let result = work();
+                Box::new(move |_, _| result)
+            }),
+        )
+    }
+    /// Changes a file and answers what came of it.
+    pub fn store(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
+        match Answer::read(work) {
+            Answer::Later(_, work) => Answer::Later(Lane::Store, work),
+            now => now,
+        }
+    }
+    /// Makes something durable, then lets the core know it. A failed write changes nothing.
+    pub fn write(
+        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+        then: impl FnOnce(&mut Core, Now) -> RpcResult<T> + Send + 'static,
+    ) -> Answer<T> {
+        Answer::Later(
+            Lane::Store,
+            Box::new(move || match work() {
+                Ok(()) => Box::new(then) as Finish<T>,
+                Err(err) => Box::new(move |_, _| Err(RpcError::unavailable(err))),
+            }),
+        )
+    }
+}
+
+/// One method.
+pub trait Rpc {
+    const NAME: &'static str;
+    const ACCESS: Access;
+    /// Protocol 4 asks for less in a few places.
+    const ACCESS_V4: Access = Self::ACCESS;
+    type Params: DeserializeOwned + Shaped + Described;
+    type Reply: Serialize + Described + Send + 'static;
+    /// What is checked even before the params.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    fn gate(_core: &Core, _call: Call) -> RpcResult<()> {
+        Ok(())
+    }
+    /// # Errors
+    /// What the caller is told.
+    fn call(core: &mut Core, call: Call, params: Self::Params) -> RpcResult<Answer<Self::Reply>>;
+}
+
+/// A type with a JSON Schema. Only the tests need it, so only they ask for it.
+#[cfg(test)]
+pub trait Described: schemars::JsonSchema {}
+#[cfg(test)]
+impl<T: schemars::JsonSchema> Described for T {}
+#[cfg(not(test))]
+pub trait Described {}
+#[cfg(not(test))]
+impl<T> Described for T {}
+
+/// An [`Answer`] with its type erased.
+pub type Outcome = Answer<Box<RawValue>>;
+
+/// One row of the table.
+pub struct Method {
+    pub name: &'static str,
+    access: Access,
+    access_v4: Access,
+    run: fn(&mut Core, Call, Value) -> RpcResult<Outcome>,
+    #[cfg(test)]
+    pub schema: fn(&mut schemars::SchemaGenerator) -> (schemars::Schema, schemars::Schema),
+}
+
+impl Method {
+    pub const fn of<M: Rpc>() -> Method {
+        Method {
+            name: M::NAME,
+            access: M::ACCESS,
+            access_v4: M::ACCESS_V4,
+            run: run::<M>,
+            #[cfg(test)]
+            schema: |generator| {
+                (generator.subschema_for::<M::Params>(), generator.subschema_for::<M::Reply>())
+            },
+        }
+    }
+    pub fn access(&self, protocol: u32) -> Access {
+        if protocol >= 4 { self.access_v4 } else { self.access }
+    }
+    /// # Errors
+    /// What the caller is told.
+    pub fn call(&self, core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome> {
+        (self.run)(core, call, params)
+    }
+}
+
+fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome> {
+    M::gate(core, call)?;
+    let params = if params.is_null() { Value::Object(Default::default()) } else { params };
+    let mut complaints = M::Params::SHAPE.check(&params);
+    if call.protocol >= 4 && M::ACCESS_V4 == Access::Read {
+        // Newer clients send what this version does not know (limit, offset, traceparent …).
+        complaints.retain(|it| !(it.at.is_empty() && matches!(it.kind, Kind::Unexpected(_))));
+    }
+    if !complaints.is_empty() {
+        return Err(RpcError::invalid(format!("invalid {} params: {}", M::NAME, join(&complaints))));
+    }
+    let params = serde_json::from_value(params)
+        .map_err(|err| RpcError::invalid(format!("invalid {} params: {err}", M::NAME)))?;
+    Ok(match M::call(core, call, params)? {
+        Answer::Now(reply) => Answer::Now(raw(&reply)),
+        Answer::Later(lane, work) => Answer::Later(lane, erase(M::NAME, work)),
+    })
+}
+
+/// A panic in the work becomes this one caller's error.
+fn erase<T: Serialize + Send + 'static>(name: &'static str, work: Work<T>) -> Work<Box<RawValue>> {
+    Box::new(move || match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
+        Err(_) => Box::new(move |_, _| {
+            Err(RpcError::unavailable(format!("{name} failed inside the gateway; see its log")))
+        }),
+    })
+}
+
+/// All methods, sorted by name for look-up and kept in the order of the families for `features.methods`.
+pub struct Registry {
+    rows: Vec<&'static Method>,
+    names: Vec<&'static str>,
+}
+
+impl Registry {
+    pub fn new(families: &[&'static [Method]]) -> Registry {
+        let mut rows: Vec<&'static Method> = families.iter().copied().flatten().collect();
+        let names = rows.iter().map(|it| it.name).collect();
+        rows.sort_by_key(|it| it.name);
+        assert!(rows.windows(2).all(|it| it[0].name < it[1].name), "two methods share a name");
+        Registry { rows, names }
+    }
+    pub fn get(&self, name: &str) -> Option<&'static Method> {
+        self.rows.binary_search_by(|it| it.name.cmp(name)).ok().map(|at| self.rows[at])
+    }
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+}

@@ -1,0 +1,9 @@
+//! The words on the wire: frames, shapes, errors, scopes, the handshake, presence. No I/O, no clock, no state.
+pub mod connect;
+pub mod error;
+pub mod frame;
+pub mod hello;
+pub mod presence;
+pub mod scope;
+pub mod shape;
+pub mod types;

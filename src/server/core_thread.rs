@@ -1,0 +1,124 @@
+//! The core thread: feeds [`Core`], carries its effects out.
+use super::{Input, Output};
+use crate::base::clock::Clock;
+use crate::base::limits::*;
+use crate::base::mailbox::Outbox;
+use crate::base::pool::Pool;
+use crate::gateway::registry::Lane;
+use crate::gateway::{Core, Effect, Job};
+use crate::http;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+struct Driver {
+    core: Core,
+    clock: Clock,
+    inbox: Receiver<Vec<Input>>,
+    back: Sender<Vec<Input>>,
+    net: Outbox<Vec<Output>>,
+    starved: Arc<AtomicBool>,
+    workers: Pool,
+    store: Pool,
+}
+
+pub(super) fn start(
+    core: Core,
+    clock: Clock,
+    inbox: Receiver<Vec<Input>>,
+    back: Sender<Vec<Input>>,
+    net: Outbox<Vec<Output>>,
+    starved: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<()>> {
+    let workers = Pool::start("job", WORKERS, JOB_QUEUE_MAX)?;
+    // One thread: writes of state files happen in the order they were decided.
+    let store = Pool::start("store", 1, JOB_QUEUE_MAX)?;
+    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
+    Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || driver.run())
+}
+
+impl Driver {
+    fn run(&mut self) {
+        let mut outputs = vec![];
+        if self.flush(&mut outputs) {
+            return;
+        }
+        loop {
+            let batch = match self.core.next_due() {
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => self.inbox.recv_deadline(self.clock.instant(due)),
+            };
+            match batch {
+                Ok(batch) => {
+                    self.handle(batch, &mut outputs);
+                    // What is here already travels back in one go.
+                    for _ in 0..BATCH_INPUTS_MAX {
+                        let Ok(batch) = self.inbox.try_recv() else { break };
+                        self.handle(batch, &mut outputs);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.core.on_time(self.clock.now());
+            if self.flush(&mut outputs) {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, batch: Vec<Input>, outputs: &mut Vec<Output>) {
+        let now = self.clock.now();
+        for input in batch {
+            match input {
+                Input::Opened(conn, peer) => self.core.on_opened(conn, *peer, now),
+                Input::Message(conn, text) => self.core.on_message(conn, text, now),
+                Input::Gone(conn) => self.core.on_gone(conn, now),
+                Input::Signal(signal) => self.core.on_signal(signal),
+                Input::Done(done) => self.core.on_done(done, now),
+                Input::Request(conn, request) => {
+                    outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
+                }
+            }
+        }
+    }
+
+    /// Hands the effects out. True when this was the end.
+    fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
+        let mut ended = false;
+        for effect in self.core.take_effects() {
+            outputs.push(match effect {
+                Effect::Send { conn, text } => Output::Send(conn, text),
+                Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
+                Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
+                Effect::Authenticated { conn } => Output::Authenticated(conn),
+                Effect::End(end) => {
+                    ended = true;
+                    Output::End(end)
+                }
+                Effect::Job { lane, job } => {
+                    self.start_job(lane, job);
+                    continue;
+                }
+            });
+        }
+        // net stopped reading because our inbox was full: an empty batch tells it to go on.
+        if self.starved.swap(false, Ordering::AcqRel) || !outputs.is_empty() {
+            return self.net.send(std::mem::take(outputs)).is_err() || ended;
+        }
+        ended
+    }
+
+    fn start_job(&self, lane: Lane, job: Job) {
+        let back = self.back.clone();
+        let work = Box::new(move || {
+            // The core is gone: nobody waits for this any more.
+            let _ = back.send(vec![Input::Done(job())]);
+        });
+        let pool = if lane == Lane::Store { &self.store } else { &self.workers };
+        if pool.run(work).is_err() {
+            log::error!(target: "gateway", "the job queue is full, which its size should make impossible");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The threads: who runs where, and how they hand over.
+//!
+//! ```text
+//! main = net (mio) ──Vec<Input>──► core ──jobs──► job-0, job-1, store
+//!        ▲   ▲ signals             │  ▲              │
+//!        │   └─ Bell ◄─Vec<Output>─┘  └──── Done ◄───┘             log
+//! ```
+//!
+//! * net never blocks; core blocks only on its inbox and, when net is behind, on net.
+//! * The only module that names mio's `Poll`.
+mod core_thread;
+pub mod listen;
+mod net;
+pub mod port;
+
+use crate::base::clock::Clock;
+use crate::base::ids::{self, ConnId};
+use crate::base::limits::*;
+use crate::base::mailbox::{Bell, mailbox};
+use crate::base::sys::SignalFd;
+use crate::conn::answer::Answer;
+use crate::conn::{Bytes, Request};
+use crate::gateway::auth::SharedAuth;
+use crate::gateway::methods::voicewake;
+use crate::gateway::peer::Peer;
+use crate::gateway::{Core, Done, End, Signal, Start, World};
+use crate::store;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// From net, and from the workers, to core.
+enum Input {
+    Opened(ConnId, Box<Peer>),
+    Message(ConnId, Bytes),
+    Gone(ConnId),
+    Request(ConnId, Box<Request>),
+    Signal(Signal),
+    Done(Done),
+}
+
+/// From core to net.
+enum Output {
+    Send(ConnId, String),
+    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Close(ConnId, u16, String),
+    Authenticated(ConnId),
+    Answer(ConnId, Answer),
+    End(End),
+}
+
+/// What [`run`] needs.
+pub struct Options {
+    pub world: World,
+    pub auth: SharedAuth,
+    pub listeners: Vec<std::net::TcpListener>,
+    pub clock: Clock,
+}
+
+/// Why the gateway could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    State(String),
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs until it is told to stop or to start over.
+///
+/// # Errors
+/// A state file that cannot be trusted, or a refusal of the system.
+pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
+    let state = &options.world.paths.state;
+    let devices = store::devices::load(state).map_err(RunError::State)?;
+    let wake_words = store::settings::wake_words(state).unwrap_or_else(|err| {
+        log::warn!(target: "gateway", "{err}; using the default wake words");
+        None
+    });
+    let core = Core::new(Start {
+        world: Arc::new(options.world),
+        clock: options.clock,
+        auth: options.auth,
+        devices,
+        wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
+        entropy: ids::os_entropy(),
+    });
+    let poll = mio::Poll::new()?;
+    let bell = Bell::new(mio::Waker::new(poll.registry(), net::WAKER)?);
+    let (to_net, from_core) = mailbox::<Vec<Output>>(&bell, MAILBOX_BATCHES_MAX);
+    let (to_core, from_net) = crossbeam_channel::bounded(MAILBOX_BATCHES_MAX);
+    let starved = Arc::new(AtomicBool::new(false));
+    let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
+    let link = net::Link { to_core, from_core, bell, starved };
+    let end = net::Net::new(poll, options.listeners, signals, link, options.clock)?.run()?;
+    // The core has said End, or its channel is gone: either way it returns.
+    if thread.join().is_err() {
+        return Err(RunError::State("the core thread panicked; see the log".into()));
+    }
+    Ok(end)
+}

@@ -1,0 +1,538 @@
+//! The net thread: one mio loop that owns every socket, timer and signal. It moves bytes and decides nothing.
+//!
+//! * Nothing here blocks, except in `epoll_wait`; with nothing due it sleeps for ever.
+//! * Bytes leave in one place, [`Net::flush`], once a turn for every connection that was touched.
+//! * Edge-triggered: who stops reading early keeps `readable` set and visits the connection again.
+use super::{Input, Output};
+use crate::base::clock::Clock;
+use crate::base::ids::ConnId;
+use crate::base::limits::*;
+use crate::base::mailbox::{Bell, Inbox};
+use crate::base::sys::{self, SignalFd};
+use crate::conn::websocket::text_frame;
+use crate::conn::{Bytes, Conn, ConnEvent};
+use crate::gateway::peer::Peer;
+use crate::gateway::{End, Signal};
+use crate::http;
+use crossbeam_channel::{Sender, TrySendError};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, Shutdown};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub(super) const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const LISTENERS: usize = 2;
+/// Tokens of connections are their slot plus this.
+const CONNS: usize = 16;
+
+/// The ways to and from the core.
+pub(super) struct Link {
+    pub to_core: Sender<Vec<Input>>,
+    pub from_core: Inbox<Vec<Output>>,
+    pub bell: Bell,
+    pub starved: Arc<AtomicBool>,
+}
+
+struct Entry {
+    socket: TcpStream,
+    conn: Conn,
+    ip: IpAddr,
+    readable: bool,
+    writable: bool,
+    shut: bool,
+    websocket: bool,
+    /// Stands in the list of this turn.
+    touched: bool,
+    /// When the timer heap will next look at it.
+    armed: Option<u64>,
+    /// Its place among the sockets that have not authenticated; None once it has.
+    waiting_since: Option<u64>,
+}
+
+struct Slot {
+    generation: u32,
+    entry: Option<Box<Entry>>,
+}
+
+pub(super) struct Net<'a> {
+    poll: Poll,
+    listeners: Vec<TcpListener>,
+    signals: &'a SignalFd,
+    link: Link,
+    clock: Clock,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open: usize,
+    open_max: usize,
+    /// Sockets that have not authenticated, by arrival: from this machine, and from elsewhere.
+    waiting: [BTreeMap<u64, ConnId>; 2],
+    arrivals: u64,
+    timers: BinaryHeap<Reverse<(u64, ConnId)>>,
+    touched: Vec<ConnId>,
+    accepting: Vec<bool>,
+    batch: Vec<Input>,
+    buffer: Box<[u8]>,
+    /// Given up for a moment to answer a client when no descriptor is left.
+    spare: Option<std::fs::File>,
+    ending: Option<(End, u64)>,
+    /// Heap pages go back to the system once after a crowd has left.
+    crowd: bool,
+}
+
+#[expect(clippy::disallowed_methods, reason = "/dev/null opens without blocking")]
+fn open_spare() -> Option<std::fs::File> {
+    std::fs::File::open("/dev/null").ok()
+}
+
+impl<'a> Net<'a> {
+    pub fn new(
+        poll: Poll,
+        listeners: Vec<std::net::TcpListener>,
+        signals: &'a SignalFd,
+        link: Link,
+        clock: Clock,
+    ) -> io::Result<Net<'a>> {
+        let mut own = vec![];
+        for (n, listener) in listeners.into_iter().enumerate() {
+            listener.set_nonblocking(true)?;
+            let mut listener = TcpListener::from_std(listener);
+            poll.registry().register(&mut listener, Token(LISTENERS + n), Interest::READABLE)?;
+            own.push(listener);
+        }
+        let fd = signals.as_raw_fd();
+        poll.registry().register(&mut mio::unix::SourceFd(&fd), SIGNALS, Interest::READABLE)?;
+        let open_max = sys::raise_fd_limit().saturating_sub(FD_RESERVE).max(16) as usize;
+        Ok(Net {
+            poll,
+            accepting: vec![true; own.len()],
+            listeners: own,
+            signals,
+            link,
+            clock,
+            slots: vec![],
+            free: vec![],
+            open: 0,
+            open_max,
+            waiting: Default::default(),
+            arrivals: 0,
+            timers: BinaryHeap::new(),
+            touched: vec![],
+            batch: vec![],
+            buffer: vec![0; 64 * 1024].into(),
+            spare: open_spare(),
+            ending: None,
+            crowd: false,
+        })
+    }
+
+    pub fn run(mut self) -> io::Result<End> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(err) if err.kind() != io::ErrorKind::Interrupted => return Err(err),
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    SIGNALS => self.take_signals(),
+                    Token(n) if n < CONNS => self.accepting[n - LISTENERS] = true,
+                    Token(n) => self.mark(
+                        (n - CONNS) as u32,
+                        event.is_readable() || event.is_read_closed(),
+                        event.is_writable(),
+                    ),
+                }
+            }
+            self.link.bell.silence();
+            self.take_outputs();
+            self.expire();
+            self.accept();
+            self.visit();
+            self.hand_over();
+            if let Some(end) = self.ended() {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// None: sleep until something happens.
+    fn timeout(&self) -> Option<Duration> {
+        let now = self.clock.now().mono_ms;
+        let blocked = !self.batch.is_empty();
+        if !blocked && (!self.touched.is_empty() || self.accepting.contains(&true)) {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.timers.peek().map(|it| it.0.0);
+        let due = timer.into_iter().chain(self.ending.map(|it| it.1)).min()?;
+        // One more, so that what is due in less than a millisecond is due when we wake.
+        Some(Duration::from_millis(due.saturating_sub(now) + 1))
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                libc::SIGUSR1 => self.batch.push(Input::Signal(Signal::Restart)),
+                // The terminal went away: a daemon goes on.
+                libc::SIGHUP => {}
+                _ if self.ending.is_some() => self.ending = self.ending.map(|it| (it.0, 0)),
+                _ => self.batch.push(Input::Signal(Signal::Stop)),
+            }
+        }
+    }
+
+    // Connections.
+
+    fn entry(&mut self, id: ConnId) -> Option<&mut Entry> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation == id.generation { slot.entry.as_deref_mut() } else { None }
+    }
+
+    fn mark(&mut self, slot: u32, readable: bool, writable: bool) {
+        let Some(it) = self.slots.get_mut(slot as usize) else { return };
+        let id = ConnId { slot, generation: it.generation };
+        if let Some(entry) = it.entry.as_deref_mut() {
+            entry.readable |= readable;
+            entry.writable |= writable;
+            self.touch(id);
+        }
+    }
+
+    /// This connection is visited before the turn ends.
+    fn touch(&mut self, id: ConnId) {
+        if let Some(entry) = self.entry(id)
+            && !entry.touched
+        {
+            entry.touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    fn accept(&mut self) {
+        if !self.batch.is_empty() {
+            return;
+        }
+        for n in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_A_TURN {
+                if !self.accepting[n] {
+                    break;
+                }
+                match self.listeners[n].accept() {
+                    Ok((socket, address)) => self.admit(socket, address.ip()),
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.accepting[n] = false,
+                    Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                        self.refuse_one(n)
+                    }
+                    // The client left before we came, or the network said so: the next one may be fine.
+                    Err(err) => log::debug!(target: "net", "accept: {err}"),
+                }
+            }
+        }
+    }
+
+    /// No descriptor is left: give up the spare one to tell one client so.
+    fn refuse_one(&mut self, listener: usize) {
+        log::warn!(target: "net", "out of file descriptors: refusing connections with 503 (raise LimitNOFILE or ulimit -n)");
+        self.spare = None;
+        match self.listeners[listener].accept() {
+            Ok((socket, _)) => say_busy(socket),
+            Err(_) => self.accepting[listener] = false,
+        }
+        self.spare = open_spare();
+    }
+
+    fn admit(&mut self, mut socket: TcpStream, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        let pool = usize::from(!ip.is_loopback());
+        let all = self.waiting[0].len() + self.waiting[1].len();
+        let crowded = match pool {
+            0 => all >= PREAUTH_SOCKETS_MAX,
+            _ => {
+                self.waiting[1].len() >= PREAUTH_SOCKETS_MAX - PREAUTH_LOOPBACK_RESERVE
+                    || all >= PREAUTH_SOCKETS_MAX
+            }
+        };
+        if (crowded || self.open >= self.open_max) && !self.evict(pool) {
+            return say_busy(socket);
+        }
+        // A socket that is already dead fails at its first read.
+        let _ = socket.set_nodelay(true);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            (self.slots.len() - 1) as u32
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(err) = self.poll.registry().register(&mut socket, Token(CONNS + slot as usize), interest) {
+            log::warn!(target: "net", "cannot watch a connection: {err}");
+            self.free.push(slot);
+            return;
+        }
+        let conn = Conn::new(http::body_max, self.clock.now().mono_ms);
+        let id = ConnId { slot, generation: self.slots[slot as usize].generation };
+        self.arrivals += 1;
+        self.waiting[pool].insert(self.arrivals, id);
+        self.slots[slot as usize].entry = Some(Box::new(Entry {
+            socket,
+            conn,
+            ip,
+            readable: true,
+            writable: true,
+            shut: false,
+            websocket: false,
+            touched: false,
+            armed: None,
+            waiting_since: Some(self.arrivals),
+        }));
+        self.open += 1;
+        self.crowd |= self.open > PREAUTH_SOCKETS_MAX;
+        self.touch(id);
+    }
+
+    /// Closes the oldest socket that has not authenticated and is not being answered: a remote one first, and only
+    /// a remote one to make room for another remote one.
+    fn evict(&mut self, pool: usize) -> bool {
+        let pools: &[usize] = if pool == 0 { &[1, 0] } else { &[1] };
+        for pool in pools {
+            let oldest: Vec<ConnId> = self.waiting[*pool].values().copied().collect();
+            for id in oldest {
+                if self.entry(id).is_some_and(|it| !it.conn.is_busy()) {
+                    log::debug!(target: "net", "the oldest connection that has not authenticated makes room");
+                    self.drop_conn(id);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn drop_conn(&mut self, id: ConnId) {
+        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|it| it.generation == id.generation)
+        else {
+            return;
+        };
+        let Some(mut entry) = slot.entry.take() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        self.open -= 1;
+        // Closing the descriptor deregisters it as well.
+        let _ = self.poll.registry().deregister(&mut entry.socket);
+        if let Some(arrival) = entry.waiting_since {
+            self.waiting[usize::from(!entry.ip.is_loopback())].remove(&arrival);
+        }
+        if entry.websocket {
+            self.batch.push(Input::Gone(id));
+        }
+        if self.open == 0 && self.crowd {
+            self.crowd = false;
+            sys::trim_heap();
+        }
+    }
+
+    // One turn.
+
+    fn take_outputs(&mut self) {
+        let mut batches = vec![];
+        if self.link.from_core.drain(MAILBOX_BATCHES_MAX, |it| batches.push(it)) {
+            self.link.bell.again();
+        }
+        for output in batches.into_iter().flatten() {
+            self.on_output(output);
+        }
+    }
+
+    fn on_output(&mut self, output: Output) {
+        let now_ms = self.clock.now().mono_ms;
+        match output {
+            Output::Send(id, text) => self.with(id, |it| it.conn.send(text_frame(&text))),
+            Output::Broadcast { to, text, drop_if_slow } => {
+                let frame = text_frame(&text);
+                for id in to {
+                    self.with(id, |it| offer(&mut it.conn, &frame, drop_if_slow, now_ms));
+                }
+            }
+            Output::Close(id, code, reason) => self.with(id, |it| it.conn.close(code, &reason, now_ms)),
+            Output::Answer(id, answer) => self.with(id, |it| it.conn.answer(answer, now_ms)),
+            Output::Authenticated(id) => {
+                self.with(id, |it| it.conn.set_authenticated());
+                let Some(entry) = self.entry(id) else { return };
+                if let Some(arrival) = entry.waiting_since.take() {
+                    let pool = usize::from(!entry.ip.is_loopback());
+                    self.waiting[pool].remove(&arrival);
+                }
+            }
+            Output::End(end) => {
+                self.ending = Some((end, now_ms + STOP_FLUSH_MS));
+                self.listeners.clear();
+                self.accepting.clear();
+            }
+        }
+    }
+
+    fn with(&mut self, id: ConnId, act: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entry(id) {
+            act(entry);
+            self.touch(id);
+        }
+    }
+
+    fn expire(&mut self) {
+        let now_ms = self.clock.now().mono_ms;
+        while self.timers.peek().is_some_and(|it| it.0.0 <= now_ms) {
+            let Some(Reverse((_, id))) = self.timers.pop() else { break };
+            self.with(id, |it| {
+                it.armed = None;
+                it.conn.on_deadline(now_ms);
+            });
+        }
+    }
+
+    /// Reads, hands events on, writes: every touched connection once.
+    fn visit(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(entry) = self.entry(id) {
+                entry.touched = false;
+            }
+            self.read(id);
+            self.collect(id);
+            self.flush(id);
+            let Some(entry) = self.entry(id) else { continue };
+            if entry.conn.is_finished() && entry.conn.out().is_empty() {
+                self.drop_conn(id);
+                continue;
+            }
+            let again = entry.readable && entry.conn.wants_read();
+            let due = entry.conn.deadline().filter(|due| entry.armed.is_none_or(|it| it > *due));
+            if let Some(due) = due {
+                entry.armed = Some(due);
+                self.timers.push(Reverse((due, id)));
+            }
+            if again {
+                self.touch(id);
+            }
+        }
+    }
+
+    fn read(&mut self, id: ConnId) {
+        // The core is behind: what the kernel holds is the back-pressure.
+        if !self.batch.is_empty() && self.batch.len() >= BATCH_INPUTS_MAX {
+            return;
+        }
+        let now_ms = self.clock.now().mono_ms;
+        let mut left = READ_BYTES_A_TURN;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(entry) = self.entry(id).filter(|it| it.readable && it.conn.wants_read()) {
+            match entry.socket.read(&mut buffer) {
+                Ok(0) => {
+                    entry.readable = false;
+                    entry.conn.on_eof();
+                }
+                Ok(n) => {
+                    entry.conn.on_bytes(&buffer[..n], now_ms);
+                    left = left.saturating_sub(n);
+                    if left == 0 {
+                        break;
+                    }
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => entry.readable = false,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    entry.readable = false;
+                    entry.conn.on_lost();
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn collect(&mut self, id: ConnId) {
+        while let Some(event) = self.entry(id).and_then(|it| it.conn.poll_event()) {
+            match event {
+                ConnEvent::Request(request) => self.batch.push(Input::Request(id, Box::new(request))),
+                ConnEvent::Message(bytes) => self.batch.push(Input::Message(id, bytes)),
+                ConnEvent::Opened(head) => {
+                    let Some(entry) = self.entry(id) else { return };
+                    entry.websocket = true;
+                    let peer = Box::new(Peer::of(entry.ip, &head));
+                    self.batch.push(Input::Opened(id, peer));
+                }
+                ConnEvent::Closed(reason) => {
+                    log::debug!(target: "net", "connection {}: {}", id.slot, reason.explain())
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, id: ConnId) {
+        let Some(entry) = self.entry(id) else { return };
+        while entry.writable && !entry.conn.out().is_empty() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let n = entry.conn.out().slices(&mut slices);
+            match entry.socket.write_vectored(&slices[..n]) {
+                Ok(n) => entry.conn.out_written(n),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => entry.writable = false,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    entry.conn.on_lost();
+                    break;
+                }
+            }
+        }
+        if entry.conn.wants_shutdown() && !entry.shut {
+            entry.shut = true;
+            let _ = entry.socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Everything of this turn goes to the core at once. When it cannot take it, nothing is read until it can.
+    fn hand_over(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        match self.link.to_core.try_send(std::mem::take(&mut self.batch)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(batch)) => {
+                self.batch = batch;
+                self.link.starved.store(true, Ordering::Release);
+                // It may have drained between the two: then nobody would ring.
+                if !self.link.to_core.is_full() {
+                    self.link.bell.again();
+                }
+            }
+            // The core is gone, so this is the end of the run.
+            Err(TrySendError::Disconnected(_)) => {
+                self.ending.get_or_insert((End::Stop, 0));
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Option<End> {
+        let (end, due) = self.ending?;
+        let all_left =
+            self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.conn.out().is_empty());
+        (all_left || self.clock.now().mono_ms >= due).then_some(end)
+    }
+}
+
+/// Reference 5.1: a client whose queue is over the limit misses what may be missed, and is closed for what may not.
+fn offer(conn: &mut Conn, frame: &Bytes, drop_if_slow: bool, now_ms: u64) {
+    match (conn.out().len() > OUT_QUEUE_BYTES_MAX, drop_if_slow) {
+        (false, _) => conn.send(frame.clone()),
+        (true, true) => {}
+        (true, false) => conn.close(1008, "slow consumer", now_ms),
+    }
+}
+
+fn say_busy(mut socket: TcpStream) {
+    let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    // Best effort: the client is refused either way.
+    let _ = socket.write(answer);
+    let _ = socket.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,115 @@
+//! `devices/paired.json` and `devices/pending.json`, in the reference's shape; unknown fields survive a rewrite.
+use super::{read_json, write_json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A paired device. `tokens` is keyed by role.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Paired {
+    pub device_id: String,
+    pub public_key: String,
+    #[serde(flatten)]
+    pub about: About,
+    pub tokens: BTreeMap<String, Token>,
+    pub created_at_ms: i64,
+    pub approved_at_ms: i64,
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// What a device said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct About {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_ip: Option<String>,
+}
+
+/// A device's credential for one role. Its value never leaves except in that device's own hello.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Token {
+    pub token: String,
+    pub role: String,
+    pub scopes: Vec<String>,
+    pub created_at_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated_at_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at_ms: Option<i64>,
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token")
+            .field("role", &self.role)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A device that waits for approval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pending {
+    pub request_id: String,
+    pub device_id: String,
+    pub public_key: String,
+    #[serde(flatten)]
+    pub about: About,
+    pub silent: bool,
+    pub is_repair: bool,
+    pub ts: i64,
+}
+
+/// Both files. Keyed by device id and by request id.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Devices {
+    pub paired: BTreeMap<String, Paired>,
+    pub pending: BTreeMap<String, Pending>,
+}
+
+fn dir(state: &Path) -> PathBuf {
+    state.join("devices")
+}
+
+/// # Errors
+/// A sentence that names the file: who is paired must never be guessed.
+pub fn load(state: &Path) -> Result<Devices, String> {
+    fn map<T: serde::de::DeserializeOwned>(path: &Path) -> Result<BTreeMap<String, T>, String> {
+        let Some(value) = read_json(path)? else { return Ok(BTreeMap::new()) };
+        serde_json::from_value(value).map_err(|err| format!("cannot read {}: {err}", path.display()))
+    }
+    let dir = dir(state);
+    Ok(Devices { paired: map(&dir.join("paired.json"))?, pending: map(&dir.join("pending.json"))? })
+}
+
+/// # Errors
+/// A sentence that names the file.
+pub fn save(state: &Path, devices: &Devices) -> Result<(), String> {
+    let dir = dir(state);
+    write_json(&dir.join("pending.json"), &devices.pending)?;
+    write_json(&dir.join("paired.json"), &devices.paired)
+}
