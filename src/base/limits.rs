@@ -10,6 +10,8 @@ pub const HEAD_LINES_MAX: usize = 100;
 pub const HEAD_DEADLINE_MS: u64 = 10_000;
 /// An idle keep-alive HTTP connection. Ours: longer than the usual 5 s probe interval of a monitor, short enough to free sockets.
 pub const KEEP_ALIVE_IDLE_MS: u64 = 30_000;
+/// Empty lines skipped in front of a request (RFC 9112 section 2.2 asks for at least one). Ours.
+pub const BLANK_LINES_MAX: usize = 4;
 /// Pipelined bytes held while an answer is being made. Ours: one more head's worth.
 pub const PIPELINE_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
 /// A chunk-size line with its extensions (RFC 9112 section 7.1.1 asks for a limit). Ours.

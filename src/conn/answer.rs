@@ -59,8 +59,11 @@ impl Answer {
     pub fn status(&self) -> u16 {
         self.status
     }
-    /// The bytes on the wire. `head_only`: the request was a HEAD.
-    pub fn into_bytes(self, head_only: bool, http10: bool, close: bool) -> Vec<u8> {
+    /// The bytes on the wire. `head_only`: the request was a HEAD. `close`: say that the connection ends behind this;
+    /// `keep`: say that it does not, which HTTP/1.0 needs to hear.
+    ///
+    /// The status line says HTTP/1.1 whatever the request said (RFC 9110 section 6.2).
+    pub fn into_bytes(self, head_only: bool, close: bool, keep: bool) -> Vec<u8> {
         let mut headers = self.headers;
         for (name, value) in ALWAYS {
             if !headers.iter().any(|it| it.field.equiv(name)) {
@@ -72,18 +75,24 @@ impl Answer {
             Response::new(StatusCode(self.status), headers, Cursor::new(self.body), Some(length), None)
                 .with_chunked_threshold(usize::MAX);
         let mut out = Vec::with_capacity(512 + length);
-        let version = if http10 { HTTPVersion(1, 0) } else { HTTPVersion(1, 1) };
-        response.raw_print(&mut out, version, &[], head_only, None).expect("writing to memory does not fail");
-        // tiny_http refuses to set Connection, which is ours to say.
-        let connection: &[u8] = if close {
-            b"Connection: close\r\n"
-        } else if http10 {
-            b"Connection: keep-alive\r\n"
-        } else {
-            b""
+        response
+            .raw_print(&mut out, HTTPVersion(1, 1), &[], head_only, None)
+            .expect("writing to memory does not fail");
+        // What tiny_http cannot say: Connection and Upgrade, and nothing at all of a length where there is no content.
+        let own = match (self.status, close, keep) {
+            (426, ..) => "Connection: close, Upgrade\r\nUpgrade: websocket\r\n",
+            (_, true, _) => "Connection: close\r\n",
+            (_, false, true) => "Connection: keep-alive\r\n",
+            _ => "",
         };
+        if self.status == 204 {
+            const LENGTH: &[u8] = b"Content-Length: 0\r\n";
+            if let Some(at) = out.windows(LENGTH.len()).position(|it| it == LENGTH) {
+                out.drain(at..at + LENGTH.len());
+            }
+        }
         let at = out.iter().position(|it| *it == b'\n').map_or(out.len(), |it| it + 1);
-        out.splice(at..at, connection.iter().copied());
+        out.splice(at..at, own.bytes());
         out
     }
 }

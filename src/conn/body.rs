@@ -78,7 +78,7 @@ impl Body {
             State::Size => {
                 let Some(line) = line(input, CHUNK_LINE_BYTES_MAX)? else { return Ok(0) };
                 let size = chunk_size(line)?;
-                if self.bytes.len() as u64 + size > self.bytes_max {
+                if size > self.bytes_max - (self.bytes.len() as u64).min(self.bytes_max) {
                     return Err(Refusal::body_too_large(self.bytes_max));
                 }
                 self.state = if size == 0 { State::Trailer(0) } else { State::Chunk(size) };
@@ -132,8 +132,9 @@ fn line(input: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, Refusal> {
 fn chunk_size(line: &[u8]) -> Result<u64, Refusal> {
     let bad = || Refusal::bad("a chunk size");
     let digits = line.iter().take_while(|it| it.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    if digits == 0 || !(rest.is_empty() || rest[0] == b';') {
+    let rest = &line[digits..];
+    // White space may stand in front of an extension, never at the end of the line.
+    if digits == 0 || !(rest.is_empty() || rest.trim_ascii_start().starts_with(b";")) {
         return Err(bad());
     }
     let text = std::str::from_utf8(&line[..digits]).map_err(|_| bad())?.trim_start_matches('0');
@@ -152,7 +153,7 @@ mod tests {
     }
     #[test]
     fn any_cut_decodes_the_same() {
-        let input = b"5;x=y\r\nhello\r\n0A \r\n0123456789\r\n0\r\nX: y\r\n\r\nNEXT";
+        let input = b"5;x=y\r\nhello\r\n0A ;y\r\n0123456789\r\n0\r\nX: y\r\n\r\nNEXT";
         for cut in 0..input.len() {
             assert_eq!(
                 decode(input, cut).unwrap(),

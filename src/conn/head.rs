@@ -71,7 +71,7 @@ impl Host {
                 None => (text, None),
             },
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=".contains(c);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c);
         if name.is_empty() || !(text.starts_with('[') || name.chars().all(is_name)) {
             return None;
         }
@@ -140,7 +140,7 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     let authority = read_target(&mut head, target)?;
     head.host = host(&head, authority)?;
     head.keep_alive =
-        if http10 { head.lists("connection", "keep-alive") } else { !head.lists("connection", "close") };
+        !head.lists("connection", "close") && (!http10 || head.lists("connection", "keep-alive"));
     head.content = content(&head)?;
     match head.header("expect") {
         None if head.has_header("expect") => return Err(Refusal::new(417, "more than one Expect header")),
@@ -158,7 +158,11 @@ fn version_refusal(bytes: &[u8]) -> Refusal {
     let line = bytes.split(|it| *it == b'\r').next().unwrap_or_default();
     let word = line.rsplit(|it| *it == b' ').next().unwrap_or_default();
     match word {
-        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => {
+        [b'H', b'T', b'T', b'P', b'/', a, b'.', b]
+            if a.is_ascii_digit()
+                && b.is_ascii_digit()
+                && line.iter().filter(|it| **it == b' ').count() == 2 =>
+        {
             Refusal::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         }
         _ => Refusal::bad("the HTTP version"),

@@ -79,6 +79,7 @@ impl CloseReason {
 enum Phase {
     Head {
         scanned: usize,
+        blank_lines: usize,
     },
     Body {
         head: Box<Head>,
@@ -86,7 +87,6 @@ enum Phase {
         since: u64,
     },
     Respond {
-        head_only: bool,
         http10: bool,
         keep_alive: bool,
     },
@@ -109,6 +109,8 @@ pub struct Conn {
     events: VecDeque<ConnEvent>,
     deadline: Option<u64>,
     body_max: BodyMax,
+    /// The request that is being read or answered is a HEAD: its answer has no content.
+    head_only: bool,
     eof: bool,
 }
 
@@ -116,12 +118,13 @@ impl Conn {
     /// A fresh connection, accepted at `now_ms`.
     pub fn new(body_max: BodyMax, now_ms: u64) -> Conn {
         Conn {
-            phase: Phase::Head { scanned: 0 },
+            phase: Phase::Head { scanned: 0, blank_lines: 0 },
             input: vec![],
             out: Out::default(),
             events: VecDeque::new(),
             deadline: Some(now_ms + HEAD_DEADLINE_MS),
             body_max,
+            head_only: false,
             eof: false,
         }
     }
@@ -213,15 +216,15 @@ impl Conn {
 
     /// Answers the request last given out.
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
-        let Phase::Respond { head_only, http10, keep_alive } = self.phase else { return };
+        let Phase::Respond { http10, keep_alive } = self.phase else { return };
         let close = answer.close || !keep_alive || self.eof;
-        self.out.push(answer.into_bytes(head_only, http10, close).into());
+        self.out.push(answer.into_bytes(self.head_only, close, http10).into());
         if close {
             self.say_closed(CloseReason::Done);
             self.start_closing(now_ms);
             return;
         }
-        self.phase = Phase::Head { scanned: 0 };
+        self.phase = Phase::Head { scanned: 0, blank_lines: 0 };
         let idle = self.input.is_empty();
         self.deadline = Some(now_ms + if idle { KEEP_ALIVE_IDLE_MS } else { HEAD_DEADLINE_MS });
         self.run(now_ms);
@@ -288,11 +291,13 @@ impl Conn {
     }
 
     fn step_head(&mut self, now_ms: u64) -> Result<bool, Refusal> {
-        let Phase::Head { scanned } = &mut self.phase else { return Ok(false) };
-        // RFC 9112 section 2.2: empty lines before a request line are skipped.
-        while *scanned == 0 && self.input.starts_with(b"\r\n") {
+        let Phase::Head { scanned, blank_lines } = &mut self.phase else { return Ok(false) };
+        // RFC 9112 section 2.2: an empty line before a request line is skipped; a flood of them is no request.
+        while *scanned == 0 && *blank_lines < BLANK_LINES_MAX && self.input.starts_with(b"\r\n") {
+            *blank_lines += 1;
             self.input.drain(..2);
         }
+        self.head_only = self.input.starts_with(b"HEAD ");
         if *scanned == 0 && self.input == b"\r" {
             return Ok(false);
         }
@@ -323,11 +328,7 @@ impl Conn {
             self.deadline = Some(*since + BODY_GRACE_MS + body.taken * 1000 / BODY_RATE_MIN);
             return Ok(false);
         }
-        let respond = Phase::Respond {
-            head_only: head.method == "HEAD",
-            http10: head.http10,
-            keep_alive: head.keep_alive,
-        };
+        let respond = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
         let Phase::Body { head, body, .. } = std::mem::replace(&mut self.phase, respond) else {
             return Ok(false);
         };
@@ -374,7 +375,7 @@ impl Conn {
 
     fn refuse(&mut self, refusal: Refusal, now_ms: u64) {
         let status = refusal.status;
-        self.out.push(refusal.answer().into_bytes(false, false, true).into());
+        self.out.push(refusal.answer().into_bytes(self.head_only, true, false).into());
         self.say_closed(CloseReason::Refused(status));
         self.start_closing(now_ms);
     }
