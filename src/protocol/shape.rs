@@ -334,6 +334,7 @@ macro_rules! literals {
 }
 
 #[cfg(test)]
+#[allow(dead_code, reason = "only the shapes of these types count")]
 mod tests {
     use super::*;
     use crate::protocol::types::{NonEmpty, Text};
