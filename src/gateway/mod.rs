@@ -311,6 +311,10 @@ impl Core {
         let Some(client) = self.clients.remove(&conn) else { return };
         if let Phase::Ready(ready) = client.phase {
             self.ready -= 1;
+            if self.ready == 0 {
+                // Nobody is there to hear of it: the next client arms them again.
+                self.timers.retain(|it| !matches!(it.0.1, Timer::Tick | Timer::Health));
+            }
             if let Some(key) = ready.presence_key {
                 self.presence.disconnected(&key, now.unix_ms);
                 self.announce_presence(now.unix_ms);
@@ -324,8 +328,6 @@ impl Core {
             let Some(Reverse((_, timer))) = self.timers.pop() else { break };
             match timer {
                 Timer::Refuse(conn) => handshake::refuse_held(self, conn),
-                // Nobody is there: the next client arms them again.
-                Timer::Tick | Timer::Health if self.ready == 0 => {}
                 Timer::Health => health::on_timer(self, now),
                 Timer::Tick => {
                     self.broadcast(&events::TICK, &serde_json::json!({ "ts": now.unix_ms }));
