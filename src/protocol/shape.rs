@@ -11,7 +11,7 @@
 //!
 //! * A value is checked whole: every complaint is in the answer, in Ajv's order (`allErrors`).
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -42,6 +42,11 @@ pub enum Shape {
     },
     Object {
         fields: &'static [Field],
+    },
+    /// A shape that the published schema defines once and refers to by name.
+    Named {
+        name: &'static str,
+        shape: &'static Shape,
     },
 }
 
@@ -170,11 +175,12 @@ impl Shape {
                 }
             }
             Shape::Object { fields } => check_object(fields, at, value, out),
+            Shape::Named { shape, .. } => shape.check_at(at, value, out),
         }
     }
 
-    /// As JSON Schema (draft 2020-12), for `vendor-schemas/`.
-    pub fn json_schema(&self) -> Value {
+    /// As JSON Schema (draft 2020-12), for `vendor-schemas/`. Named shapes go into `defs`.
+    pub fn json_schema(&self, defs: &mut Map<String, Value>) -> Value {
         match self {
             Shape::Any => json!({}),
             Shape::Null => json!({ "type": "null" }),
@@ -199,21 +205,27 @@ impl Shape {
             }
             Shape::Literal(text) => json!({ "type": "string", "const": text }),
             Shape::AnyOf(branches) => {
-                json!({ "anyOf": branches.iter().map(Shape::json_schema).collect::<Vec<_>>() })
+                json!({ "anyOf": branches.iter().map(|it| it.json_schema(defs)).collect::<Vec<_>>() })
             }
             Shape::Array { item, items_min } => {
-                let mut it = json!({ "type": "array", "items": item.json_schema() });
+                let mut it = json!({ "type": "array", "items": item.json_schema(defs) });
                 if *items_min > 0 {
                     it["minItems"] = json!(items_min);
                 }
                 it
             }
-            Shape::Map { value } => json!({ "type": "object", "additionalProperties": value.json_schema() }),
+            Shape::Map { value } => json!({ "type": "object", "additionalProperties": value.json_schema(defs) }),
             Shape::Object { fields } => {
-                let properties: serde_json::Map<_, _> =
-                    fields.iter().map(|it| (it.name.to_owned(), it.shape.json_schema())).collect();
+                let properties: Map<_, _> =
+                    fields.iter().map(|it| (it.name.to_owned(), it.shape.json_schema(defs))).collect();
                 let required: Vec<_> = fields.iter().filter(|it| it.required).map(|it| it.name).collect();
                 json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
+            }
+            Shape::Named { name, shape } => {
+                let it = shape.json_schema(defs);
+                let old = defs.insert((*name).to_owned(), it.clone());
+                assert!(old.is_none_or(|old| old == it), "two shapes are called {name}");
+                json!({ "$ref": format!("#/$defs/{name}") })
             }
         }
     }
@@ -295,19 +307,32 @@ macro_rules! shaped {
         #[derive(Debug, serde::Deserialize)]
         $vis struct $name { $($(#[$fmeta])* #[serde(rename = $wire)] $fvis $field: $ty),* }
         impl $crate::protocol::shape::Shaped for $name {
-            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Object { fields: &[
-                $($crate::protocol::shape::Field {
-                    name: $wire,
-                    shape: &<$ty as $crate::protocol::shape::Shaped>::SHAPE,
-                    required: !<$ty as $crate::protocol::shape::Shaped>::OPTIONAL,
-                }),*
-            ] };
+            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Named {
+                name: stringify!($name),
+                shape: &$crate::protocol::shape::Shape::Object { fields: &[
+                    $($crate::protocol::shape::Field {
+                        name: $wire,
+                        shape: &<$ty as $crate::protocol::shape::Shaped>::SHAPE,
+                        required: !<$ty as $crate::protocol::shape::Shaped>::OPTIONAL,
+                    }),*
+                ] },
+            };
         }
+        $crate::described_by_shape!($name);
+    };
+}
+
+/// The published schema of a type is that of its [`Shape`].
+#[macro_export]
+macro_rules! described_by_shape {
+    ($name:ident) => {
         #[cfg(test)]
         impl schemars::JsonSchema for $name {
+            /// The shape defines its own name.
+            fn inline_schema() -> bool { true }
             fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE.json_schema();
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE.json_schema(generator.definitions_mut());
                 shape.try_into().expect("a shape renders as an object")
             }
         }
@@ -320,12 +345,14 @@ macro_rules! literals {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident = $wire:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-        #[cfg_attr(test, derive(schemars::JsonSchema))]
         $vis enum $name { $(#[serde(rename = $wire)] $variant),* }
         impl $crate::protocol::shape::Shaped for $name {
-            const SHAPE: $crate::protocol::shape::Shape =
-                $crate::protocol::shape::Shape::AnyOf(&[$($crate::protocol::shape::Shape::Literal($wire)),*]);
+            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Named {
+                name: stringify!($name),
+                shape: &$crate::protocol::shape::Shape::AnyOf(&[$($crate::protocol::shape::Shape::Literal($wire)),*]),
+            };
         }
+        $crate::described_by_shape!($name);
         impl $name {
             /// The word on the wire.
             pub fn as_str(self) -> &'static str { match self { $(Self::$variant => $wire),* } }

@@ -1,6 +1,6 @@
 //! `health`: the whole state in one answer; `status`: a summary with the sessions.
 use crate::base::clock::Clock;
-use crate::gateway::health;
+use crate::gateway::health::{self, Snapshot};
 use crate::gateway::registry::{Answer, Call, Finish, Lane, Method, Rpc};
 use crate::gateway::sessions::{self, Defaults, StatusRow};
 use crate::gateway::{Core, World};
@@ -39,25 +39,6 @@ impl Rpc for Health {
                 }) as Finish<Snapshot>
             }),
         ))
-    }
-}
-
-/// A [`health::HealthReply`], serialised once and shared.
-pub struct Snapshot(Arc<RawValue>);
-
-impl Serialize for Snapshot {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        RawValue::serialize(&self.0, to)
-    }
-}
-
-#[cfg(test)]
-impl schemars::JsonSchema for Snapshot {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        health::HealthReply::schema_name()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        health::HealthReply::json_schema(generator)
     }
 }
 

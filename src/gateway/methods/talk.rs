@@ -11,11 +11,12 @@ pub const METHODS: &[Method] = &[Method::of::<TalkMode>()];
 
 shaped! { struct TalkModeParams { enabled = "enabled": bool, phase = "phase": Option<String> } }
 
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct TalkModeReply {
+pub struct TalkModeReply {
     enabled: bool,
     phase: Option<String>,
+    /// Milliseconds since 1970.
     ts: i64,
 }
 
