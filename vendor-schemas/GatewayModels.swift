@@ -1906,7 +1906,6 @@ public enum GatewayModels {
         case devicePairResolved = "device.pair.resolved"
         case voicewakeChanged = "voicewake.changed"
     }
-
 }
 
 /// Any JSON value.

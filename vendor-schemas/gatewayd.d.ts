@@ -23,7 +23,7 @@ export interface AgentIdentityReply {
   agentId: string;
   name: string;
   avatar: string;
-  emoji?: string | null;
+  emoji?: string;
 }
 
 export interface AgentSessions {
@@ -35,8 +35,8 @@ export interface AgentSessions {
 
 export interface AgentSummary {
   id: string;
-  name?: string | null;
-  identity?: IdentitySummary | null;
+  name?: string;
+  identity?: IdentitySummary;
 }
 
 export interface AgentsListReply {
@@ -48,10 +48,10 @@ export interface AgentsListReply {
 
 /** Present for a device connection, and always for protocol 4. */
 export interface Auth {
-  deviceToken?: string | null;
+  deviceToken?: string;
   role: Role;
   scopes: Array<string>;
-  issuedAtMs?: number | null;
+  issuedAtMs?: number;
 }
 
 /** The first frame of a connection. A device signs the nonce in its `connect`. */
@@ -199,9 +199,9 @@ export interface EventFrame {
   type: "event";
   event: string;
   payload: unknown;
-  seq?: number | null;
+  seq?: number;
   /** With `presence` and `health` only. */
-  stateVersion?: StateVersion | null;
+  stateVersion?: StateVersion;
 }
 
 /** Exactly what works here. */
@@ -214,9 +214,9 @@ export interface FileEntry {
   name: string;
   path: string;
   missing: boolean;
-  size?: number | null;
-  updatedAtMs?: number | null;
-  content?: string | null;
+  size?: number;
+  updatedAtMs?: number;
+  content?: string;
 }
 
 export interface FilesGetParams {
@@ -303,15 +303,15 @@ export interface HelloOk {
   server: Server;
   features: Features;
   snapshot: Snapshot;
-  auth?: Auth | null;
+  auth?: Auth;
   policy: Policy;
 }
 
 export interface IdentitySummary {
-  name?: string | null;
-  theme?: string | null;
-  emoji?: string | null;
-  avatar?: string | null;
+  name?: string;
+  theme?: string;
+  emoji?: string;
+  avatar?: string;
 }
 
 /** One mistake: dotted path (empty for the file itself) and what is wrong. */
@@ -343,8 +343,8 @@ export interface Model {
   id: string;
   name: string;
   provider: string;
-  contextWindow?: number | null;
-  reasoning?: boolean | null;
+  contextWindow?: number;
+  reasoning?: boolean;
   input?: Array<string>;
 }
 
@@ -369,17 +369,17 @@ export interface NodePairListReply {
 
 export interface NodeSummary {
   nodeId: string;
-  displayName?: string | null;
-  platform?: string | null;
-  version?: string | null;
-  deviceFamily?: string | null;
-  modelIdentifier?: string | null;
-  remoteIp?: string | null;
+  displayName?: string;
+  platform?: string;
+  version?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  remoteIp?: string;
   caps: Array<string>;
   commands: Array<string>;
-  pathEnv?: string | null;
+  pathEnv?: string;
   permissions?: Record<string, boolean>;
-  connectedAtMs?: number | null;
+  connectedAtMs?: number;
   paired: boolean;
   connected: boolean;
 }
@@ -392,14 +392,14 @@ export interface Okay {
 export interface PairedDevice {
   deviceId: string;
   publicKey: string;
-  displayName?: string | null;
-  platform?: string | null;
-  clientId?: string | null;
-  clientMode?: string | null;
-  role?: string | null;
+  displayName?: string;
+  platform?: string;
+  clientId?: string;
+  clientMode?: string;
+  role?: string;
   roles?: Array<string>;
   scopes: Array<string>;
-  remoteIp?: string | null;
+  remoteIp?: string;
   createdAtMs: number;
   approvedAtMs: number;
   tokens: Array<TokenSummary>;
@@ -410,14 +410,14 @@ export interface Pending {
   requestId: string;
   deviceId: string;
   publicKey: string;
-  displayName?: string | null;
-  platform?: string | null;
-  clientId?: string | null;
-  clientMode?: string | null;
-  role?: string | null;
+  displayName?: string;
+  platform?: string;
+  clientId?: string;
+  clientMode?: string;
+  role?: string;
   roles?: Array<string>;
   scopes: Array<string>;
-  remoteIp?: string | null;
+  remoteIp?: string;
   silent: boolean;
   isRepair: boolean;
   ts: number;
@@ -431,20 +431,20 @@ export interface Policy {
 
 /** `{host, ip, version, …, ts}`; every field but `ts` may be absent. */
 export interface PresenceEntry {
-  host?: string | null;
-  ip?: string | null;
-  version?: string | null;
-  platform?: string | null;
-  deviceFamily?: string | null;
-  modelIdentifier?: string | null;
-  mode?: string | null;
-  lastInputSeconds?: number | null;
-  reason?: string | null;
+  host?: string;
+  ip?: string;
+  version?: string;
+  platform?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  mode?: string;
+  lastInputSeconds?: number;
+  reason?: string;
   roles?: Array<string>;
   scopes?: Array<string>;
-  deviceId?: string | null;
-  instanceId?: string | null;
-  text?: string | null;
+  deviceId?: string;
+  instanceId?: string;
+  text?: string;
   /** Milliseconds since 1970 of the last news. */
   ts: number;
 }
@@ -483,7 +483,7 @@ export interface ResponseFrame {
   id: string;
   ok: boolean;
   payload?: unknown;
-  error?: RpcError | null;
+  error?: RpcError;
 }
 
 /** What a connection is. */
@@ -493,8 +493,8 @@ export interface RpcError {
   code: Code;
   message: string;
   details?: unknown;
-  retryable?: boolean | null;
-  retryAfterMs?: number | null;
+  retryable?: boolean;
+  retryAfterMs?: number;
 }
 
 export interface Server {
@@ -620,11 +620,11 @@ export interface StatusRow {
   agentId: string;
   key: string;
   kind: string;
-  sessionId?: string | null;
+  sessionId?: string;
   updatedAt: number | null;
   age: number | null;
-  thinkingLevel?: string | null;
-  verboseLevel?: string | null;
+  thinkingLevel?: string;
+  verboseLevel?: string;
   systemSent: boolean;
   abortedLastRun: boolean;
   inputTokens: number;
@@ -659,9 +659,9 @@ export interface TokenSummary {
   role: string;
   scopes: Array<string>;
   createdAtMs: number;
-  rotatedAtMs?: number | null;
-  revokedAtMs?: number | null;
-  lastUsedAtMs?: number | null;
+  rotatedAtMs?: number;
+  revokedAtMs?: number;
+  lastUsedAtMs?: number;
 }
 
 /** Tokens, and US dollars where the transcript knows the price. */

@@ -214,7 +214,9 @@ impl Shape {
                 }
                 it
             }
-            Shape::Map { value } => json!({ "type": "object", "additionalProperties": value.json_schema(defs) }),
+            Shape::Map { value } => {
+                json!({ "type": "object", "additionalProperties": value.json_schema(defs) })
+            }
             Shape::Object { fields } => {
                 let properties: Map<_, _> =
                     fields.iter().map(|it| (it.name.to_owned(), it.shape.json_schema(defs))).collect();
@@ -329,10 +331,15 @@ macro_rules! described_by_shape {
         #[cfg(test)]
         impl schemars::JsonSchema for $name {
             /// The shape defines its own name.
-            fn inline_schema() -> bool { true }
-            fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE.json_schema(generator.definitions_mut());
+                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE
+                    .json_schema(generator.definitions_mut());
                 shape.try_into().expect("a shape renders as an object")
             }
         }

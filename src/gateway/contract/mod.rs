@@ -40,11 +40,15 @@ fn document(versions: RangeInclusive<u32>) -> Value {
     generator.subschema_for::<Code>();
     let mut defs = generator.take_definitions(true);
     for (name, it) in &mut defs {
-        assert!(!name.ends_with(|it: char| it.is_ascii_digit()), "two types are called {name}: rename one of them");
-        drop_defaults(it);
+        assert!(
+            !name.ends_with(|it: char| it.is_ascii_digit()),
+            "two types are called {name}: rename one of them"
+        );
+        as_on_the_wire(it);
     }
     only_in(&versions, &mut defs);
-    let frames = ["RequestFrame", "ResponseFrame", "EventFrame"].map(|it| json!({ "$ref": format!("#/$defs/{it}") }));
+    let frames =
+        ["RequestFrame", "ResponseFrame", "EventFrame"].map(|it| json!({ "$ref": format!("#/$defs/{it}") }));
     defs.insert("GatewayFrame".into(), json!({ "anyOf": frames }));
     defs.sort_keys();
     let version = versions.end();
@@ -81,17 +85,24 @@ fn scope(access: Access) -> Option<&'static str> {
 /// What tells the versions apart: protocol 4 always sends `auth`, and alone has `FORBIDDEN`.
 fn only_in(versions: &RangeInclusive<u32>, defs: &mut Map<String, Value>) {
     if *versions.start() >= 4 {
-        defs["HelloOk"]["required"].as_array_mut().expect("hello-ok has required properties").push("auth".into());
+        defs["HelloOk"]["required"]
+            .as_array_mut()
+            .expect("hello-ok has required properties")
+            .push("auth".into());
     }
     if *versions.end() < 4 {
         defs["Code"]["enum"].as_array_mut().expect("the codes are an enum").retain(|it| it != "FORBIDDEN");
     }
 }
 
-/// A default is for who writes a store file, not for who reads the wire.
-fn drop_defaults(schema: &mut Value) {
-    for it in schema["properties"].as_object_mut().into_iter().flatten() {
-        it.1.as_object_mut().and_then(|it| it.remove("default"));
+/// What is left out when it is `None` is never null, and a default is for who writes a store file, not for who reads the wire.
+fn as_on_the_wire(schema: &mut Value) {
+    let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
+    for (name, it) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        it.as_object_mut().and_then(|it| it.remove("default"));
+        if let Some(rest) = nullable(it).filter(|_| !required.iter().any(|it| it == name)) {
+            *it = rest;
+        }
     }
 }
 
@@ -122,13 +133,22 @@ fn nullable(schema: &Value) -> Option<Value> {
     let branches = schema["anyOf"].as_array()?;
     let mut rest: Vec<Value> = branches.iter().filter(|it| it["type"] != "null").cloned().collect();
     let is_nullable = rest.len() < branches.len();
-    is_nullable.then(|| if rest.len() == 1 { rest.remove(0) } else { json!({ "anyOf": rest }) })
+    let mut out = if rest.len() == 1 { rest.remove(0) } else { json!({ "anyOf": rest }) };
+    if let Some(text) = schema.get("description") {
+        out["description"] = text.clone();
+    }
+    is_nullable.then_some(out)
 }
 
 /// Name, schema and whether it must be there, in the order of the type.
 fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value, bool)> {
-    let is_required = |name: &str| schema["required"].as_array().is_some_and(|it| it.iter().any(|it| it == name));
-    schema["properties"].as_object().into_iter().flatten().map(move |(name, it)| (name.as_str(), it, is_required(name)))
+    let is_required =
+        |name: &str| schema["required"].as_array().is_some_and(|it| it.iter().any(|it| it == name));
+    schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(move |(name, it)| (name.as_str(), it, is_required(name)))
 }
 
 fn rows(document: &Value, list: &str) -> Vec<Value> {
@@ -159,7 +179,10 @@ fn vendor_schemas_are_current() {
             stale.push(name);
         }
     }
-    assert!(stale.is_empty(), "vendor-schemas/ differs from the types: {stale:?}; run scripts/protocol-gen and commit what it changes");
+    assert!(
+        stale.is_empty(),
+        "vendor-schemas/ differs from the types: {stale:?}; run scripts/protocol-gen and commit what it changes"
+    );
 }
 
 #[test]
@@ -170,5 +193,8 @@ fn versions_differ_where_the_gateway_does() {
     let forbidden = |it: &Value| it["errorCodes"].as_array().unwrap().iter().any(|it| it == "FORBIDDEN");
     assert_eq!((forbidden(&three), forbidden(&four)), (false, true));
     let row = |it: &Value| rows(it, "methods").into_iter().find(|it| it["name"] == "config.get").unwrap();
-    assert_eq!((&row(&three)["scope"], &row(&four)["scope"]), (&json!("operator.admin"), &json!("operator.read")));
+    assert_eq!(
+        (&row(&three)["scope"], &row(&four)["scope"]),
+        (&json!("operator.admin"), &json!("operator.read"))
+    );
 }

@@ -14,7 +14,7 @@ pub fn render(document: &Value) -> String {
     }
     out += &names("Method", &rows(document, "methods"));
     out += &names("Event", &rows(document, "events"));
-    out + "}\n\n" + JSON_VALUE
+    out.trim_end().to_owned() + "\n}\n\n" + JSON_VALUE
 }
 
 const HEAD: &str = "\
@@ -110,28 +110,40 @@ fn structure(name: &str, schema: &Value) -> String {
     }
     let init = match params.is_empty() {
         true => "        public init() {}\n".to_owned(),
-        false => format!("\n        public init(\n            {}\n        ) {{\n{body}        }}\n", params.join(",\n            ")),
+        false => format!(
+            "\n        public init(\n            {}\n        ) {{\n{body}        }}\n",
+            params.join(",\n            ")
+        ),
     };
     format!("{}    public struct {name}: Codable, Sendable {{\n{fields}{init}    }}\n\n", doc(schema, "    "))
 }
 
 fn enumeration(name: &str, schema: &Value, words: &[&str]) -> String {
-    let cases: String = words.iter().map(|it| format!("        case {} = {it:?}\n", identifier(&camel(it)))).collect();
-    format!("{}    public enum {name}: String, Codable, CaseIterable, Sendable {{\n{cases}    }}\n\n", doc(schema, "    "))
+    let cases: String =
+        words.iter().map(|it| format!("        case {} = {it:?}\n", identifier(&camel(it)))).collect();
+    format!(
+        "{}    public enum {name}: String, Codable, CaseIterable, Sendable {{\n{cases}    }}\n\n",
+        doc(schema, "    ")
+    )
 }
 
 /// A choice between structs that say in `type` which one they are.
 fn tagged(defs: &Map<String, Value>, name: &str, branches: &[Value]) -> String {
     let tag = |it: &Value| {
-        let kind = ref_name(it).unwrap_or_else(|| panic!("{name}: a branch without a name cannot be a Swift case"));
+        let kind =
+            ref_name(it).unwrap_or_else(|| panic!("{name}: a branch without a name cannot be a Swift case"));
         let word = defs[kind]["properties"]["type"]["const"].as_str();
         (word.unwrap_or_else(|| panic!("{kind} does not say its type")).to_owned(), kind.to_owned())
     };
     let tags: Vec<(String, String)> = branches.iter().map(tag).collect();
-    let list = |line: &dyn Fn(&str, &str) -> String| tags.iter().map(|(word, kind)| line(word, kind)).collect::<String>();
+    let list = |line: &dyn Fn(&str, &str) -> String| {
+        tags.iter().map(|(word, kind)| line(word, kind)).collect::<String>()
+    };
     let cases = list(&|word, kind| format!("        case {word}({kind})\n"));
-    let decode = list(&|word, kind| format!("            case {word:?}: self = .{word}(try {kind}(from: decoder))\n"));
-    let encode = list(&|word, _| format!("            case .{word}(let value): try value.encode(to: encoder)\n"));
+    let decode =
+        list(&|word, kind| format!("            case {word:?}: self = .{word}(try {kind}(from: decoder))\n"));
+    let encode =
+        list(&|word, _| format!("            case .{word}(let value): try value.encode(to: encoder)\n"));
     format!(
         "    public enum {name}: Codable, Sendable {{
 {cases}
@@ -182,9 +194,45 @@ fn camel(word: &str) -> String {
 
 fn identifier(name: &str) -> String {
     assert!(name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_'), "{name} is no Swift identifier");
-    let reserved = ["as", "case", "class", "default", "do", "else", "enum", "extension", "false", "for", "func", "if", "import",
-        "in", "init", "internal", "is", "let", "nil", "operator", "private", "protocol", "public", "repeat", "return", "self",
-        "static", "struct", "super", "switch", "throw", "throws", "true", "try", "var", "where", "while"];
+    let reserved = [
+        "as",
+        "case",
+        "class",
+        "default",
+        "do",
+        "else",
+        "enum",
+        "extension",
+        "false",
+        "for",
+        "func",
+        "if",
+        "import",
+        "in",
+        "init",
+        "internal",
+        "is",
+        "let",
+        "nil",
+        "operator",
+        "private",
+        "protocol",
+        "public",
+        "repeat",
+        "return",
+        "self",
+        "static",
+        "struct",
+        "super",
+        "switch",
+        "throw",
+        "throws",
+        "true",
+        "try",
+        "var",
+        "where",
+        "while",
+    ];
     if reserved.contains(&name) { format!("`{name}`") } else { name.to_owned() }
 }
 
@@ -195,9 +243,11 @@ fn doc(schema: &Value, indent: &str) -> String {
 
 #[test]
 fn cases_are_identifiers() {
-    for (word, want) in
-        [("openclaw-control-ui", "openclawControlUi"), ("NOT_PAIRED", "notPaired"), ("agents.files.get", "agentsFilesGet")]
-    {
+    for (word, want) in [
+        ("openclaw-control-ui", "openclawControlUi"),
+        ("NOT_PAIRED", "notPaired"),
+        ("agents.files.get", "agentsFilesGet"),
+    ] {
         assert_eq!(camel(word), want);
     }
 }

@@ -88,7 +88,8 @@ fn doc(schema: &Value, indent: &str) -> String {
         [] => String::new(),
         [one] => format!("{indent}/** {one} */\n"),
         many => {
-            let lines: String = many.iter().map(|it| format!("{indent} * {it}").trim_end().to_owned() + "\n").collect();
+            let lines: String =
+                many.iter().map(|it| format!("{indent} * {it}").trim_end().to_owned() + "\n").collect();
             format!("{indent}/**\n{lines}{indent} */\n")
         }
     }
