@@ -1058,7 +1058,7 @@ public enum GatewayModels {
         public var clientMode: String?
         public var role: String?
         public var roles: [String]?
-        public var scopes: [String]
+        public var scopes: [String]?
         public var remoteIp: String?
         public var createdAtMs: Int
         public var approvedAtMs: Int
@@ -1073,7 +1073,7 @@ public enum GatewayModels {
             clientMode: String? = nil,
             role: String? = nil,
             roles: [String]? = nil,
-            scopes: [String],
+            scopes: [String]? = nil,
             remoteIp: String? = nil,
             createdAtMs: Int,
             approvedAtMs: Int,
@@ -1106,7 +1106,7 @@ public enum GatewayModels {
         public var clientMode: String?
         public var role: String?
         public var roles: [String]?
-        public var scopes: [String]
+        public var scopes: [String]?
         public var remoteIp: String?
         public var silent: Bool
         public var isRepair: Bool
@@ -1122,7 +1122,7 @@ public enum GatewayModels {
             clientMode: String? = nil,
             role: String? = nil,
             roles: [String]? = nil,
-            scopes: [String],
+            scopes: [String]? = nil,
             remoteIp: String? = nil,
             silent: Bool,
             isRepair: Bool,
@@ -1654,10 +1654,10 @@ public enum GatewayModels {
         public var age: Int?
         public var thinkingLevel: String?
         public var verboseLevel: String?
-        public var systemSent: Bool
-        public var abortedLastRun: Bool
-        public var inputTokens: Int
-        public var outputTokens: Int
+        public var systemSent: Bool?
+        public var abortedLastRun: Bool?
+        public var inputTokens: Int?
+        public var outputTokens: Int?
         public var totalTokens: Int
         public var remainingTokens: Int?
         public var percentUsed: Int?
@@ -1674,10 +1674,10 @@ public enum GatewayModels {
             age: Int? = nil,
             thinkingLevel: String? = nil,
             verboseLevel: String? = nil,
-            systemSent: Bool,
-            abortedLastRun: Bool,
-            inputTokens: Int,
-            outputTokens: Int,
+            systemSent: Bool? = nil,
+            abortedLastRun: Bool? = nil,
+            inputTokens: Int? = nil,
+            outputTokens: Int? = nil,
             totalTokens: Int,
             remainingTokens: Int? = nil,
             percentUsed: Int? = nil,

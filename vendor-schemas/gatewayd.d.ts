@@ -398,7 +398,7 @@ export interface PairedDevice {
   clientMode?: string;
   role?: string;
   roles?: Array<string>;
-  scopes: Array<string>;
+  scopes?: Array<string>;
   remoteIp?: string;
   createdAtMs: number;
   approvedAtMs: number;
@@ -416,7 +416,7 @@ export interface Pending {
   clientMode?: string;
   role?: string;
   roles?: Array<string>;
-  scopes: Array<string>;
+  scopes?: Array<string>;
   remoteIp?: string;
   silent: boolean;
   isRepair: boolean;
@@ -625,10 +625,10 @@ export interface StatusRow {
   age: number | null;
   thinkingLevel?: string;
   verboseLevel?: string;
-  systemSent: boolean;
-  abortedLastRun: boolean;
-  inputTokens: number;
-  outputTokens: number;
+  systemSent?: boolean;
+  abortedLastRun?: boolean;
+  inputTokens?: number;
+  outputTokens?: number;
   totalTokens: number;
   remainingTokens: number | null;
   percentUsed: number | null;
