@@ -368,6 +368,7 @@ macro_rules! literals {
 }
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the types are here for their shapes")]
 mod tests {
     use super::*;
     use crate::protocol::types::{NonEmpty, Text};

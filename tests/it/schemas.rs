@@ -3,6 +3,8 @@
 //!
 //! `tests/data/reference-payloads.jsonl`, a line one payload: `{protocol, method, result}` or `{protocol, frame}`, lists cut to
 //! two items. `differs` is the one complaint that such a payload earns, where this gateway promises more than the reference.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use gatewayd::base::clock::{Clock, Now};
 use gatewayd::base::files;
 use gatewayd::base::ids::ConnId;
