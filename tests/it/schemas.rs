@@ -3,7 +3,6 @@
 //!
 //! `tests/data/reference-payloads.jsonl`, a line one payload: `{protocol, method, result}` or `{protocol, frame}`, lists cut to
 //! two items. `differs` is the one complaint that such a payload earns, where this gateway promises more than the reference.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
