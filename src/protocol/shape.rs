@@ -11,7 +11,7 @@
 //!
 //! * A value is checked whole: every complaint is in the answer, in Ajv's order (`allErrors`).
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -178,59 +178,6 @@ impl Shape {
             Shape::Named { shape, .. } => shape.check_at(at, value, out),
         }
     }
-
-    /// As JSON Schema (draft 2020-12), for `vendor-schemas/`. Named shapes go into `defs`.
-    pub fn json_schema(&self, defs: &mut Map<String, Value>) -> Value {
-        match self {
-            Shape::Any => json!({}),
-            Shape::Null => json!({ "type": "null" }),
-            Shape::Boolean => json!({ "type": "boolean" }),
-            Shape::Number => json!({ "type": "number" }),
-            Shape::Integer { min, max } => {
-                let mut it = json!({ "type": "integer", "minimum": min });
-                if *max < MAX_SAFE {
-                    it["maximum"] = json!(max);
-                }
-                it
-            }
-            Shape::String { chars_min, chars_max } => {
-                let mut it = json!({ "type": "string" });
-                if *chars_min > 0 {
-                    it["minLength"] = json!(chars_min);
-                }
-                if *chars_max < usize::MAX {
-                    it["maxLength"] = json!(chars_max);
-                }
-                it
-            }
-            Shape::Literal(text) => json!({ "type": "string", "const": text }),
-            Shape::AnyOf(branches) => {
-                json!({ "anyOf": branches.iter().map(|it| it.json_schema(defs)).collect::<Vec<_>>() })
-            }
-            Shape::Array { item, items_min } => {
-                let mut it = json!({ "type": "array", "items": item.json_schema(defs) });
-                if *items_min > 0 {
-                    it["minItems"] = json!(items_min);
-                }
-                it
-            }
-            Shape::Map { value } => {
-                json!({ "type": "object", "additionalProperties": value.json_schema(defs) })
-            }
-            Shape::Object { fields } => {
-                let properties: Map<_, _> =
-                    fields.iter().map(|it| (it.name.to_owned(), it.shape.json_schema(defs))).collect();
-                let required: Vec<_> = fields.iter().filter(|it| it.required).map(|it| it.name).collect();
-                json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
-            }
-            Shape::Named { name, shape } => {
-                let it = shape.json_schema(defs);
-                let old = defs.insert((*name).to_owned(), it.clone());
-                assert!(old.is_none_or(|old| old == it), "two shapes are called {name}");
-                json!({ "$ref": format!("#/$defs/{name}") })
-            }
-        }
-    }
 }
 
 fn check_object(fields: &[Field], at: &str, value: &Value, out: &mut Vec<Complaint>) {
@@ -324,28 +271,6 @@ macro_rules! shaped {
     };
 }
 
-/// The published schema of a type is that of its [`Shape`].
-#[macro_export]
-macro_rules! described_by_shape {
-    ($name:ident) => {
-        #[cfg(test)]
-        impl schemars::JsonSchema for $name {
-            /// The shape defines its own name.
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE
-                    .json_schema(generator.definitions_mut());
-                shape.try_into().expect("a shape renders as an object")
-            }
-        }
-    };
-}
-
 /// Declares an enum of string literals: `Variant = "wire"`.
 #[macro_export]
 macro_rules! literals {
@@ -372,6 +297,7 @@ macro_rules! literals {
 mod tests {
     use super::*;
     use crate::protocol::types::{NonEmpty, Text};
+    use serde_json::json;
     literals! { enum Mode { Now = "now", Later = "later" } }
     shaped! { struct Inner { n = "n": Int<0> } }
     shaped! {
