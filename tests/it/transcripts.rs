@@ -4,6 +4,7 @@
 //! times by 0, addresses, ids and paths by names. `+ {…}` changes the connect params. `UPDATE_EXPECT=1` rewrites the answers.
 use crate::client::{Client, now_ms};
 use crate::harness::{Home, Server, config};
+use crate::schemas::Contract;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -52,12 +53,14 @@ fn first_difference(want: &str, got: &str) -> String {
 fn play(script: &str) -> String {
     let server = server();
     let mut with = json!({});
+    let mut contract = Contract::of(3).closed();
     let mut client = None;
     let mut out = String::new();
     for line in script.lines().filter(|it| !it.starts_with('<')) {
         out += &format!("{line}\n");
         if let Some(text) = line.strip_prefix("+ ") {
             with = serde_json::from_str(text).unwrap();
+            contract = Contract::of(if with["maxProtocol"] == 4 { 4 } else { 3 }).closed();
             client = None;
         }
         let Some(text) = line.strip_prefix("> ") else { continue };
@@ -71,12 +74,21 @@ fn play(script: &str) -> String {
             if frame["event"] == "health" || frame["event"] == "tick" {
                 continue;
             }
-            crate::schemas::check(&request["method"], &frame);
+            judge(&contract, request["method"].as_str().unwrap(), &frame);
             mask(&mut frame, "", &server);
             out += &format!("< {frame}\n");
         }
     }
     out
+}
+
+/// What is sent fits the published contract.
+fn judge(contract: &Contract, method: &str, frame: &Value) {
+    let verdict = contract.frame(frame).and_then(|()| match frame["ok"] == true {
+        true => contract.result(method, &frame["payload"]),
+        false => Ok(()),
+    });
+    verdict.unwrap_or_else(|why| panic!("{method}: {why}: {frame}"));
 }
 
 fn server() -> Server {
