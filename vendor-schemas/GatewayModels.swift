@@ -383,14 +383,34 @@ public enum GatewayModels {
         }
     }
 
+    /// Where the jobs stand in the whole list: protocol 4 clients ask for it in pages.
     public struct CronListReply: Codable, Sendable {
         /// By next run; jobs without one last.
         public var jobs: [JSONValue]
+        /// Changes with the list.
+        public var snapshotRevision: String?
+        public var total: Int?
+        public var offset: Int?
+        public var limit: Int?
+        public var hasMore: Bool?
+        public var nextOffset: Int?
 
         public init(
-            jobs: [JSONValue]
+            jobs: [JSONValue],
+            snapshotRevision: String? = nil,
+            total: Int? = nil,
+            offset: Int? = nil,
+            limit: Int? = nil,
+            hasMore: Bool? = nil,
+            nextOffset: Int? = nil
         ) {
             self.jobs = jobs
+            self.snapshotRevision = snapshotRevision
+            self.total = total
+            self.offset = offset
+            self.limit = limit
+            self.hasMore = hasMore
+            self.nextOffset = nextOffset
         }
     }
 

@@ -137,9 +137,17 @@ export interface CronListParams {
   includeDisabled?: boolean;
 }
 
+/** Where the jobs stand in the whole list: protocol 4 clients ask for it in pages. */
 export interface CronListReply {
   /** By next run; jobs without one last. */
   jobs: Array<unknown>;
+  /** Changes with the list. */
+  snapshotRevision?: string;
+  total?: number;
+  offset?: number;
+  limit?: number;
+  hasMore?: boolean;
+  nextOffset?: number;
 }
 
 export interface CronStatusReply {
