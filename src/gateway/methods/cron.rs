@@ -15,20 +15,28 @@ pub const METHODS: &[Method] = &[Method::of::<CronList>(), Method::of::<CronStat
 
 shaped! { struct CronListParams { include_disabled = "includeDisabled": Option<bool> } }
 
+/// Protocol 4 clients ask for pages, and insist on being told where they are.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct CronListReply {
-    /// By next run; jobs without one last.
-    jobs: Vec<Value>,
-    #[serde(flatten)]
-    page: Option<Page>,
+#[serde(untagged)]
+enum CronListReply {
+    All(CronJobs),
+    Page(CronPage),
 }
 
-/// Where the jobs stand in the whole list: protocol 4 clients ask for it in pages.
+/// By next run; jobs without one last.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct CronJobs {
+    jobs: Vec<Value>,
+}
+
+/// Jobs, and where they stand in the whole list.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct Page {
+struct CronPage {
+    jobs: Vec<Value>,
     /// Changes with the list.
     snapshot_revision: String,
     total: usize,
@@ -38,16 +46,17 @@ struct Page {
     next_offset: Option<usize>,
 }
 
-/// Cuts `jobs` down to the page that was asked for.
-fn page(jobs: &mut Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> Page {
-    let text = serde_json::to_vec(jobs).expect("JSON values serialise");
+/// The page that was asked for.
+fn page(mut jobs: Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> CronPage {
+    let text = serde_json::to_vec(&jobs).expect("JSON values serialise");
     let (total, offset) = (jobs.len(), offset.unwrap_or(0));
     let limit = limit.unwrap_or(total);
     let end = offset.saturating_add(limit).min(total);
     jobs.truncate(end);
     jobs.drain(..offset.min(end));
     let has_more = end < total;
-    Page {
+    CronPage {
+        jobs,
         snapshot_revision: format!("sha256:{}", sha256_hex(&text)),
         total,
         offset,
@@ -81,8 +90,10 @@ impl Rpc for CronList {
             let mut jobs = jobs(&store).map_err(RpcError::unavailable)?;
             jobs.retain(|it| params.own.include_disabled == Some(true) || enabled(it));
             jobs.sort_by_key(|it| next_run(it).unwrap_or(i64::MAX));
-            let page = (call.protocol >= 4).then(|| page(&mut jobs, params.offset, params.limit));
-            Ok(CronListReply { jobs, page })
+            Ok(match call.protocol {
+                ..4 => CronListReply::All(CronJobs { jobs }),
+                _ => CronListReply::Page(page(jobs, params.offset, params.limit)),
+            })
         }))
     }
 }
