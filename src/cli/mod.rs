@@ -1,7 +1,16 @@
 //! The command line: one file a command, and the blocking RPC client.
 //!
-//! * Results go to stdout, everything else to stderr; exit codes are those of `sysexits.h` where one fits (78: configuration).
+//! * Results go to stdout, everything else to stderr; exit codes: 0, 1 (failed), 2 (wrong usage), 78 (configuration).
+//! * The name in every text is the one the program was called by.
+mod args;
+mod call;
+mod gateway;
+mod health;
+mod identity;
+mod rpc;
 mod run;
+mod target;
+mod text;
 
 use crate::base::sys;
 use crate::config::{Env, Paths};
@@ -13,11 +22,12 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// The OpenClaw Gateway for small machines.
 #[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help", "help"))]
 struct Cli {
-    /// use the profile `dev`: ~/.openclaw-dev, port 19001
+    /// use the profile `dev`: ~/.openclaw-dev, port 19001 (anywhere on the line)
     #[argh(switch)]
     dev: bool,
-    /// use a profile of its own: ~/.openclaw-NAME
+    /// use a profile of its own: ~/.openclaw-NAME (anywhere on the line)
     #[argh(option, arg_name = "name")]
     profile: Option<String>,
     /// print the version
@@ -30,20 +40,36 @@ struct Cli {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Gateway(run::Gateway),
+    Gateway(gateway::Gateway),
+    Health(health::Health),
 }
 
 /// What every command starts from.
+#[derive(Debug, Clone)]
 pub struct Context {
     pub env: Env,
     pub paths: Paths,
+    /// The name the program was called by, without its folder.
+    pub name: String,
+}
+
+impl Context {
+    /// The start of a command line for this instance, for texts that tell what to type.
+    pub fn program(&self) -> String {
+        match self.paths.profile.as_deref() {
+            None => self.name.clone(),
+            Some("dev") => format!("{} --dev", self.name),
+            Some(profile) => format!("{} --profile {profile}", self.name),
+        }
+    }
 }
 
 pub fn main() -> ExitCode {
     sys::umask_private();
     sys::limit_malloc_arenas();
-    let args: Vec<String> = std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
-    let cli = match parse(&args) {
+    let words: Vec<String> = std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    let name = words.first().and_then(|it| it.rsplit('/').next()).unwrap_or("gatewayd").to_owned();
+    let cli = match parse(&name, words.get(1..).unwrap_or_default()) {
         Ok(cli) => cli,
         Err(EarlyExit { output, status }) => {
             return if status.is_ok() { say(&output) } else { fail(&output, 2) };
@@ -54,23 +80,31 @@ pub fn main() -> ExitCode {
     }
     let env = Env::of_process();
     let profile = if cli.dev { Some("dev") } else { cli.profile.as_deref() };
-    let context = Context { paths: Paths::resolve(&env, profile), env };
+    let context = Context { paths: Paths::resolve(&env, profile), env, name };
+    if let Some(wrong) = wrong_profile(&cli, &context) {
+        return fail(&wrong, 2);
+    }
     match cli.command {
-        Some(Command::Gateway(it)) => it.run(context),
-        None => fail("no command given; try --help", 2),
+        Some(Command::Gateway(it)) => it.run(&context),
+        Some(Command::Health(it)) => it.run(&context),
+        None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
 
-fn parse(args: &[String]) -> Result<Cli, EarlyExit> {
-    let name = args.first().map_or("gatewayd", |it| it.rsplit('/').next().unwrap_or(it));
-    let mut words: Vec<&str> = vec![];
-    for word in args.iter().skip(1) {
-        // `--port=1` is `--port 1`.
-        match word.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => words.extend([flag, value]),
-            _ => words.push(word),
-        }
+/// A profile is part of file names, so only plain words are taken.
+fn wrong_profile(cli: &Cli, context: &Context) -> Option<String> {
+    let named = cli.profile.as_deref().is_some_and(|it| it != "dev");
+    if cli.dev && named {
+        return Some("--dev is itself a profile: give either --dev or --profile.".to_owned());
     }
+    let profile = context.paths.profile.as_deref().unwrap_or("default");
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let good = (1..=64).contains(&profile.len()) && profile.chars().all(plain) && !profile.starts_with('-');
+    (!good).then(|| format!("{profile:?} is no profile name: use up to 64 letters, digits, `-` and `_`."))
+}
+
+fn parse(name: &str, words: &[String]) -> Result<Cli, EarlyExit> {
+    let words = args::arrange(words)?;
     Cli::from_args(&[name], &words)
 }
 

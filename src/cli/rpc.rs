@@ -1,0 +1,350 @@
+//! The blocking RPC client: one connection, one deadline.
+//!
+//! * Never waits past the deadline, whatever the other side does or does not send.
+//! * A stored device token that is refused is dropped, and the shared secret tried once.
+use super::identity::Identity;
+use super::target::Target;
+use crate::base::clock::Clock;
+use crate::base::ids;
+use crate::base::secret::Secret;
+use crate::protocol::connect::{ConnectParams, signature_payload};
+use serde_json::{Value, json};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+use tungstenite::http::Uri;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{HandshakeError, Message, WebSocket};
+
+/// How long `connect.challenge` is waited for, milliseconds. Reference.
+const CHALLENGE_MS: u64 = 750;
+/// The largest message taken from a gateway. Reference: 25 MiB.
+const MESSAGE_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// Spoken by every release since early 2026; newer ones still accept it.
+const PROTOCOL: u32 = 3;
+const ROLE: &str = "operator";
+
+/// Who connects: a command, or a probe, which asks for less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    Cli,
+    Probe,
+}
+
+impl As {
+    fn mode(self) -> &'static str {
+        match self {
+            As::Cli => "cli",
+            As::Probe => "probe",
+        }
+    }
+    fn scopes(self) -> &'static [&'static str] {
+        match self {
+            As::Cli => &["operator.admin", "operator.approvals", "operator.pairing"],
+            As::Probe => &["operator.admin"],
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The gateway's own words (`ok:false`).
+    #[error("{message}")]
+    Refused { message: String },
+    #[error("gateway closed ({code}): {reason}")]
+    Closed { code: u16, reason: String },
+    #[error("gateway timeout after {0}ms")]
+    Timeout(u64),
+    /// Nobody listens there.
+    #[error("cannot connect to {0}: connection refused")]
+    NobodyThere(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A socket with a deadline on every wait.
+struct Line {
+    stream: TcpStream,
+    clock: Clock,
+    deadline_ms: u64,
+}
+
+impl Line {
+    fn wait<T>(
+        &mut self,
+        set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        act: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let left = self.deadline_ms.saturating_sub(self.clock.now().mono_ms);
+        if left == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        set(&self.stream, Some(Duration::from_millis(left)))?;
+        act(&mut self.stream).map_err(|err| match err.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => err,
+        })
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.wait(TcpStream::set_read_timeout, |it| it.read(buf))
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.wait(TcpStream::set_write_timeout, |it| it.write(buf))
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that has said `connect`.
+pub struct Client {
+    socket: WebSocket<Line>,
+    clock: Clock,
+    timeout_ms: u64,
+    last_id: u32,
+}
+
+impl Client {
+    /// Connects and shakes hands, all within `timeout_ms`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn open(
+        target: &Target,
+        identity: &Identity,
+        who: As,
+        timeout_ms: u64,
+        clock: Clock,
+    ) -> Result<Client, Failure> {
+        let stored = if target.explicit { None } else { identity.token(ROLE) };
+        let shared = target.token.is_some() || target.password.is_some();
+        let token = stored.as_ref().or(target.token.as_ref());
+        match Client::attempt(target, token, identity, who, timeout_ms, clock) {
+            Err(Failure::Refused { message }) if stored.is_some() && shared && is_about_secrets(&message) => {
+                identity.drop_token(ROLE).map_err(Failure::Other)?;
+                Client::attempt(target, target.token.as_ref(), identity, who, timeout_ms, clock)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(
+        target: &Target,
+        token: Option<&Secret>,
+        identity: &Identity,
+        who: As,
+        timeout_ms: u64,
+        clock: Clock,
+    ) -> Result<Client, Failure> {
+        let deadline_ms = clock.now().mono_ms + timeout_ms;
+        let line = dial(&target.url, clock, deadline_ms, timeout_ms)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let socket = match tungstenite::client::client_with_config(&*target.url, line, Some(config)) {
+            Ok((socket, _)) => socket,
+            Err(HandshakeError::Failure(err)) => return Err(explain(err, timeout_ms)),
+            Err(HandshakeError::Interrupted(_)) => return Err(Failure::Timeout(timeout_ms)),
+        };
+        let mut client = Client { socket, clock, timeout_ms, last_id: 0 };
+        let nonce = client.challenge(deadline_ms)?;
+        let params = connect_params(target, token, identity, who, nonce, clock.now().unix_ms);
+        let hello = client.call("connect", Some(params), false)?;
+        let auth = &hello["auth"];
+        if let Some(token) = auth["deviceToken"].as_str() {
+            let role = auth["role"].as_str().unwrap_or(ROLE);
+            let kept = identity.keep_token(role, token, &auth["scopes"], clock.now().unix_ms);
+            kept.map_err(Failure::Other)?;
+        }
+        Ok(client)
+    }
+
+    /// The nonce to sign; None when the gateway sends no challenge in time.
+    fn challenge(&mut self, deadline_ms: u64) -> Result<Option<String>, Failure> {
+        self.socket.get_mut().deadline_ms = deadline_ms.min(self.clock.now().mono_ms + CHALLENGE_MS);
+        let nonce = loop {
+            match self.read() {
+                Ok(it) if it["event"] == "connect.challenge" => {
+                    break it["payload"]["nonce"].as_str().map(str::to_owned);
+                }
+                Ok(_) => {}
+                Err(Failure::Timeout(_)) => break None,
+                Err(err) => return Err(err),
+            }
+        };
+        self.socket.get_mut().deadline_ms = deadline_ms;
+        Ok(nonce)
+    }
+
+    /// Asks and waits for the answer; with `expect_final`, for the one after `accepted`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn call(
+        &mut self,
+        method: &str,
+        params: Option<Value>,
+        expect_final: bool,
+    ) -> Result<Value, Failure> {
+        self.last_id += 1;
+        let id = self.last_id.to_string();
+        let mut frame = json!({ "type": "req", "id": id, "method": method });
+        if let Some(params) = params {
+            frame["params"] = params;
+        }
+        let sent = self.socket.send(Message::text(frame.to_string()));
+        sent.map_err(|err| explain(err, self.timeout_ms))?;
+        loop {
+            let mut frame = self.read()?;
+            if frame["type"] != "res" || frame["id"] != *id {
+                continue;
+            }
+            if frame["ok"] != true {
+                let message = frame["error"]["message"].as_str().unwrap_or("the gateway gave no reason");
+                return Err(Failure::Refused { message: message.to_owned() });
+            }
+            if !(expect_final && frame["payload"]["status"] == "accepted") {
+                return Ok(frame["payload"].take());
+            }
+        }
+    }
+
+    /// The whole timeout once more, for the next call.
+    pub fn renew(&mut self) {
+        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
+    }
+
+    /// The next frame that is JSON.
+    fn read(&mut self) -> Result<Value, Failure> {
+        loop {
+            let message = self.socket.read().map_err(|err| explain(err, self.timeout_ms))?;
+            match message {
+                Message::Text(_) | Message::Binary(_) => {
+                    if let Ok(value) = serde_json::from_slice(&message.into_data()) {
+                        return Ok(value);
+                    }
+                }
+                Message::Close(frame) => {
+                    let (code, reason) =
+                        frame.map_or((1005, String::new()), |it| (it.code.into(), it.reason.to_string()));
+                    return Err(closed(code, reason));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_about_secrets(message: &str) -> bool {
+    message.starts_with("unauthorized") || message.starts_with("pairing required")
+}
+
+fn closed(code: u16, reason: String) -> Failure {
+    let reason = if reason.is_empty() { "no close reason".to_owned() } else { reason };
+    Failure::Closed { code, reason }
+}
+
+fn explain(err: tungstenite::Error, timeout_ms: u64) -> Failure {
+    use tungstenite::Error;
+    match err {
+        Error::Io(err) if err.kind() == io::ErrorKind::TimedOut => Failure::Timeout(timeout_ms),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            closed(1006, "abnormal closure (no close frame)".to_owned())
+        }
+        Error::Io(err) if err.kind() == io::ErrorKind::ConnectionReset => closed(1006, err.to_string()),
+        Error::Http(answer) => Failure::Other(format!(
+            "not a gateway: it answered the upgrade with HTTP {}",
+            answer.status().as_u16()
+        )),
+        err => Failure::Other(err.to_string()),
+    }
+}
+
+/// A TCP connection to the host of the URL: every address it has, in turn.
+fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Result<Line, Failure> {
+    let wrong = |why: &str| Failure::Other(format!("{url:?}: {why}"));
+    let uri: Uri = url.trim().parse().map_err(|_| wrong("no URL; write ws://HOST:PORT"))?;
+    match uri.scheme_str() {
+        Some("ws") => {}
+        Some("wss") => {
+            return Err(wrong("TLS is not supported; use ws:// through an SSH tunnel or a VPN"));
+        }
+        _ => return Err(wrong("write ws://HOST:PORT")),
+    }
+    let host = uri.host().ok_or_else(|| wrong("no host; write ws://HOST:PORT"))?.trim_matches(['[', ']']);
+    let addresses = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs();
+    let addresses = addresses.map_err(|err| Failure::Other(format!("cannot find {host}: {err}")))?;
+    let mut failure = wrong("the name has no address");
+    for address in addresses {
+        let left = deadline_ms.saturating_sub(clock.now().mono_ms).max(1);
+        match TcpStream::connect_timeout(&address, Duration::from_millis(left)) {
+            Ok(stream) => {
+                // Requests are single small writes; a failure here only costs a little time.
+                let _ = stream.set_nodelay(true);
+                return Ok(Line { stream, clock, deadline_ms });
+            }
+            Err(err) => {
+                failure = match err.kind() {
+                    io::ErrorKind::ConnectionRefused => Failure::NobodyThere(url.to_owned()),
+                    io::ErrorKind::TimedOut => Failure::Timeout(timeout_ms),
+                    _ => Failure::Other(format!("cannot connect to {url}: {err}")),
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// The params of `connect`, signed.
+fn connect_params(
+    target: &Target,
+    token: Option<&Secret>,
+    identity: &Identity,
+    who: As,
+    nonce: Option<String>,
+    unix_ms: i64,
+) -> Value {
+    let mut params = json!({
+        "minProtocol": PROTOCOL, "maxProtocol": PROTOCOL,
+        "client": {
+            "id": "cli", "version": env!("CARGO_PKG_VERSION"), "platform": platform(),
+            "mode": who.mode(), "instanceId": ids::uuid(&mut ids::os_entropy()),
+        },
+        "caps": [], "role": ROLE, "scopes": who.scopes(),
+        "device": {
+            "id": identity.device_id, "publicKey": identity.public_key(), "signature": "unsigned", "signedAt": unix_ms,
+        },
+    });
+    let secrets = [("token", token), ("password", target.password.as_ref())];
+    for (name, secret) in secrets {
+        if let Some(secret) = secret {
+            params["auth"][name] = secret.expose().into();
+        }
+    }
+    let version = if nonce.is_some() { 2 } else { 1 };
+    if let Some(nonce) = nonce {
+        params["device"]["nonce"] = nonce.into();
+    }
+    let unsigned: ConnectParams =
+        serde_json::from_value(params.clone()).expect("built above in the protocol's own shape");
+    let payload = signature_payload(version, &identity.device_id, ROLE, &unsigned);
+    params["device"]["signature"] = identity.sign(&payload).into();
+    params
+}
+
+/// As Node names it.
+pub fn platform() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    }
+}
