@@ -5,6 +5,7 @@ use super::target::{self, Link, Source, Target};
 use super::{Context, fail, say};
 use crate::base::clock::Clock;
 use crate::config::File;
+use crate::gateway::World;
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -13,6 +14,21 @@ use std::process::ExitCode;
 pub struct Trouble {
     text: String,
     hint: Option<String>,
+    refused: bool,
+}
+
+impl Trouble {
+    /// The gateway said no: asking again is of no use.
+    pub fn is_refusal(&self) -> bool {
+        self.refused
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        let refused = matches!(failure, Failure::Refused { .. });
+        Trouble { text: failure.to_string(), hint: None, refused }
+    }
 }
 
 impl std::fmt::Display for Trouble {
@@ -33,13 +49,20 @@ impl Context {
         file
     }
 
+    /// The gateway's view of this machine: configuration, folders, port.
+    pub fn world(&self) -> World {
+        let config = self.config();
+        let port = self.paths.port(None, &self.env, config.config.gateway.port);
+        World::new(config, self.paths.clone(), self.env.clone(), port)
+    }
+
     /// A connection for several calls.
     ///
     /// # Errors
     /// [`Trouble`].
     pub fn open(&self, link: &Link, who: As) -> Result<Client, Trouble> {
         let target = target::resolve(link, &self.config().config, self);
-        let target = target.map_err(|text| Trouble { text, hint: None })?;
+        let target = target.map_err(|text| Trouble { text, hint: None, refused: true })?;
         self.open_at(&target, who, link.timeout_ms()).map_err(|it| self.explain(it, &target))
     }
 
@@ -57,8 +80,7 @@ impl Context {
     /// [`Trouble`].
     pub fn call(&self, link: Link, method: &str, params: Option<Value>) -> Result<Value, Trouble> {
         let mut client = self.open(&link, As::Cli)?;
-        let answer = client.call(method, params, link.expect_final);
-        answer.map_err(|it| Trouble { text: it.to_string(), hint: None })
+        Ok(client.call(method, params, link.expect_final)?)
     }
 
     /// Prints an answer, as JSON or as text.
@@ -81,7 +103,6 @@ impl Context {
 
     /// What a person can do about a connection that failed.
     pub fn explain(&self, failure: Failure, target: &Target) -> Trouble {
-        let text = failure.to_string();
         let hint = match &failure {
             Failure::NobodyThere(_) if target.source == Source::Local => {
                 Some(format!("No gateway runs there: start it with: {} gateway", self.program()))
@@ -96,6 +117,6 @@ impl Context {
             ),
             _ => None,
         };
-        Trouble { text, hint }
+        Trouble { hint, ..failure.into() }
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! * Results go to stdout, everything else to stderr; exit codes: 0, 1 (failed), 2 (wrong usage), 78 (configuration).
 //! * The name in every text is the one the program was called by.
+mod agents;
 mod args;
 mod call;
+mod channels;
+mod cron;
+mod devices;
 mod gateway;
 mod health;
 mod identity;
+mod logs;
+mod models;
+mod nodes;
 mod rpc;
 mod run;
+mod system;
 mod target;
 mod text;
 
@@ -42,6 +50,14 @@ struct Cli {
 enum Command {
     Gateway(gateway::Gateway),
     Health(health::Health),
+    System(system::System),
+    Logs(logs::Logs),
+    Nodes(nodes::Nodes),
+    Devices(devices::Devices),
+    Channels(channels::Channels),
+    Cron(cron::Cron),
+    Models(models::Models),
+    Agents(agents::Agents),
 }
 
 /// What every command starts from.
@@ -72,7 +88,10 @@ pub fn main() -> ExitCode {
     let cli = match parse(&name, words.get(1..).unwrap_or_default()) {
         Ok(cli) => cli,
         Err(EarlyExit { output, status }) => {
-            return if status.is_ok() { say(&output) } else { fail(&output, 2) };
+            if status.is_ok() {
+                return say(&output);
+            }
+            return fail(&format!("{}\nSee `{name} --help`.", output.trim_end()), 2);
         }
     };
     if cli.version {
@@ -87,6 +106,14 @@ pub fn main() -> ExitCode {
     match cli.command {
         Some(Command::Gateway(it)) => it.run(&context),
         Some(Command::Health(it)) => it.run(&context),
+        Some(Command::System(it)) => it.run(&context),
+        Some(Command::Logs(it)) => it.run(&context),
+        Some(Command::Nodes(it)) => it.run(&context),
+        Some(Command::Devices(it)) => it.run(&context),
+        Some(Command::Channels(it)) => it.run(&context),
+        Some(Command::Cron(it)) => it.run(&context),
+        Some(Command::Models(it)) => it.run(&context),
+        Some(Command::Agents(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
@@ -108,10 +135,16 @@ fn parse(name: &str, words: &[String]) -> Result<Cli, EarlyExit> {
     Cli::from_args(&[name], &words)
 }
 
-#[expect(clippy::print_stdout, reason = "the one place that prints results")]
 pub fn say(text: &str) -> ExitCode {
-    println!("{}", text.trim_end());
+    print(text);
     ExitCode::SUCCESS
+}
+
+/// Writes to stdout. False when nobody reads it any more (`… | head`), which is no error of ours.
+pub fn print(text: &str) -> bool {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).is_ok()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]

@@ -221,6 +221,21 @@ impl Client {
         self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
     }
 
+    /// Waits, answering pings and dropping events, unless the gateway closes first.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn idle(&mut self, ms: u64) -> Result<(), Failure> {
+        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + ms;
+        loop {
+            match self.read() {
+                Ok(_) => {}
+                Err(Failure::Timeout(_)) => return Ok(()),
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
     /// The next frame that is JSON.
     fn read(&mut self) -> Result<Value, Failure> {
         loop {
