@@ -1,5 +1,7 @@
 //! `gateway`: the daemon, and the commands that ask a running one.
 use super::args::{Calls, command};
+use super::gateway_status::Status;
+use super::probe::Probe;
 use super::run::Flags;
 use super::target::Link;
 use super::text::thousands;
@@ -81,6 +83,8 @@ enum Command {
     Run(Run),
     Call(Call),
     Health(Health),
+    Status(Status),
+    Probe(Probe),
     UsageCost(UsageCost),
 }
 
@@ -131,6 +135,8 @@ impl Gateway {
                 let answer = context.call(it.link().or(outer), "health", None);
                 context.show(answer, it.json(), health_text)
             }
+            Some(Command::Status(it)) => it.run(context, outer),
+            Some(Command::Probe(it)) => it.run(context, outer),
             Some(Command::UsageCost(it)) => {
                 let params = json!({ "days": it.days.unwrap_or(30) });
                 let answer = context.call(it.link().or(outer), "usage.cost", Some(params));

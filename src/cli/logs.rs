@@ -193,6 +193,11 @@ impl Record<'_> {
     }
 }
 
+/// A line of the log file as text.
+pub fn plain(line: &str) -> String {
+    Record::of(line).text(false, false)
+}
+
 /// `2026-11-23T10:41:30.123+02:00`.
 fn local_iso(unix_ms: i64, offset_s: i64) -> String {
     let minutes = offset_s.abs() / 60;

@@ -9,13 +9,17 @@ mod channels;
 mod cron;
 mod devices;
 mod gateway;
+mod gateway_status;
 mod health;
 mod identity;
 mod logs;
 mod models;
 mod nodes;
+mod probe;
 mod rpc;
 mod run;
+mod service;
+mod status;
 mod system;
 mod target;
 mod text;
@@ -50,6 +54,7 @@ struct Cli {
 enum Command {
     Gateway(gateway::Gateway),
     Health(health::Health),
+    Status(status::Status),
     System(system::System),
     Logs(logs::Logs),
     Nodes(nodes::Nodes),
@@ -106,6 +111,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Some(Command::Gateway(it)) => it.run(&context),
         Some(Command::Health(it)) => it.run(&context),
+        Some(Command::Status(it)) => it.run(&context),
         Some(Command::System(it)) => it.run(&context),
         Some(Command::Logs(it)) => it.run(&context),
         Some(Command::Nodes(it)) => it.run(&context),
@@ -151,4 +157,14 @@ pub fn print(text: &str) -> bool {
 pub fn fail(text: &str, status: u8) -> ExitCode {
     eprintln!("{}", text.trim_end());
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    /// A context whose home is `home`, with nothing else in the environment.
+    pub fn context(home: &std::path::Path) -> Context {
+        let env = Env::from([("HOME", home.to_str().unwrap())]);
+        Context { paths: Paths::resolve(&env, None), env, name: "gatewayd".into() }
+    }
 }

@@ -70,42 +70,54 @@ pub struct Target {
 /// # Errors
 /// A sentence that says what is missing.
 pub fn resolve(link: &Link, config: &Config, context: &Context) -> Result<Target, String> {
-    let given = |text: &Option<String>| text.clone().filter(|it| !it.is_empty()).map(Secret::new);
-    let (token, password) = (given(&link.token), given(&link.password));
-    let flags = token.is_some() || password.is_some();
     if let Some(url) = &link.url {
-        if !flags {
+        let (token, password) = (given(link.token.as_deref()), given(link.password.as_deref()));
+        if token.is_none() && password.is_none() {
             return Err("gateway url override requires explicit credentials\n\
                         Pass --token or --password together with --url: those of the configuration are not sent to another address."
                 .to_owned());
         }
         return Ok(Target { url: url.clone(), source: Source::Flag, token, password, explicit: true });
     }
-    let env = |name: &str| context.env.openclaw(name).map(|it| Secret::new(it.to_owned()));
-    let gateway = &config.gateway;
-    let remote = gateway.mode == Some(Mode::Remote);
-    let (url, source) = match (&gateway.remote_url, remote) {
-        (Some(url), true) => (url.clone(), Source::Remote),
-        (None, true) => {
-            return Err("gateway.mode is remote, but gateway.remote.url is not set\n\
-                        Set it in the configuration, or pass --url and --token."
-                .to_owned());
-        }
-        (_, false) => (local_url(link.port, config, context), Source::Local),
+    if config.gateway.mode != Some(Mode::Remote) {
+        return Ok(local(link, config, context));
+    }
+    let Some(url) = config.gateway.remote_url.clone() else {
+        return Err("gateway.mode is remote, but gateway.remote.url is not set\n\
+                    Set it in the configuration, or pass --url and --token."
+            .to_owned());
     };
-    let (token, password) = if flags {
-        (token, password)
-    } else {
-        let (own, far) =
-            ((&gateway.token, &gateway.password), (&gateway.remote_token, &gateway.remote_password));
-        let config = if remote { far } else { own };
-        (
-            env("GATEWAY_TOKEN").or_else(|| config.0.clone()),
-            env("GATEWAY_PASSWORD").or_else(|| config.1.clone()),
-        )
+    let far = (&config.gateway.remote_token, &config.gateway.remote_password);
+    Ok(with_secrets(url, Source::Remote, link, far, context))
+}
+
+/// This machine's gateway, whatever `gateway.mode` says.
+pub fn local(link: &Link, config: &Config, context: &Context) -> Target {
+    let own = (&config.gateway.token, &config.gateway.password);
+    with_secrets(local_url(link.port, config, context), Source::Local, link, own, context)
+}
+
+fn given(text: Option<&str>) -> Option<Secret> {
+    text.filter(|it| !it.is_empty()).map(|it| Secret::new(it.to_owned()))
+}
+
+/// Flags, else the environment, else the configuration; a flag of one kind silences the other kind's fallbacks.
+fn with_secrets(
+    url: String,
+    source: Source,
+    link: &Link,
+    config: (&Option<Secret>, &Option<Secret>),
+    context: &Context,
+) -> Target {
+    let flags = (given(link.token.as_deref()), given(link.password.as_deref()));
+    let env = (given(context.env.openclaw("GATEWAY_TOKEN")), given(context.env.openclaw("GATEWAY_PASSWORD")));
+    let is_some = |it: &(Option<Secret>, Option<Secret>)| it.0.is_some() || it.1.is_some();
+    let explicit = is_some(&flags) || is_some(&env);
+    let (token, password) = match is_some(&flags) {
+        true => flags,
+        false => (env.0.or_else(|| config.0.clone()), env.1.or_else(|| config.1.clone())),
     };
-    let explicit = flags || env("GATEWAY_TOKEN").is_some() || env("GATEWAY_PASSWORD").is_some();
-    Ok(Target { url, source, token, password, explicit })
+    Target { url, source, token, password, explicit }
 }
 
 /// `ws://127.0.0.1:<port>`, or the one address the gateway is bound to.
