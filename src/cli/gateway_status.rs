@@ -133,11 +133,11 @@ impl Found {
         if self.from_service { "service args" } else { "env/config" }
     }
     fn hints(&self, context: &Context) -> Vec<String> {
-        let answers = matches!(self.rpc, Some(Ok(())));
-        match (self.listeners.is_empty(), answers) {
-            (true, _) => vec![],
-            (false, true) => vec!["The gateway runs here; another one needs another port.".to_owned()],
-            (false, false) => vec![format!(
+        match &self.rpc {
+            _ if self.listeners.is_empty() => vec![],
+            None => vec![],
+            Some(Ok(())) => vec!["The gateway runs here; another one needs another port.".to_owned()],
+            Some(Err(_)) => vec![format!(
                 "Another program holds the port, or the gateway does not answer: stop it, or start with `{} gateway --force`.",
                 context.program()
             )],

@@ -167,4 +167,95 @@ pub mod tests {
         let env = Env::from([("HOME", home.to_str().unwrap())]);
         Context { paths: Paths::resolve(&env, None), env, name: "gatewayd".into() }
     }
+
+    fn line(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+    #[test]
+    fn lines_that_are_understood() {
+        for text in [
+            "gateway --port 18789",
+            "gateway --port 18789 --verbose",
+            "gateway --force",
+            "gateway run --port=1 --bind lan --token t --ws-log full",
+            "--dev gateway --allow-unconfigured",
+            "--dev status",
+            "--dev health",
+            "health --dev",
+            "gateway --profile rescue status",
+            "gateway --port 19001",
+            "gateway status",
+            "gateway status --deep --no-probe --json --url ws://h:1 --token t",
+            "gateway health",
+            "gateway probe --timeout 100",
+            "gateway usage-cost --days 3 --json",
+            "gateway --token t call health",
+            "gateway call health --token t",
+            "gateway --url ws://h:1 --token t call health --params {\"k\":\"v\"}",
+            "gateway call m --params={\"k\":\"a=b\"} --expect-final --timeout 5",
+            "health --json --verbose",
+            "status --json --all --deep --usage",
+            "system presence --json",
+            "system event --text hi --mode now",
+            "system event --text=--dev",
+            "system heartbeat last",
+            "system heartbeat enable --json",
+            "system heartbeat disable",
+            "logs --follow",
+            "logs --limit 3 --max-bytes 1000 --interval 200 --json --plain --no-color --local-time",
+            "nodes list",
+            "nodes status --json",
+            "devices list",
+            "channels status --probe",
+            "cron list --all",
+            "cron status",
+            "models list",
+            "agents list --json",
+            "--version",
+            "-V",
+        ] {
+            let parsed = parse("openclaw", &line(text));
+            assert!(parsed.is_ok(), "{text}: {}", parsed.err().unwrap().output);
+        }
+    }
+    #[test]
+    fn lines_that_are_not() {
+        for (text, about) in [
+            ("bogus", "bogus"),
+            ("health --bogus", "--bogus"),
+            ("gateway call", "method"),
+            ("gateway call a b", "b"),
+            ("gateway --port x", "port"),
+            ("gateway --port 70000", "port"),
+            ("system event", "--text"),
+            ("logs --limit many", "limit"),
+            ("nodes", "list"),
+            ("--profile", "--profile"),
+            ("health --timeout", "timeout"),
+        ] {
+            let Err(it) = parse("openclaw", &line(text)) else { panic!("{text} was taken") };
+            assert!(it.status.is_err() && it.output.contains(about), "{text}: {}", it.output);
+        }
+    }
+    #[test]
+    fn help_uses_the_name_of_the_program() {
+        for text in ["--help", "-h", "gateway call --help", "logs -h", "system heartbeat last --help"] {
+            let Err(it) = parse("openclaw", &line(text)) else { panic!("{text} gave no help") };
+            assert!(it.status.is_ok() && it.output.contains("Usage: openclaw"), "{text}: {}", it.output);
+        }
+    }
+    #[test]
+    fn profiles_are_plain_words() {
+        let wrong = |text: &str| {
+            let cli = parse("gatewayd", &line(text)).ok().unwrap();
+            let mut context = context(std::path::Path::new("/h"));
+            context.paths = Paths::resolve(&context.env, cli.profile.as_deref());
+            wrong_profile(&cli, &context).is_some()
+        };
+        assert!(!wrong("--profile rescue health") && !wrong("--dev health") && !wrong("health"));
+        for name in ["../x", "a/b", "a.b", "-x"] {
+            assert!(wrong(&format!("--profile={name} health")), "{name}");
+        }
+        assert!(wrong("--dev --profile rescue health"));
+    }
 }
