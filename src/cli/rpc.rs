@@ -363,3 +363,123 @@ pub fn platform() -> &'static str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::target::Source;
+    use crate::gateway::device::verify;
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::thread::JoinHandle;
+
+    /// A gateway that answers each frame with what `answer` says, for `connections` connections; gives back what it was sent.
+    fn fake(connections: usize, answer: fn(&Value) -> Vec<Value>) -> (String, JoinHandle<Vec<Value>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut seen = vec![];
+            for _ in 0..connections {
+                let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+                let challenge =
+                    json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n" } });
+                socket.send(Message::text(challenge.to_string())).unwrap();
+                while let Ok(message) = socket.read() {
+                    let Ok(frame) = serde_json::from_slice::<Value>(&message.into_data()) else { break };
+                    for it in answer(&frame) {
+                        socket.send(Message::text(it.to_string())).unwrap();
+                    }
+                    seen.push(frame);
+                }
+            }
+            seen
+        });
+        (url, thread)
+    }
+    fn ok(frame: &Value, payload: Value) -> Value {
+        json!({ "type": "res", "id": frame["id"], "ok": true, "payload": payload })
+    }
+    /// Takes the token `shared` alone, and gives out `fresh`.
+    fn gateway(frame: &Value) -> Vec<Value> {
+        if frame["method"] != "connect" {
+            let other = json!({ "type": "event", "event": "tick", "payload": {} });
+            return vec![
+                other,
+                ok(frame, json!({ "status": "accepted" })),
+                ok(frame, json!({ "status": "ok" })),
+            ];
+        }
+        if frame["params"]["auth"]["token"] != "shared" {
+            let error =
+                json!({ "code": "INVALID_REQUEST", "message": "unauthorized: gateway token mismatch (x)" });
+            return vec![json!({ "type": "res", "id": frame["id"], "ok": false, "error": error })];
+        }
+        let auth = json!({ "deviceToken": "fresh", "role": "operator", "scopes": ["operator.admin"] });
+        vec![ok(frame, json!({ "type": "hello-ok", "auth": auth }))]
+    }
+    fn target(url: String, explicit: bool) -> Target {
+        Target {
+            url,
+            source: Source::Local,
+            token: Some(Secret::new("shared".into())),
+            password: None,
+            explicit,
+        }
+    }
+    fn identity(name: &str) -> (Identity, PathBuf) {
+        let state = std::env::temp_dir().join(format!("gatewayd-rpc-{name}-{}", std::process::id()));
+        (Identity::load_or_make(&state, 5).unwrap(), state)
+    }
+
+    #[test]
+    fn a_refused_device_token_gives_way_to_the_shared_one() {
+        let (identity, state) = identity("retry");
+        identity.keep_token(ROLE, "stale", &json!([]), 1).unwrap();
+        let (url, thread) = fake(2, gateway);
+        let clock = Clock::start();
+        let mut client = Client::open(&target(url, false), &identity, As::Cli, 10_000, clock).unwrap();
+        assert_eq!(client.call("agent", None, false).unwrap()["status"], "accepted");
+        assert_eq!(client.call("agent", None, true).unwrap()["status"], "ok");
+        assert_eq!(identity.token(ROLE).unwrap().expose(), "fresh");
+        drop(client);
+        let seen = thread.join().unwrap();
+        let tokens: Vec<&Value> = seen.iter().take(2).map(|it| &it["params"]["auth"]["token"]).collect();
+        assert_eq!(tokens, ["stale", "shared"]);
+        let params: ConnectParams = serde_json::from_value(seen[1]["params"].clone()).unwrap();
+        let proof = params.device.as_ref().unwrap();
+        assert_eq!(verify(proof, &params, ROLE, "n", false, clock.now().unix_ms), Ok(()));
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn an_explicit_token_keeps_the_stored_one_out() {
+        let (identity, state) = identity("explicit");
+        identity.keep_token(ROLE, "stored", &json!([]), 1).unwrap();
+        let (url, thread) = fake(1, gateway);
+        drop(Client::open(&target(url, true), &identity, As::Probe, 10_000, Clock::start()).unwrap());
+        assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn silence_ends_at_the_deadline() {
+        let (identity, state) = identity("silence");
+        let (url, thread) = fake(1, |_| vec![]);
+        let opened = Client::open(&target(url, true), &identity, As::Cli, 100, Clock::start());
+        assert!(matches!(opened, Err(Failure::Timeout(100))));
+        drop(opened);
+        assert_eq!(thread.join().unwrap()[0]["method"], "connect");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn addresses_that_lead_nowhere() {
+        let (identity, state) = identity("nowhere");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let fail = |url: &str| {
+            let target = target(url.to_owned(), true);
+            Client::open(&target, &identity, As::Cli, 1_000, Clock::start()).err().unwrap().to_string()
+        };
+        assert!(fail(&format!("ws://{free}")).ends_with("connection refused"));
+        assert!(fail("wss://127.0.0.1:1").contains("TLS is not supported"));
+        assert!(fail("127.0.0.1:1").contains("ws://HOST:PORT"));
+        std::fs::remove_dir_all(state).unwrap();
+    }
+}
