@@ -114,8 +114,8 @@ impl Logs {
         }
         if place.cursor.is_some() && answer["reset"] == true {
             self.notice("the log file was rotated or cut; this is its end");
-        } else if answer["truncated"] == true && place.cursor.is_none() {
-            self.notice("earlier lines are left out; raise --limit or --max-bytes to see them");
+        } else if answer["truncated"] == true && list(answer, "lines").len() < self.limit as usize {
+            self.notice("earlier lines are left out; raise --max-bytes to see them");
         }
         place.cursor = answer["cursor"].as_u64();
         let colour = !(self.plain || self.no_color || self.json) && std::io::stdout().is_terminal();

@@ -12,6 +12,7 @@ mod gateway;
 mod gateway_status;
 mod health;
 mod identity;
+mod line;
 mod logs;
 mod models;
 mod nodes;
