@@ -4,6 +4,7 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod presence;
+pub mod schema;
 pub mod scope;
 pub mod shape;
 pub mod types;
