@@ -2,7 +2,7 @@
 use super::args::{Calls, command};
 use super::call::Trouble;
 use super::rpc::As;
-use super::service::{Service, others, runtime_text};
+use super::service::{Service, masked, others, runtime_text};
 use super::target::{self, Link};
 use super::{Context, say};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
@@ -90,8 +90,9 @@ fn log_file(config: &File, of: &paths::Paths) -> PathBuf {
 }
 
 fn listener(it: &port::Listener) -> Value {
+    let words: Vec<&str> = it.command_line.split(' ').collect();
     json!({
-        "pid": it.pid, "command": it.command, "address": it.address, "commandLine": it.command_line,
+        "pid": it.pid, "command": it.command, "address": it.address, "commandLine": masked(&words).join(" "),
         "user": user_of(it.pid),
     })
 }

@@ -84,3 +84,28 @@ pub fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Resul
     }
     Err(failure)
 }
+
+/// An end without a reason says so.
+pub fn closed(code: u16, reason: String) -> Failure {
+    let reason = if reason.is_empty() { "no close reason".to_owned() } else { reason };
+    Failure::Closed { code, reason }
+}
+
+/// What a WebSocket error means to a person.
+pub fn explain(err: tungstenite::Error, timeout_ms: u64) -> Failure {
+    use tungstenite::Error;
+    match err {
+        Error::Io(err) if err.kind() == io::ErrorKind::TimedOut => Failure::Timeout(timeout_ms),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            closed(1006, "abnormal closure (no close frame)".to_owned())
+        }
+        Error::Io(err) if err.kind() == io::ErrorKind::ConnectionReset => closed(1006, err.to_string()),
+        Error::Http(answer) => Failure::Other(format!(
+            "not a gateway: it answered the upgrade with HTTP {}",
+            answer.status().as_u16()
+        )),
+        err => Failure::Other(err.to_string()),
+    }
+}

@@ -3,14 +3,13 @@
 //! * Never waits past the deadline, whatever the other side does or does not send.
 //! * A stored device token that is refused is dropped, and the shared secret tried once.
 use super::identity::Identity;
-use super::line::{Line, dial};
+use super::line::{Line, closed, dial, explain};
 use super::target::Target;
 use crate::base::clock::Clock;
 use crate::base::ids;
 use crate::base::secret::Secret;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use serde_json::{Value, json};
-use std::io;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -217,29 +216,6 @@ impl Client {
 
 fn is_about_secrets(message: &str) -> bool {
     message.starts_with("unauthorized") || message.starts_with("pairing required")
-}
-
-fn closed(code: u16, reason: String) -> Failure {
-    let reason = if reason.is_empty() { "no close reason".to_owned() } else { reason };
-    Failure::Closed { code, reason }
-}
-
-fn explain(err: tungstenite::Error, timeout_ms: u64) -> Failure {
-    use tungstenite::Error;
-    match err {
-        Error::Io(err) if err.kind() == io::ErrorKind::TimedOut => Failure::Timeout(timeout_ms),
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            closed(1006, "abnormal closure (no close frame)".to_owned())
-        }
-        Error::Io(err) if err.kind() == io::ErrorKind::ConnectionReset => closed(1006, err.to_string()),
-        Error::Http(answer) => Failure::Other(format!(
-            "not a gateway: it answered the upgrade with HTTP {}",
-            answer.status().as_u16()
-        )),
-        err => Failure::Other(err.to_string()),
-    }
 }
 
 /// The params of `connect`, signed.

@@ -1,6 +1,7 @@
 //! What systemd knows of the gateway: the unit file, whether it is enabled, whether it runs. Changes nothing.
 use super::Context;
 use crate::base::files;
+use crate::base::secret::MASK;
 use crate::config::{Env, Paths};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -109,11 +110,26 @@ impl Service {
     pub fn command_json(&self) -> Value {
         let Some(file) = &self.file else { return Value::Null };
         json!({
-            "programArguments": self.command(),
+            "programArguments": masked(&self.command()),
             "workingDirectory": self.values("WorkingDirectory").last(),
             "sourcePath": file,
         })
     }
+}
+
+/// A command line without the secrets that stand in it.
+pub fn masked<S: AsRef<str>>(words: &[S]) -> Vec<String> {
+    let mut secret_next = false;
+    let mask = |word: &S| {
+        let word = word.as_ref();
+        let secret = std::mem::replace(&mut secret_next, ["--token", "--password"].contains(&word));
+        match word.split_once('=') {
+            _ if secret => MASK.to_owned(),
+            Some((flag @ ("--token" | "--password"), _)) => format!("{flag}={MASK}"),
+            _ => word.to_owned(),
+        }
+    };
+    words.iter().map(mask).collect()
 }
 
 fn runtime_of(text: &str) -> Value {
@@ -185,6 +201,11 @@ mod tests {
         assert_eq!(it.command_json()["programArguments"][1], "gateway");
         assert_eq!(others(&context, false)[0]["label"], "mine.service");
         std::fs::remove_dir_all(&home).unwrap();
+    }
+    #[test]
+    fn secrets_on_a_command_line() {
+        let line = ["gateway", "--token", "a", "--port", "1", "--password=b", "--token"];
+        assert_eq!(masked(&line).join(" "), "gateway --token *** --port 1 --password=*** --token");
     }
     #[test]
     fn runtimes() {
