@@ -187,6 +187,20 @@ pub fn uname() -> (String, String, String) {
     }
 }
 
+/// Seconds to add to UTC for this machine's local time at that moment (`TZ`, else /etc/localtime).
+pub fn utc_offset_s(unix_s: i64) -> i64 {
+    let at = unix_s as libc::time_t;
+    // SAFETY: localtime_r fills the local struct and is given valid pointers; it is read only when filled.
+    unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&at, &mut tm).is_null() {
+            return 0;
+        }
+        #[allow(clippy::useless_conversion, reason = "as above")]
+        tm.tm_gmtoff.into()
+    }
+}
+
 /// Addresses of this host that are not loopback, IPv4 first: (interface, address).
 pub fn addresses() -> Vec<(String, std::net::IpAddr)> {
     let mut out = vec![];

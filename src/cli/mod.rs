@@ -1,7 +1,29 @@
 //! The command line: one file a command, and the blocking RPC client.
 //!
-//! * Results go to stdout, everything else to stderr; exit codes are those of `sysexits.h` where one fits (78: configuration).
+//! * Results go to stdout, everything else to stderr; exit codes: 0, 1 (failed), 2 (wrong usage), 78 (configuration).
+//! * The name in every text is the one the program was called by.
+mod agents;
+mod args;
+mod call;
+mod channels;
+mod cron;
+mod devices;
+mod gateway;
+mod gateway_status;
+mod health;
+mod identity;
+mod line;
+mod logs;
+mod models;
+mod nodes;
+mod probe;
+mod rpc;
 mod run;
+mod service;
+mod status;
+mod system;
+mod target;
+mod text;
 
 use crate::base::sys;
 use crate::config::{Env, Paths};
@@ -13,11 +35,12 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// The OpenClaw Gateway for small machines.
 #[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help", "help"))]
 struct Cli {
-    /// use the profile `dev`: ~/.openclaw-dev, port 19001
+    /// use the profile `dev`: ~/.openclaw-dev, port 19001 (anywhere on the line)
     #[argh(switch)]
     dev: bool,
-    /// use a profile of its own: ~/.openclaw-NAME
+    /// use a profile of its own: ~/.openclaw-NAME (anywhere on the line)
     #[argh(option, arg_name = "name")]
     profile: Option<String>,
     /// print the version
@@ -30,23 +53,51 @@ struct Cli {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Gateway(run::Gateway),
+    Gateway(gateway::Gateway),
+    Health(health::Health),
+    Status(status::Status),
+    System(system::System),
+    Logs(logs::Logs),
+    Nodes(nodes::Nodes),
+    Devices(devices::Devices),
+    Channels(channels::Channels),
+    Cron(cron::Cron),
+    Models(models::Models),
+    Agents(agents::Agents),
 }
 
 /// What every command starts from.
+#[derive(Debug, Clone)]
 pub struct Context {
     pub env: Env,
     pub paths: Paths,
+    /// The name the program was called by, without its folder.
+    pub name: String,
+}
+
+impl Context {
+    /// The start of a command line for this instance, for texts that tell what to type.
+    pub fn program(&self) -> String {
+        match self.paths.profile.as_deref() {
+            None => self.name.clone(),
+            Some("dev") => format!("{} --dev", self.name),
+            Some(profile) => format!("{} --profile {profile}", self.name),
+        }
+    }
 }
 
 pub fn main() -> ExitCode {
     sys::umask_private();
     sys::limit_malloc_arenas();
-    let args: Vec<String> = std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
-    let cli = match parse(&args) {
+    let words: Vec<String> = std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    let name = words.first().and_then(|it| it.rsplit('/').next()).unwrap_or("gatewayd").to_owned();
+    let cli = match parse(&name, words.get(1..).unwrap_or_default()) {
         Ok(cli) => cli,
         Err(EarlyExit { output, status }) => {
-            return if status.is_ok() { say(&output) } else { fail(&output, 2) };
+            if status.is_ok() {
+                return say(&output);
+            }
+            return fail(&format!("{}\nSee `{name} --help`.", output.trim_end()), 2);
         }
     };
     if cli.version {
@@ -54,34 +105,158 @@ pub fn main() -> ExitCode {
     }
     let env = Env::of_process();
     let profile = if cli.dev { Some("dev") } else { cli.profile.as_deref() };
-    let context = Context { paths: Paths::resolve(&env, profile), env };
+    let context = Context { paths: Paths::resolve(&env, profile), env, name };
+    if let Some(wrong) = wrong_profile(&cli, &context) {
+        return fail(&wrong, 2);
+    }
     match cli.command {
-        Some(Command::Gateway(it)) => it.run(context),
-        None => fail("no command given; try --help", 2),
+        Some(Command::Gateway(it)) => it.run(&context),
+        Some(Command::Health(it)) => it.run(&context),
+        Some(Command::Status(it)) => it.run(&context),
+        Some(Command::System(it)) => it.run(&context),
+        Some(Command::Logs(it)) => it.run(&context),
+        Some(Command::Nodes(it)) => it.run(&context),
+        Some(Command::Devices(it)) => it.run(&context),
+        Some(Command::Channels(it)) => it.run(&context),
+        Some(Command::Cron(it)) => it.run(&context),
+        Some(Command::Models(it)) => it.run(&context),
+        Some(Command::Agents(it)) => it.run(&context),
+        None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
 
-fn parse(args: &[String]) -> Result<Cli, EarlyExit> {
-    let name = args.first().map_or("gatewayd", |it| it.rsplit('/').next().unwrap_or(it));
-    let mut words: Vec<&str> = vec![];
-    for word in args.iter().skip(1) {
-        // `--port=1` is `--port 1`.
-        match word.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => words.extend([flag, value]),
-            _ => words.push(word),
-        }
+/// A profile is part of file names, so only plain words are taken.
+fn wrong_profile(cli: &Cli, context: &Context) -> Option<String> {
+    let named = cli.profile.as_deref().is_some_and(|it| it != "dev");
+    if cli.dev && named {
+        return Some("--dev is itself a profile: give either --dev or --profile.".to_owned());
     }
+    let profile = context.paths.profile.as_deref().unwrap_or("default");
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let good = (1..=64).contains(&profile.len()) && profile.chars().all(plain) && !profile.starts_with('-');
+    (!good).then(|| format!("{profile:?} is no profile name: use up to 64 letters, digits, `-` and `_`."))
+}
+
+fn parse(name: &str, words: &[String]) -> Result<Cli, EarlyExit> {
+    let words = args::arrange(words)?;
     Cli::from_args(&[name], &words)
 }
 
-#[expect(clippy::print_stdout, reason = "the one place that prints results")]
 pub fn say(text: &str) -> ExitCode {
-    println!("{}", text.trim_end());
+    print(text);
     ExitCode::SUCCESS
+}
+
+/// Writes to stdout. False when nobody reads it any more (`… | head`), which is no error of ours.
+pub fn print(text: &str) -> bool {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).is_ok()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that prints errors")]
 pub fn fail(text: &str, status: u8) -> ExitCode {
     eprintln!("{}", text.trim_end());
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    /// A context whose home is `home`, with nothing else in the environment.
+    pub fn context(home: &std::path::Path) -> Context {
+        let env = Env::from([("HOME", home.to_str().unwrap())]);
+        Context { paths: Paths::resolve(&env, None), env, name: "gatewayd".into() }
+    }
+
+    fn line(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+    #[test]
+    fn lines_that_are_understood() {
+        for text in [
+            "gateway --port 18789",
+            "gateway --port 18789 --verbose",
+            "gateway --force",
+            "gateway run --port=1 --bind lan --token t --ws-log full",
+            "--dev gateway --allow-unconfigured",
+            "--dev status",
+            "--dev health",
+            "health --dev",
+            "gateway --profile rescue status",
+            "gateway --port 19001",
+            "gateway status",
+            "gateway status --deep --no-probe --json --url ws://h:1 --token t",
+            "gateway health",
+            "gateway probe --timeout 100",
+            "gateway usage-cost --days 3 --json",
+            "gateway --token t call health",
+            "gateway call health --token t",
+            "gateway --url ws://h:1 --token t call health --params {\"k\":\"v\"}",
+            "gateway call m --params={\"k\":\"a=b\"} --expect-final --timeout 5",
+            "health --json --verbose",
+            "status --json --all --deep --usage",
+            "system presence --json",
+            "system event --text hi --mode now",
+            "system event --text=--dev",
+            "system heartbeat last",
+            "system heartbeat enable --json",
+            "system heartbeat disable",
+            "logs --follow",
+            "logs --limit 3 --max-bytes 1000 --interval 200 --json --plain --no-color --local-time",
+            "nodes list",
+            "nodes status --json",
+            "devices list",
+            "channels status --probe",
+            "cron list --all",
+            "cron status",
+            "models list",
+            "agents list --json",
+            "--version",
+            "-V",
+        ] {
+            let parsed = parse("openclaw", &line(text));
+            assert!(parsed.is_ok(), "{text}: {}", parsed.err().unwrap().output);
+        }
+    }
+    #[test]
+    fn lines_that_are_not() {
+        for (text, about) in [
+            ("bogus", "bogus"),
+            ("health --bogus", "--bogus"),
+            ("gateway call", "method"),
+            ("gateway call a b", "b"),
+            ("gateway --port x", "port"),
+            ("gateway --port 70000", "port"),
+            ("system event", "--text"),
+            ("logs --limit many", "limit"),
+            ("nodes", "list"),
+            ("--profile", "--profile"),
+            ("health --timeout", "timeout"),
+        ] {
+            let Err(it) = parse("openclaw", &line(text)) else { panic!("{text} was taken") };
+            assert!(it.status.is_err() && it.output.contains(about), "{text}: {}", it.output);
+        }
+    }
+    #[test]
+    fn help_uses_the_name_of_the_program() {
+        for text in ["--help", "-h", "gateway call --help", "logs -h", "system heartbeat last --help"] {
+            let Err(it) = parse("openclaw", &line(text)) else { panic!("{text} gave no help") };
+            assert!(it.status.is_ok() && it.output.contains("Usage: openclaw"), "{text}: {}", it.output);
+        }
+    }
+    #[test]
+    fn profiles_are_plain_words() {
+        let wrong = |text: &str| {
+            let cli = parse("gatewayd", &line(text)).ok().unwrap();
+            let mut context = context(std::path::Path::new("/h"));
+            context.paths = Paths::resolve(&context.env, cli.profile.as_deref());
+            wrong_profile(&cli, &context).is_some()
+        };
+        assert!(!wrong("--profile rescue health") && !wrong("--dev health") && !wrong("health"));
+        for name in ["../x", "a/b", "a.b", "-x"] {
+            assert!(wrong(&format!("--profile={name} health")), "{name}");
+        }
+        assert!(wrong("--dev --profile rescue health"));
+    }
 }

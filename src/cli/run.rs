@@ -1,4 +1,4 @@
-//! `gateway`: runs the daemon in the foreground.
+//! `gateway run`: the daemon in the foreground.
 use super::{Context, EXIT_CONFIG, fail};
 use crate::base::clock::Clock;
 use crate::base::ids;
@@ -6,58 +6,58 @@ use crate::base::log::{Settings, start as start_log};
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::{File, Mode};
-use crate::gateway::auth::{Flags, SharedAuth};
+use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::{End, World};
 use crate::server::{self, Options, listen, port};
-use argh::FromArgs;
 use log::LevelFilter;
 use std::process::ExitCode;
 
-/// run the gateway, or talk to a running one
-#[derive(FromArgs)]
-#[argh(subcommand, name = "gateway")]
-pub struct Gateway {
-    /// listen on this port
-    #[argh(option)]
-    port: Option<u16>,
-    /// loopback, lan, tailnet, auto or custom
-    #[argh(option)]
-    bind: Option<String>,
-    /// require this token (visible to others on this machine: prefer the configuration)
-    #[argh(option)]
-    token: Option<String>,
-    /// require this password (same warning)
-    #[argh(option)]
-    password: Option<String>,
-    /// stop whatever listens on the port first
-    #[argh(switch)]
-    force: bool,
-    /// start without a configuration file
-    #[argh(switch)]
-    allow_unconfigured: bool,
-    /// log everything to stdout
-    #[argh(switch)]
-    verbose: bool,
-    /// log every frame: auto, full or compact
-    #[argh(option)]
-    ws_log: Option<String>,
-    /// as the global --dev
-    #[argh(switch)]
-    dev: bool,
+/// The flags of the daemon.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    pub port: Option<u16>,
+    pub bind: Option<String>,
+    pub token: Option<String>,
+    pub password: Option<String>,
+    pub force: bool,
+    pub allow_unconfigured: bool,
+    pub verbose: bool,
+    pub ws_log: Option<String>,
 }
 
-impl Gateway {
-    pub fn run(self, mut context: Context) -> ExitCode {
-        if self.dev {
-            context.paths = crate::config::Paths::resolve(&context.env, Some("dev"));
+impl Flags {
+    /// Own flags win over those written earlier on the line.
+    pub fn or(self, outer: Flags) -> Flags {
+        Flags {
+            port: self.port.or(outer.port),
+            bind: self.bind.or(outer.bind),
+            token: self.token.or(outer.token),
+            password: self.password.or(outer.password),
+            force: self.force | outer.force,
+            allow_unconfigured: self.allow_unconfigured | outer.allow_unconfigured,
+            verbose: self.verbose | outer.verbose,
+            ws_log: self.ws_log.or(outer.ws_log),
         }
+    }
+    /// The first flag given that says nothing about a gateway that already runs.
+    pub fn only_for_running(&self) -> Option<&'static str> {
+        let given = [
+            (self.bind.is_some(), "--bind"),
+            (self.force, "--force"),
+            (self.allow_unconfigured, "--allow-unconfigured"),
+            (self.ws_log.is_some(), "--ws-log"),
+        ];
+        given.iter().find(|it| it.0).map(|it| it.1)
+    }
+
+    pub fn run(self, context: &Context) -> ExitCode {
         let signals = match SignalFd::open() {
             Ok(it) => it,
             Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
         };
         let clock = Clock::start();
         loop {
-            match self.once(&context, &signals, clock) {
+            match self.once(context, &signals, clock) {
                 Ok(End::Restart) => log::info!(target: "gateway", "restarting in this process"),
                 Ok(End::Stop) => {
                     log::info!(target: "gateway", "stopped");
@@ -93,7 +93,7 @@ impl Gateway {
             config.config.gateway.bind = bind_mode(bind)
                 .ok_or_else(|| wrong(format!("--bind {bind}: use loopback, lan, tailnet, auto or custom")))?;
         }
-        let flags = Flags {
+        let flags = auth::Flags {
             token: self.token.clone().map(Secret::new),
             password: self.password.clone().map(Secret::new),
         };
@@ -123,7 +123,7 @@ impl Gateway {
         if self.allow_unconfigured || config.config.gateway.mode == Some(Mode::Local) {
             return Ok(());
         }
-        let name = if context.paths.is_dev() { "gatewayd --dev" } else { "gatewayd" };
+        let name = context.program();
         let text = match config.exists() {
             false => format!("Missing config. Run `{name} setup` or pass --allow-unconfigured."),
             true => "Gateway start blocked: set gateway.mode=local (current: unset or remote) or pass --allow-unconfigured.".to_owned(),

@@ -20,8 +20,8 @@ pub fn bind(gateway: &Gateway, port: u16) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// `auto` means loopback: an address that others reach is only ever chosen by name.
-fn address(gateway: &Gateway) -> io::Result<IpAddr> {
+/// The address of `gateway.bind`. `auto` means loopback: an address that others reach is only ever chosen by name.
+pub fn address(gateway: &Gateway) -> io::Result<IpAddr> {
     match gateway.bind {
         Bind::Loopback | Bind::Auto => Ok(Ipv4Addr::LOCALHOST.into()),
         Bind::Lan => Ok(Ipv4Addr::UNSPECIFIED.into()),

@@ -58,7 +58,7 @@ impl Rpc for Status {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct StatusReply {
+pub struct StatusReply {
     heartbeat: HeartbeatStatus,
     /// One line a channel and account.
     channel_summary: Vec<String>,
@@ -119,7 +119,8 @@ struct AgentSessions {
 /// Rows in a list. Reference: 10.
 const RECENT_MAX: usize = 10;
 
-fn status(world: &World, clock: Clock, queued_system_events: Vec<String>) -> StatusReply {
+/// The `status` payload, from the files alone. Reads the disk: jobs only.
+pub fn status(world: &World, clock: Clock, queued_system_events: Vec<String>) -> StatusReply {
     let (agents, now) = (&world.config.config.agents, clock.now());
     let defaults: Defaults = sessions::defaults(world);
     let (mut warnings, mut by_agent, mut all) = (vec![], vec![], vec![]);

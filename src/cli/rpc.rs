@@ -1,0 +1,384 @@
+//! The blocking RPC client: one connection, one deadline.
+//!
+//! * Never waits past the deadline, whatever the other side does or does not send.
+//! * A stored device token that is refused is dropped, and the shared secret tried once.
+use super::identity::Identity;
+use super::line::{Line, closed, dial, explain};
+use super::target::Target;
+use crate::base::clock::Clock;
+use crate::base::ids;
+use crate::base::secret::Secret;
+use crate::protocol::connect::{ConnectParams, signature_payload};
+use serde_json::{Value, json};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{HandshakeError, Message, WebSocket};
+
+/// How long `connect.challenge` is waited for, milliseconds. Reference.
+const CHALLENGE_MS: u64 = 750;
+/// The largest message taken from a gateway. Reference: 25 MiB.
+const MESSAGE_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// Spoken by every release since early 2026; newer ones still accept it.
+const PROTOCOL: u32 = 3;
+const ROLE: &str = "operator";
+
+/// Who connects: a command, or a probe, which asks for less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    Cli,
+    Probe,
+}
+
+impl As {
+    fn mode(self) -> &'static str {
+        match self {
+            As::Cli => "cli",
+            As::Probe => "probe",
+        }
+    }
+    fn scopes(self) -> &'static [&'static str] {
+        match self {
+            As::Cli => &["operator.admin", "operator.approvals", "operator.pairing"],
+            As::Probe => &["operator.admin"],
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The gateway's own words (`ok:false`).
+    #[error("{message}")]
+    Refused { message: String },
+    #[error("gateway closed ({code}): {reason}")]
+    Closed { code: u16, reason: String },
+    #[error("gateway timeout after {0}ms")]
+    Timeout(u64),
+    /// Nobody listens there.
+    #[error("cannot connect to {0}: connection refused")]
+    NobodyThere(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A connection that has said `connect`.
+pub struct Client {
+    socket: WebSocket<Line>,
+    clock: Clock,
+    timeout_ms: u64,
+    last_id: u32,
+}
+
+impl Client {
+    /// Connects and shakes hands, all within `timeout_ms`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn open(
+        target: &Target,
+        identity: &Identity,
+        who: As,
+        timeout_ms: u64,
+        clock: Clock,
+    ) -> Result<Client, Failure> {
+        let stored = if target.explicit { None } else { identity.token(ROLE) };
+        let shared = target.token.is_some() || target.password.is_some();
+        let token = stored.as_ref().or(target.token.as_ref());
+        match Client::attempt(target, token, identity, who, timeout_ms, clock) {
+            Err(Failure::Refused { message }) if stored.is_some() && shared && is_about_secrets(&message) => {
+                identity.drop_token(ROLE).map_err(Failure::Other)?;
+                Client::attempt(target, target.token.as_ref(), identity, who, timeout_ms, clock)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(
+        target: &Target,
+        token: Option<&Secret>,
+        identity: &Identity,
+        who: As,
+        timeout_ms: u64,
+        clock: Clock,
+    ) -> Result<Client, Failure> {
+        let deadline_ms = clock.now().mono_ms + timeout_ms;
+        let line = dial(&target.url, clock, deadline_ms, timeout_ms)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let socket = match tungstenite::client::client_with_config(&*target.url, line, Some(config)) {
+            Ok((socket, _)) => socket,
+            Err(HandshakeError::Failure(err)) => return Err(explain(err, timeout_ms)),
+            Err(HandshakeError::Interrupted(_)) => return Err(Failure::Timeout(timeout_ms)),
+        };
+        let mut client = Client { socket, clock, timeout_ms, last_id: 0 };
+        let nonce = client.challenge(deadline_ms)?;
+        let params = connect_params(target, token, identity, who, nonce, clock.now().unix_ms);
+        let hello = client.call("connect", Some(params), false)?;
+        let auth = &hello["auth"];
+        if let Some(token) = auth["deviceToken"].as_str() {
+            let role = auth["role"].as_str().unwrap_or(ROLE);
+            let kept = identity.keep_token(role, token, &auth["scopes"], clock.now().unix_ms);
+            kept.map_err(Failure::Other)?;
+        }
+        Ok(client)
+    }
+
+    /// The nonce to sign; None when the gateway sends no challenge in time.
+    fn challenge(&mut self, deadline_ms: u64) -> Result<Option<String>, Failure> {
+        self.socket.get_mut().deadline_ms = deadline_ms.min(self.clock.now().mono_ms + CHALLENGE_MS);
+        let nonce = loop {
+            match self.read() {
+                Ok(it) if it["event"] == "connect.challenge" => {
+                    break it["payload"]["nonce"].as_str().map(str::to_owned);
+                }
+                Ok(_) => {}
+                Err(Failure::Timeout(_)) => break None,
+                Err(err) => return Err(err),
+            }
+        };
+        self.socket.get_mut().deadline_ms = deadline_ms;
+        Ok(nonce)
+    }
+
+    /// Asks and waits for the answer; with `expect_final`, for the one after `accepted`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn call(
+        &mut self,
+        method: &str,
+        params: Option<Value>,
+        expect_final: bool,
+    ) -> Result<Value, Failure> {
+        self.last_id += 1;
+        let id = self.last_id.to_string();
+        let mut frame = json!({ "type": "req", "id": id, "method": method });
+        if let Some(params) = params {
+            frame["params"] = params;
+        }
+        let sent = self.socket.send(Message::text(frame.to_string()));
+        sent.map_err(|err| explain(err, self.timeout_ms))?;
+        loop {
+            let mut frame = self.read()?;
+            if frame["type"] != "res" || frame["id"] != *id {
+                continue;
+            }
+            if frame["ok"] != true {
+                let message = frame["error"]["message"].as_str().unwrap_or("the gateway gave no reason");
+                return Err(Failure::Refused { message: message.to_owned() });
+            }
+            if !(expect_final && frame["payload"]["status"] == "accepted") {
+                return Ok(frame["payload"].take());
+            }
+        }
+    }
+
+    /// The whole timeout once more, for the next call.
+    pub fn renew(&mut self) {
+        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
+    }
+
+    /// Waits, answering pings and dropping events, unless the gateway closes first.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn idle(&mut self, ms: u64) -> Result<(), Failure> {
+        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + ms;
+        loop {
+            match self.read() {
+                Ok(_) => {}
+                Err(Failure::Timeout(_)) => return Ok(()),
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    /// The next frame that is JSON.
+    fn read(&mut self) -> Result<Value, Failure> {
+        loop {
+            let message = self.socket.read().map_err(|err| explain(err, self.timeout_ms))?;
+            match message {
+                Message::Text(_) | Message::Binary(_) => {
+                    if let Ok(value) = serde_json::from_slice(&message.into_data()) {
+                        return Ok(value);
+                    }
+                }
+                Message::Close(frame) => {
+                    let (code, reason) =
+                        frame.map_or((1005, String::new()), |it| (it.code.into(), it.reason.to_string()));
+                    return Err(closed(code, reason));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_about_secrets(message: &str) -> bool {
+    message.starts_with("unauthorized") || message.starts_with("pairing required")
+}
+
+/// The params of `connect`, signed.
+fn connect_params(
+    target: &Target,
+    token: Option<&Secret>,
+    identity: &Identity,
+    who: As,
+    nonce: Option<String>,
+    unix_ms: i64,
+) -> Value {
+    let mut params = json!({
+        "minProtocol": PROTOCOL, "maxProtocol": PROTOCOL,
+        "client": {
+            "id": "cli", "version": env!("CARGO_PKG_VERSION"), "platform": platform(),
+            "mode": who.mode(), "instanceId": ids::uuid(&mut ids::os_entropy()),
+        },
+        "caps": [], "role": ROLE, "scopes": who.scopes(),
+        "device": {
+            "id": identity.device_id, "publicKey": identity.public_key(), "signature": "unsigned", "signedAt": unix_ms,
+        },
+    });
+    let secrets = [("token", token), ("password", target.password.as_ref())];
+    for (name, secret) in secrets {
+        if let Some(secret) = secret {
+            params["auth"][name] = secret.expose().into();
+        }
+    }
+    let version = if nonce.is_some() { 2 } else { 1 };
+    if let Some(nonce) = nonce {
+        params["device"]["nonce"] = nonce.into();
+    }
+    let unsigned: ConnectParams =
+        serde_json::from_value(params.clone()).expect("built above in the protocol's own shape");
+    let payload = signature_payload(version, &identity.device_id, ROLE, &unsigned);
+    params["device"]["signature"] = identity.sign(&payload).into();
+    params
+}
+
+/// As Node names it.
+pub fn platform() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::target::Source;
+    use crate::gateway::device::verify;
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::thread::JoinHandle;
+
+    /// A gateway that answers each frame with what `answer` says, for `connections` connections; gives back what it was sent.
+    fn fake(connections: usize, answer: fn(&Value) -> Vec<Value>) -> (String, JoinHandle<Vec<Value>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut seen = vec![];
+            for _ in 0..connections {
+                let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+                let challenge =
+                    json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n" } });
+                socket.send(Message::text(challenge.to_string())).unwrap();
+                while let Ok(message) = socket.read() {
+                    let Ok(frame) = serde_json::from_slice::<Value>(&message.into_data()) else { break };
+                    for it in answer(&frame) {
+                        socket.send(Message::text(it.to_string())).unwrap();
+                    }
+                    seen.push(frame);
+                }
+            }
+            seen
+        });
+        (url, thread)
+    }
+    fn ok(frame: &Value, payload: Value) -> Value {
+        json!({ "type": "res", "id": frame["id"], "ok": true, "payload": payload })
+    }
+    /// Takes the token `shared` alone, and gives out `fresh`.
+    fn gateway(frame: &Value) -> Vec<Value> {
+        if frame["method"] != "connect" {
+            let other = json!({ "type": "event", "event": "tick", "payload": {} });
+            return vec![
+                other,
+                ok(frame, json!({ "status": "accepted" })),
+                ok(frame, json!({ "status": "ok" })),
+            ];
+        }
+        if frame["params"]["auth"]["token"] != "shared" {
+            let error =
+                json!({ "code": "INVALID_REQUEST", "message": "unauthorized: gateway token mismatch (x)" });
+            return vec![json!({ "type": "res", "id": frame["id"], "ok": false, "error": error })];
+        }
+        let auth = json!({ "deviceToken": "fresh", "role": "operator", "scopes": ["operator.admin"] });
+        vec![ok(frame, json!({ "type": "hello-ok", "auth": auth }))]
+    }
+    fn target(url: String, explicit: bool) -> Target {
+        Target {
+            url,
+            source: Source::Local,
+            token: Some(Secret::new("shared".into())),
+            password: None,
+            explicit,
+        }
+    }
+    fn identity(name: &str) -> (Identity, PathBuf) {
+        let state = std::env::temp_dir().join(format!("gatewayd-rpc-{name}-{}", std::process::id()));
+        (Identity::load_or_make(&state, 5).unwrap(), state)
+    }
+
+    #[test]
+    fn a_refused_device_token_gives_way_to_the_shared_one() {
+        let (identity, state) = identity("retry");
+        identity.keep_token(ROLE, "stale", &json!([]), 1).unwrap();
+        let (url, thread) = fake(2, gateway);
+        let clock = Clock::start();
+        let mut client = Client::open(&target(url, false), &identity, As::Cli, 10_000, clock).unwrap();
+        assert_eq!(client.call("agent", None, false).unwrap()["status"], "accepted");
+        assert_eq!(client.call("agent", None, true).unwrap()["status"], "ok");
+        assert_eq!(identity.token(ROLE).unwrap().expose(), "fresh");
+        drop(client);
+        let seen = thread.join().unwrap();
+        let tokens: Vec<&Value> = seen.iter().take(2).map(|it| &it["params"]["auth"]["token"]).collect();
+        assert_eq!(tokens, ["stale", "shared"]);
+        let params: ConnectParams = serde_json::from_value(seen[1]["params"].clone()).unwrap();
+        let proof = params.device.as_ref().unwrap();
+        assert_eq!(verify(proof, &params, ROLE, "n", false, clock.now().unix_ms), Ok(()));
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn an_explicit_token_keeps_the_stored_one_out() {
+        let (identity, state) = identity("explicit");
+        identity.keep_token(ROLE, "stored", &json!([]), 1).unwrap();
+        let (url, thread) = fake(1, gateway);
+        drop(Client::open(&target(url, true), &identity, As::Probe, 10_000, Clock::start()).unwrap());
+        assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn silence_ends_at_the_deadline() {
+        let (identity, state) = identity("silence");
+        let (url, thread) = fake(1, |_| vec![]);
+        let opened = Client::open(&target(url, true), &identity, As::Cli, 100, Clock::start());
+        assert!(matches!(opened, Err(Failure::Timeout(100))));
+        drop(opened);
+        assert_eq!(thread.join().unwrap()[0]["method"], "connect");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn addresses_that_lead_nowhere() {
+        let (identity, state) = identity("nowhere");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let fail = |url: &str| {
+            let target = target(url.to_owned(), true);
+            Client::open(&target, &identity, As::Cli, 1_000, Clock::start()).err().unwrap().to_string()
+        };
+        assert!(fail(&format!("ws://{free}")).ends_with("connection refused"));
+        assert!(fail("wss://127.0.0.1:1").contains("TLS is not supported"));
+        assert!(fail("127.0.0.1:1").contains("ws://HOST:PORT"));
+        std::fs::remove_dir_all(state).unwrap();
+    }
+}
