@@ -383,7 +383,7 @@ public enum GatewayModels {
         }
     }
 
-    /// Where the jobs stand in the whole list: protocol 4 clients ask for it in pages.
+    /// Where the jobs stand in the whole list: protocol 4 clients ask for pages, and insist on this.
     public struct CronListReply: Codable, Sendable {
         /// By next run; jobs without one last.
         public var jobs: [JSONValue]
@@ -393,7 +393,8 @@ public enum GatewayModels {
         public var offset: Int?
         public var limit: Int?
         public var hasMore: Bool?
-        public var nextOffset: Int?
+        /// A number, or null behind the last page.
+        public var nextOffset: JSONValue?
 
         public init(
             jobs: [JSONValue],
@@ -402,7 +403,7 @@ public enum GatewayModels {
             offset: Int? = nil,
             limit: Int? = nil,
             hasMore: Bool? = nil,
-            nextOffset: Int? = nil
+            nextOffset: JSONValue? = nil
         ) {
             self.jobs = jobs
             self.snapshotRevision = snapshotRevision

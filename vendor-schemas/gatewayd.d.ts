@@ -137,7 +137,7 @@ export interface CronListParams {
   includeDisabled?: boolean;
 }
 
-/** Where the jobs stand in the whole list: protocol 4 clients ask for it in pages. */
+/** Where the jobs stand in the whole list: protocol 4 clients ask for pages, and insist on this. */
 export interface CronListReply {
   /** By next run; jobs without one last. */
   jobs: Array<unknown>;
@@ -147,7 +147,8 @@ export interface CronListReply {
   offset?: number;
   limit?: number;
   hasMore?: boolean;
-  nextOffset?: number;
+  /** A number, or null behind the last page. */
+  nextOffset?: unknown;
 }
 
 export interface CronStatusReply {

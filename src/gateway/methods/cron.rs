@@ -15,40 +15,33 @@ pub const METHODS: &[Method] = &[Method::of::<CronList>(), Method::of::<CronStat
 
 shaped! { struct CronListParams { include_disabled = "includeDisabled": Option<bool> } }
 
-/// Protocol 4 clients ask for pages, and insist on being told where they are.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(untagged)]
-enum CronListReply {
-    All(CronJobs),
-    Page(CronPage),
-}
-
-/// By next run; jobs without one last.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct CronJobs {
+struct CronListReply {
+    /// By next run; jobs without one last.
     jobs: Vec<Value>,
+    #[serde(flatten)]
+    page: Option<CronPage>,
 }
 
-/// Jobs, and where they stand in the whole list.
+/// Where the jobs stand in the whole list: protocol 4 clients ask for pages, and insist on this.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct CronPage {
-    jobs: Vec<Value>,
     /// Changes with the list.
     snapshot_revision: String,
     total: usize,
     offset: usize,
     limit: usize,
     has_more: bool,
-    next_offset: Option<usize>,
+    /// A number, or null behind the last page.
+    next_offset: Value,
 }
 
-/// The page that was asked for.
-fn page(mut jobs: Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> CronPage {
-    let text = serde_json::to_vec(&jobs).expect("JSON values serialise");
+/// Cuts `jobs` down to the page that was asked for.
+fn page(jobs: &mut Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> CronPage {
+    let text = serde_json::to_vec(jobs).expect("JSON values serialise");
     let (total, offset) = (jobs.len(), offset.unwrap_or(0));
     let limit = limit.unwrap_or(total);
     let end = offset.saturating_add(limit).min(total);
@@ -56,13 +49,12 @@ fn page(mut jobs: Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> Cr
     jobs.drain(..offset.min(end));
     let has_more = end < total;
     CronPage {
-        jobs,
         snapshot_revision: format!("sha256:{}", sha256_hex(&text)),
         total,
         offset,
         limit,
         has_more,
-        next_offset: has_more.then_some(end),
+        next_offset: has_more.then_some(end).into(),
     }
 }
 
@@ -90,10 +82,8 @@ impl Rpc for CronList {
             let mut jobs = jobs(&store).map_err(RpcError::unavailable)?;
             jobs.retain(|it| params.own.include_disabled == Some(true) || enabled(it));
             jobs.sort_by_key(|it| next_run(it).unwrap_or(i64::MAX));
-            Ok(match call.protocol {
-                ..4 => CronListReply::All(CronJobs { jobs }),
-                _ => CronListReply::Page(page(jobs, params.offset, params.limit)),
-            })
+            let page = (call.protocol >= 4).then(|| page(&mut jobs, params.offset, params.limit));
+            Ok(CronListReply { jobs, page })
         }))
     }
 }
