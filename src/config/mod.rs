@@ -1,6 +1,10 @@
 //! The configuration file: loaded once, validated, held as one immutable value.
 //!
 //! Reads JSON5 with `${VAR}` references. Every mistake in it is reported, each with its path; a broken file is never half used.
+mod document;
+#[cfg(test)]
+mod generate;
+pub mod json5;
 mod model;
 pub mod paths;
 mod reader;
@@ -45,7 +49,7 @@ impl File {
             None
         });
         let empty = || Value::Object(Default::default());
-        let parsed = match raw.as_deref().map(json5::from_str::<Value>) {
+        let parsed = match raw.as_deref().map(json5::parse).map(|it| it.map(|it| it.value())) {
             None => empty(),
             Some(Ok(value)) if value.is_object() => value,
             Some(Ok(_)) => {
@@ -53,7 +57,7 @@ impl File {
                 empty()
             }
             Some(Err(err)) => {
-                say(format!("JSON5: {err}"));
+                say(err.to_string());
                 empty()
             }
         };
@@ -71,9 +75,13 @@ impl File {
     }
 }
 
+/// A path one step longer.
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
 /// Replaces `${UPPER_CASE}` in every string; `$${X}` stands for a literal `${X}`.
 fn substitute(value: &mut Value, path: &str, env: &Env, issues: &mut Vec<Issue>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match value {
         Value::String(text) if text.contains("${") => match expand(text, env) {
             Ok(expanded) => *text = expanded,
@@ -86,9 +94,11 @@ fn substitute(value: &mut Value, path: &str, env: &Env, issues: &mut Vec<Issue>)
             items
                 .iter_mut()
                 .enumerate()
-                .for_each(|(n, it)| substitute(it, &below(&n.to_string()), env, issues));
+                .for_each(|(n, it)| substitute(it, &below(path, &n.to_string()), env, issues));
         }
-        Value::Object(map) => map.iter_mut().for_each(|(name, it)| substitute(it, &below(name), env, issues)),
+        Value::Object(map) => {
+            map.iter_mut().for_each(|(name, it)| substitute(it, &below(path, name), env, issues))
+        }
         _ => {}
     }
 }
