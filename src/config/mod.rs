@@ -2,10 +2,13 @@
 //!
 //! Reads JSON5 with `${VAR}` references. Every mistake in it is reported, each with its path; a broken file is never half used.
 mod document;
+pub mod edit;
 #[cfg(test)]
 mod generate;
 pub mod json5;
+mod layout;
 mod model;
+mod pairing;
 pub mod paths;
 mod reader;
 
