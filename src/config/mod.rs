@@ -1,12 +1,14 @@
 //! The configuration file: loaded once, validated, held as one immutable value.
 //!
 //! Reads JSON5 with `${VAR}` references. Every mistake in it is reported, each with its path; a broken file is never half used.
+pub mod change;
 mod document;
 pub mod edit;
 #[cfg(test)]
 mod generate;
 pub mod json5;
 mod layout;
+pub mod merge;
 mod model;
 mod pairing;
 pub mod paths;
