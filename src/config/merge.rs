@@ -6,7 +6,7 @@ use std::collections::HashMap;
 /// What stands for a secret in what leaves the process. The reference's word, so that its clients know it.
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
 /// Names that would reach the prototype of an object in the original, which reads the same file.
-const POISON: &[&str] = &["__proto__", "constructor", "prototype"];
+pub(super) const POISON: &[&str] = &["__proto__", "constructor", "prototype"];
 
 /// Why a new value is refused; `path` is dotted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
