@@ -90,6 +90,8 @@ pub const INCLUDE_DEPTH_MAX: usize = 10;
 pub const INCLUDES_MAX: usize = 100;
 /// The `.env` file of the state folder. Ours.
 pub const DOTENV_BYTES_MAX: u64 = 64 * 1024;
+/// Mistakes of a configuration that are told, of each kind: a person fixes a few and looks again. Ours.
+pub const ISSUES_MAX: usize = 100;
 /// A state file (sessions.json, jobs.json, paired.json). Ours.
 pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// A workspace file read or written by `agents.files.*`. Ours: a frame cannot carry more.

@@ -1,4 +1,5 @@
 //! A parsed text: values that know where they stand in it.
+use crate::base::limits::ISSUES_MAX;
 use serde_json::{Map, Value};
 use std::ops::Range;
 
@@ -50,7 +51,7 @@ impl Document {
         }
         node
     }
-    /// Keys that a later one of the same name replaces: dotted path and offset.
+    /// Keys that a later one of the same name replaces (some, when there are very many): dotted path and offset.
     pub fn repeated(&self) -> Vec<(String, usize)> {
         let mut found = vec![];
         self.root.repeated("", &mut found);
@@ -79,6 +80,9 @@ impl Node {
     }
     fn repeated(&self, path: &str, found: &mut Vec<(String, usize)>) {
         let (Kind::Array(entries) | Kind::Object(entries)) = &self.kind else { return };
+        if found.len() >= ISSUES_MAX {
+            return;
+        }
         let mut last = std::collections::HashMap::new();
         for (n, it) in entries.iter().enumerate() {
             let name = if it.key_span.is_empty() { n.to_string() } else { it.key.clone() };

@@ -292,7 +292,7 @@ impl Parser<'_> {
         if let Some(word) = ["Infinity", "NaN"].into_iter().find(|it| self.text[self.at..].starts_with(it)) {
             return Err((start, format!("{word} is no number that a configuration can hold")));
         }
-        let digits = self.text[self.at..].as_bytes();
+        let digits = &self.text.as_bytes()[self.at..];
         let number = if matches!(digits, [b'0', b'x' | b'X', ..]) {
             self.at += 2;
             let from = self.at;

@@ -3,16 +3,20 @@
 //! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), types, limits. A type is a kind of
 //! value, `[kind]` for an array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and
 //! of its newest release; what a plugin accepts below its section is its own business.
+use super::edit::INCLUDE;
 use super::merge::{POISON, is_secret};
 use super::{Issue, Severity, below};
+use crate::base::limits::ISSUES_MAX;
 use serde_json::Value;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 static TABLE: &str = include_str!("keys.txt");
 
-/// All that is wrong with a resolved document, in its order; places in the text are not known here.
+/// What is wrong with a resolved document, in its order: at most [`ISSUES_MAX`] of each severity, places in the text not known here.
 pub fn check(document: &Value) -> Vec<Issue> {
-    let mut walk = Walk { issues: vec![], path: vec![] };
-    walk.visit(document, "");
+    let mut walk = Walk { issues: vec![], path: vec![], seen: HashMap::new() };
+    walk.visit(document, &Place::of(String::new()));
     walk.issues
 }
 
@@ -43,24 +47,31 @@ fn line(pattern: &str) -> Option<(&'static str, &'static str)> {
     Some(line.split_once('\t').unwrap_or((line, "")))
 }
 
-fn exists(pattern: &str) -> bool {
-    line(pattern).is_some() || starts(&format!("{pattern}.")) || starts(&format!("{pattern}[]"))
+/// What the table says of a path.
+struct Place {
+    /// Of the lines that speak for it.
+    pattern: String,
+    types: &'static str,
+    limits: &'static str,
+    has_members: bool,
+    has_items: bool,
 }
 
-/// The pattern that speaks for this one.
-fn followed(mut pattern: String) -> String {
-    while let Some(target) = line(&pattern).and_then(|it| it.0.strip_prefix('=')) {
-        pattern = target.to_owned();
+impl Place {
+    fn of(mut pattern: String) -> Place {
+        let mut found = line(&pattern);
+        while let Some(target) = found.and_then(|it| it.0.strip_prefix('=')) {
+            pattern = target.to_owned();
+            found = line(&pattern);
+        }
+        let (types, limits) = found.unwrap_or_default();
+        let has_members = pattern.is_empty() || starts(&format!("{pattern}."));
+        let has_items = starts(&format!("{pattern}[]"));
+        Place { pattern, types, limits, has_members, has_items }
     }
-    pattern
-}
-
-/// The pattern of a member or item.
-fn step(pattern: &str, name: &str) -> Option<String> {
-    let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n', '=']);
-    let literal = Some(below(pattern, name)).filter(|it| plain && exists(it));
-    let item = || Some(format!("{pattern}[]")).filter(|it| name.parse::<usize>().is_ok() && exists(it));
-    literal.or_else(item).or_else(|| Some(below(pattern, "*")).filter(|it| exists(it)))
+    fn is_known(&self) -> bool {
+        !self.types.is_empty() || self.has_members || self.has_items
+    }
 }
 
 /// The known name beside which `name` is most likely a slip of the hand.
@@ -69,6 +80,9 @@ fn nearest(pattern: &str, name: &str) -> Option<&'static str> {
     let prefix = if pattern.is_empty() { "" } else { prefix.as_str() };
     let siblings = from(prefix).lines().map_while(|it| it.strip_prefix(prefix));
     let names = siblings.filter_map(|it| it.split(['.', '[', '\t']).next()).filter(|it| *it != "*");
+    let mut last = "";
+    // The table is sorted: equal names follow each other.
+    let names = names.filter(|it| *it != std::mem::replace(&mut last, it));
     let far = (name.chars().count() / 3).clamp(1, 3);
     names.map(|it| (distance(it, name), it)).filter(|it| it.0 <= far).min().map(|it| it.1)
 }
@@ -91,29 +105,44 @@ fn distance(a: &str, b: &str) -> usize {
 struct Walk {
     issues: Vec<Issue>,
     path: Vec<String>,
+    /// Places met before: a long record asks for the same few again and again.
+    seen: HashMap<String, Rc<Place>>,
 }
 
 impl Walk {
+    fn is_full(&self, severity: Severity) -> bool {
+        self.issues.iter().filter(|it| it.severity == severity).count() == ISSUES_MAX
+    }
     fn say(&mut self, severity: Severity, message: String) {
+        if self.is_full(severity) {
+            return;
+        }
         self.issues.push(Issue { severity, ..Issue::new(&self.path.join("."), message) });
     }
-    fn visit(&mut self, value: &Value, pattern: &str) {
-        let (types, limits) = line(pattern).unwrap_or_default();
-        let has_members = pattern.is_empty() || starts(&format!("{pattern}."));
-        let has_items = starts(&format!("{pattern}[]"));
+    fn place(&mut self, pattern: String) -> Option<Rc<Place>> {
+        if let Some(place) = self.seen.get(&pattern) {
+            return Some(place.clone());
+        }
+        let place =
+            starts(&pattern).then(|| Rc::new(Place::of(pattern.clone()))).filter(|it| it.is_known())?;
+        self.seen.insert(pattern, place.clone());
+        Some(place)
+    }
+    fn visit(&mut self, value: &Value, place: &Place) {
+        let Place { pattern, types, limits, has_members, has_items } = place;
         let is = |kind: &str| types.split('|').any(|it| it == kind);
         match value {
             _ if is("any") => {}
-            Value::Object(map) if has_members => {
+            Value::Object(map) if *has_members => {
                 for (name, it) in map {
                     self.member(pattern, name, it);
                 }
             }
-            Value::Array(items) if has_items => {
-                let pattern = followed(format!("{pattern}[]"));
+            Value::Array(items) if *has_items => {
+                let Some(place) = self.place(format!("{pattern}[]")) else { return };
                 for (n, it) in items.iter().enumerate() {
                     self.path.push(n.to_string());
-                    self.visit(it, &pattern);
+                    self.visit(it, &place);
                     self.path.pop();
                 }
             }
@@ -121,8 +150,8 @@ impl Walk {
             Value::Array(_) if is("array") => {}
             Value::Array(items) if types.contains('[') => self.items(items, types),
             _ => {
-                let mut kinds = types.to_owned();
-                for (known, kind) in [(has_members, "object"), (has_items, "array")] {
+                let mut kinds = (*types).to_owned();
+                for (known, kind) in [(*has_members, "object"), (*has_items, "array")] {
                     if known && !is(kind) {
                         kinds = if kinds.is_empty() { kind.to_owned() } else { format!("{kinds}|{kind}") };
                     }
@@ -137,18 +166,22 @@ impl Walk {
         self.path.push(name.to_owned());
         if POISON.contains(&name) {
             self.say(Severity::Error, "a key of this name is not allowed".to_owned());
-        } else if name != super::edit::INCLUDE {
-            let next = step(pattern, name);
+        } else if name != INCLUDE {
+            let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
+            let literal = if plain { self.place(below(pattern, name)) } else { None };
             // An open section takes any name, also one that was meant to be another.
-            let open = next.as_ref().is_some_and(|it| it.ends_with(".*") && line(it) == Some(("any", "")));
-            let near = if next.is_none() || open { nearest(pattern, name) } else { None };
+            let open = literal.is_none();
+            let next = literal.or_else(|| self.place(below(pattern, "*")));
+            let open = open && next.as_ref().is_some_and(|it| it.types == "any");
+            let doubtful = (next.is_none() || open) && !self.is_full(Severity::Warning);
+            let near = if doubtful { nearest(pattern, name) } else { None };
             match near.filter(|it| *it != name) {
                 Some(near) => self.say(Severity::Warning, format!("unknown key; did you mean \"{near}\"?")),
                 None if next.is_none() => self.say(Severity::Warning, "unknown key".to_owned()),
                 None => {}
             }
             if let Some(next) = next {
-                self.visit(value, &followed(next));
+                self.visit(value, &next);
             }
         }
         self.path.pop();
@@ -216,7 +249,7 @@ fn beyond(value: &Value, limit: &str) -> Option<String> {
     let number = value.as_f64();
     let text = value.as_str();
     let bound = |prefix: &str| limit.strip_prefix(prefix).and_then(|it| it.parse::<f64>().ok());
-    let message = if let (Some(max), Some(text)) = (bound("len<="), text) {
+    if let (Some(max), Some(text)) = (bound("len<="), text) {
         (text.encode_utf16().count() as f64 > max)
             .then(|| format!("Too big: expected string to have <={max} characters"))
     } else if let (Some(min), Some(number)) = (bound(">="), number) {
@@ -237,8 +270,7 @@ fn beyond(value: &Value, limit: &str) -> Option<String> {
         (!fits).then(|| "Invalid string: expected a telephone number, as +491701234567".to_owned())
     } else {
         None
-    };
-    message
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ pub struct Slot {
     lead: String,
     pub body: String,
     mid: String,
-    comma: bool,
     /// The rest of the line.
     tail: String,
 }
@@ -114,7 +113,6 @@ impl Slots {
                 lead: text[before..start].to_owned(),
                 body: text[start..after].to_owned(),
                 mid: text[after..it.comma.unwrap_or(after)].to_owned(),
-                comma: it.comma.is_some(),
                 tail: tail.to_owned(),
             });
             before = token_end + tail.len();

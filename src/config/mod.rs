@@ -18,7 +18,10 @@ pub mod paths;
 mod reader;
 mod substitute;
 
-use crate::base::{files, ids, limits::CONFIG_BYTES_MAX};
+use crate::base::{
+    files, ids,
+    limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
+};
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
@@ -136,6 +139,7 @@ impl File {
         let mut unfit = vec![];
         let config = model::read(&resolved, &mut unfit);
         // The table has said it already, in better words.
+        unfit.truncate(ISSUES_MAX);
         unfit.retain(|it| !issues.iter().any(|other| other.path == it.path));
         issues.extend(unfit);
         if let Ok(document) = &document {

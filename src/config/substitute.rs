@@ -1,6 +1,7 @@
 //! `${VAR}` references and SecretRefs of source `env`, resolved from the captured environment.
 use super::merge::is_secret;
 use super::{Env, Issue};
+use crate::base::limits::ISSUES_MAX;
 use serde_json::Value;
 
 /// Replaces `${UPPER_CASE}` in every string; `$${X}` stands for a literal `${X}`. A variable that is not set is an issue.
@@ -10,8 +11,10 @@ pub fn substitute(value: &mut Value, env: &Env, issues: &mut Vec<Issue>) {
 
 fn walk(value: &mut Value, path: &mut Vec<String>, env: &Env, issues: &mut Vec<Issue>) {
     let mut say = |name: &str, path: &[String]| {
-        let message = format!("the environment variable {name} is not set");
-        issues.push(Issue::new(&path.join("."), message));
+        if issues.len() < ISSUES_MAX {
+            let message = format!("the environment variable {name} is not set");
+            issues.push(Issue::new(&path.join("."), message));
+        }
     };
     match value {
         Value::String(text) if text.contains("${") => match expand(text, env) {
