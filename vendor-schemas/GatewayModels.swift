@@ -884,8 +884,9 @@ public enum GatewayModels {
         }
     }
 
-    /// One mistake: dotted path (empty for the file itself) and what is wrong.
+    /// One mistake, or something that looks like one.
     public struct Issue: Codable, Sendable {
+        /// Dotted; empty for the file itself.
         public var path: String
         public var message: String
 

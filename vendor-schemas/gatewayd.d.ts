@@ -323,8 +323,9 @@ export interface IdentitySummary {
   avatar?: string;
 }
 
-/** One mistake: dotted path (empty for the file itself) and what is wrong. */
+/** One mistake, or something that looks like one. */
 export interface Issue {
+  /** Dotted; empty for the file itself. */
   path: string;
   message: string;
 }

@@ -84,6 +84,14 @@ pub const ERROR_WINDOW_MS: u64 = 10_000;
 
 /// The configuration file. Ours: the largest seen is 250 KB.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files that include each other in a row. Reference: 10.
+pub const INCLUDE_DEPTH_MAX: usize = 10;
+/// Inclusions in all, so that files which include others twice cannot multiply without end. Ours.
+pub const INCLUDES_MAX: usize = 100;
+/// The `.env` file of the state folder. Ours.
+pub const DOTENV_BYTES_MAX: u64 = 64 * 1024;
+/// Mistakes of a configuration that are told, of each kind: a person fixes a few and looks again. Ours.
+pub const ISSUES_MAX: usize = 100;
 /// A state file (sessions.json, jobs.json, paired.json). Ours.
 pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// A workspace file read or written by `agents.files.*`. Ours: a frame cannot carry more.

@@ -1,21 +1,82 @@
-//! The configuration file: loaded once, validated, held as one immutable value.
+//! The configuration file: loaded once, validated, held as one immutable value, and edited without harm.
 //!
-//! Reads JSON5 with `${VAR}` references. Every mistake in it is reported, each with its path; a broken file is never half used.
+//! Reads JSON5 with `$include` and `${VAR}`. Every mistake in it is reported, each with its path and place; a broken file is never half used.
+pub mod change;
+mod document;
+pub mod dotenv;
+pub mod edit;
+#[cfg(test)]
+mod generate;
+mod include;
+pub mod json5;
+mod keys;
+mod layout;
+pub mod merge;
 mod model;
+mod pairing;
 pub mod paths;
 mod reader;
+mod substitute;
 
-use crate::base::{files, ids, limits::CONFIG_BYTES_MAX};
+use crate::base::{
+    files, ids,
+    limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
+};
 pub use model::*;
 pub use paths::{Env, Paths};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::io;
+use std::path::PathBuf;
 
-/// One mistake: dotted path (empty for the file itself) and what is wrong.
+/// One mistake, or something that looks like one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Issue {
+    /// Dotted; empty for the file itself.
     pub path: String,
     pub message: String,
+    /// In the main file, from 1; for what an included file says, the place of its `$include`. Not part of the protocol.
+    #[serde(skip)]
+    pub line: Option<usize>,
+    #[serde(skip)]
+    pub column: Option<usize>,
+    #[serde(skip)]
+    pub severity: Severity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth a word; the file is used.
+    Warning,
+    /// The file is not used.
+    Error,
+}
+
+impl Issue {
+    /// An error whose place is not known.
+    pub fn new(path: &str, message: impl Into<String>) -> Issue {
+        Issue {
+            path: path.to_owned(),
+            message: message.into(),
+            line: None,
+            column: None,
+            severity: Severity::Error,
+        }
+    }
+}
+
+impl std::fmt::Display for Issue {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, " (line {line}, column {column})"),
+            (Some(line), None) => write!(f, " (line {line})"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The file as it is on disk, valid or not.
@@ -25,11 +86,18 @@ pub struct File {
     pub raw: Option<String>,
     /// As written; `{}` when absent or unreadable.
     pub parsed: Value,
-    /// With `${VAR}` references resolved.
+    /// With includes followed.
+    pub merged: Value,
+    /// With includes followed and `${VAR}` references resolved.
     pub resolved: Value,
+    /// The included files.
+    pub included: Vec<PathBuf>,
     /// Lower-case hex SHA-256 of the raw text.
     pub hash: String,
+    /// Why the file cannot be used.
     pub issues: Vec<Issue>,
+    /// What looks wrong in a file that can be used.
+    pub warnings: Vec<Issue>,
     /// The typed form; defaults wherever the file is wrong.
     pub config: Config,
 }
@@ -37,31 +105,56 @@ pub struct File {
 impl File {
     /// Reads and checks the file. A file that cannot be read is an issue, not an error.
     pub fn load(paths: &Paths, env: &Env) -> File {
-        let read = files::read_text(&paths.config, CONFIG_BYTES_MAX);
+        match files::read_text(&paths.config, CONFIG_BYTES_MAX) {
+            Ok(raw) => File::of_text(raw, paths, env),
+            Err(err) => {
+                let mut file = File::of_text(None, paths, env);
+                file.issues.push(Issue::new("", format!("cannot read {}: {err}", paths.config.display())));
+                file
+            }
+        }
+    }
+    /// Checks a text as if it were the file's.
+    pub fn of_text(raw: Option<String>, paths: &Paths, env: &Env) -> File {
+        let text = raw.as_deref().unwrap_or("{}");
         let mut issues = vec![];
-        let mut say = |message: String| issues.push(Issue { path: String::new(), message });
-        let raw = read.unwrap_or_else(|err| {
-            say(format!("cannot read {}: {err}", paths.config.display()));
-            None
+        let document = json5::parse(text).map_err(|err| {
+            let (line, column) = (Some(err.line), Some(err.column));
+            issues.push(Issue { line, column, ..Issue::new("", err.to_string()) });
         });
-        let empty = || Value::Object(Default::default());
-        let parsed = match raw.as_deref().map(json5::from_str::<Value>) {
-            None => empty(),
-            Some(Ok(value)) if value.is_object() => value,
-            Some(Ok(_)) => {
-                say("the file must hold an object".into());
-                empty()
+        let mut parsed = document.as_ref().map_or(Value::Null, |it| it.value());
+        if !parsed.is_object() {
+            if document.is_ok() {
+                issues.push(Issue::new("", "the file must hold an object"));
             }
-            Some(Err(err)) => {
-                say(format!("JSON5: {err}"));
-                empty()
+            parsed = Value::Object(Map::new());
+        }
+        let dir = paths.config.parent().unwrap_or(&paths.state);
+        let include::Merged { value: merged, files: included, issues: broken } =
+            include::follow(&parsed, dir);
+        issues.extend(broken);
+        let mut resolved = merged.clone();
+        substitute::substitute(&mut resolved, env, &mut issues);
+        issues.extend(keys::check(&resolved));
+        let mut unfit = vec![];
+        let config = model::read(&resolved, &mut unfit);
+        // The table has said it already, in better words.
+        unfit.truncate(ISSUES_MAX);
+        unfit.retain(|it| !issues.iter().any(|other| other.path == it.path));
+        issues.extend(unfit);
+        if let Ok(document) = &document {
+            let repeated = document.repeated().into_iter().map(|(path, at)| {
+                let message = "written twice; the later one counts";
+                placed(Issue { severity: Severity::Warning, ..Issue::new(&path, message) }, text, at)
+            });
+            issues.extend(repeated);
+            for it in issues.iter_mut().filter(|it| it.line.is_none()) {
+                *it = placed(it.clone(), text, document.locate(it.path.split('.')).span.start);
             }
-        };
-        let mut resolved = parsed.clone();
-        substitute(&mut resolved, "", env, &mut issues);
-        let config = model::read(&resolved, &mut issues);
+        }
         let hash = ids::sha256_hex(raw.as_deref().unwrap_or_default().as_bytes());
-        File { raw, parsed, resolved, hash, issues, config }
+        let (issues, warnings) = issues.into_iter().partition(|it| it.severity == Severity::Error);
+        File { raw, parsed, merged, resolved, included, hash, issues, warnings, config }
     }
     pub fn exists(&self) -> bool {
         self.raw.is_some()
@@ -69,53 +162,35 @@ impl File {
     pub fn valid(&self) -> bool {
         self.issues.is_empty()
     }
-}
-
-/// Replaces `${UPPER_CASE}` in every string; `$${X}` stands for a literal `${X}`.
-fn substitute(value: &mut Value, path: &str, env: &Env, issues: &mut Vec<Issue>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match value {
-        Value::String(text) if text.contains("${") => match expand(text, env) {
-            Ok(expanded) => *text = expanded,
-            Err(name) => {
-                let message = format!("the environment variable {name} is not set");
-                issues.push(Issue { path: path.to_owned(), message });
+    /// Keeps a copy to start from when the file is broken one day. References stay references; included files are in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep_last_good(&self, paths: &Paths) -> io::Result<()> {
+        match &self.raw {
+            Some(_) if !self.included.is_empty() => {
+                files::write_atomic(&paths.last_good(), format!("{:#}\n", self.merged).as_bytes())
             }
-        },
-        Value::Array(items) => {
-            items
-                .iter_mut()
-                .enumerate()
-                .for_each(|(n, it)| substitute(it, &below(&n.to_string()), env, issues));
+            Some(raw) => files::write_atomic(&paths.last_good(), raw.as_bytes()),
+            None => Ok(()),
         }
-        Value::Object(map) => map.iter_mut().for_each(|(name, it)| substitute(it, &below(name), env, issues)),
-        _ => {}
+    }
+    /// The kept copy; None when there is none that can be used.
+    pub fn load_last_good(paths: &Paths, env: &Env) -> Option<File> {
+        let raw = files::read_text(&paths.last_good(), CONFIG_BYTES_MAX).ok()??;
+        Some(File::of_text(Some(raw), paths, env)).filter(File::valid)
     }
 }
 
-fn expand(text: &str, env: &Env) -> Result<String, String> {
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find("${") {
-        let tail = &rest[at + 2..];
-        let name = tail.split('}').next().unwrap_or_default();
-        let is_name = tail.len() > name.len()
-            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-        if !is_name {
-            out.push_str(&rest[..at + 2]);
-            rest = tail;
-            continue;
-        }
-        match rest[..at].strip_suffix('$') {
-            Some(before) => out.push_str(&format!("{before}${{{name}}}")),
-            None => {
-                out.push_str(&rest[..at]);
-                out.push_str(env.get(name).filter(|it| !it.is_empty()).ok_or(name)?);
-            }
-        }
-        rest = &tail[name.len() + 1..];
-    }
-    Ok(out + rest)
+fn placed(mut issue: Issue, text: &str, at: usize) -> Issue {
+    let (line, column) = document::position(text, at);
+    (issue.line, issue.column) = (Some(line), Some(column));
+    issue
+}
+
+/// A path one step longer.
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// The typed form of a literal, for tests of other modules.
@@ -128,13 +203,4 @@ pub fn read_for_tests(value: &Value) -> Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    #[test]
-    fn variables() {
-        let env = Env::from([("TOKEN", "s3cret"), ("A_1", "x")]);
-        assert_eq!(expand("Bearer ${TOKEN}/${A_1}", &env).unwrap(), "Bearer s3cret/x");
-        assert_eq!(expand("$${TOKEN} ${lower} ${", &env).unwrap(), "${TOKEN} ${lower} ${");
-        assert_eq!(expand("${NONE}", &env).unwrap_err(), "NONE");
-    }
-}
+mod tests;

@@ -71,6 +71,12 @@ impl Paths {
         let from_env = || env.openclaw("GATEWAY_PORT").and_then(|it| it.parse().ok()).filter(|it| *it > 0);
         flag.or_else(from_env).or(config).unwrap_or(if self.is_dev() { PORT_DEV } else { PORT_DEFAULT })
     }
+    /// The last configuration that a start succeeded with.
+    pub fn last_good(&self) -> PathBuf {
+        let mut path = self.config.clone().into_os_string();
+        path.push(".last-good");
+        path.into()
+    }
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }

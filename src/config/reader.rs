@@ -42,18 +42,23 @@ impl<'a> Node<'a> {
     }
 }
 
+/// The name of a kind of value in messages.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 impl Reader<'_> {
     fn wrong(&mut self, node: &Node, expected: &str) {
-        let got = match node.value {
-            None | Some(Value::Null) => "null",
-            Some(Value::Bool(_)) => "boolean",
-            Some(Value::Number(_)) => "number",
-            Some(Value::String(_)) => "string",
-            Some(Value::Array(_)) => "array",
-            Some(Value::Object(_)) => "object",
-        };
+        let got = node.value.map_or("null", kind);
         let message = format!("Invalid input: expected {expected}, received {got}");
-        self.issues.push(Issue { path: node.path.clone(), message });
+        self.issues.push(Issue::new(&node.path, message));
     }
     fn read<'a, T>(
         &mut self,
@@ -78,7 +83,7 @@ impl Reader<'_> {
         let fits = |it: &Value| it.as_u64().filter(|n| (min..=max).contains(n));
         if node.value.is_some_and(Value::is_number) && node.value.and_then(fits).is_none() {
             let message = format!("Invalid input: expected a whole number from {min} to {max}");
-            self.issues.push(Issue { path: node.path.clone(), message });
+            self.issues.push(Issue::new(&node.path, message));
             return None;
         }
         self.read(&node, "number", fits)
@@ -96,7 +101,7 @@ impl Reader<'_> {
         if found.is_none() {
             let all: Vec<_> = words.iter().map(|it| format!("{:?}", it.0)).collect();
             let message = format!("Invalid option: expected one of {}", all.join("|"));
-            self.issues.push(Issue { path: node.path, message });
+            self.issues.push(Issue::new(&node.path, message));
         }
         found
     }

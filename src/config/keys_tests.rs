@@ -1,0 +1,127 @@
+//! The table and the walk over a document.
+use super::*;
+use serde_json::json;
+
+fn said(document: Value) -> Vec<String> {
+    let show = |it: &Issue| format!("{}{it}", if it.severity == Severity::Warning { "? " } else { "" });
+    check(&document).iter().map(show).collect()
+}
+
+#[test]
+fn the_table_is_sorted_and_every_line_of_it_is_found() {
+    assert!(TABLE.is_ascii() && TABLE.lines().is_sorted());
+    assert!(TABLE.lines().count() > 800);
+    for text in TABLE.lines() {
+        let (path, rest) = text.split_once('\t').unwrap();
+        let (types, limits) = line(path).unwrap_or_else(|| panic!("{path}"));
+        assert!(rest.starts_with(types) && rest.ends_with(limits), "{path}");
+        if let Some(target) = types.strip_prefix('=') {
+            assert!(starts(target) && Place::of(target.to_owned()).is_known(), "{path}");
+        }
+        for limit in limits.split(',').filter(|it| !it.is_empty() && *it != "hex6" && *it != "e164") {
+            let number = limit.trim_start_matches("len").trim_start_matches(['<', '>', '=']);
+            assert!(number.parse::<f64>().is_ok(), "{path}: {limit}");
+        }
+    }
+    assert_eq!((line("zzz"), line(""), line("gateway")), (None, None, None));
+}
+
+#[test]
+fn what_may_stand_where() {
+    let fine = json!({
+        "gateway": { "port": 18789, "bind": "lan", "auth": { "mode": "token", "token": { "source": "env", "provider": "default", "id": "T" } } },
+        "agents": { "list": [{ "id": "main", "heartbeat": { "every": "5m" } }], "entries": { "main": { "heartbeat": { "every": "5m" } } } },
+        "models": { "providers": { "a.b/c": { "baseUrl": "http://x", "apiKey": "k", "models": [{ "id": "m", "name": "M", "contextWindow": 1.5 }] } } },
+        "channels": { "telegram": { "accounts": { "work": { "botToken": "t", "commands": { "native": "auto" } } } }, "unheard": { "any": [1] }, "discord": {} },
+        "plugins": { "entries": { "mine": { "enabled": true, "config": { "deep": { "x": 1 } } } } },
+        "env": { "vars": { "A": "b" }, "C": "d", "shellEnv": { "enabled": true } },
+        "ui": { "seamColor": "#aAbB09" },
+        "browser": { "profiles": { "x": { "cdpPort": 65535 } } },
+    });
+    assert_eq!(said(fine), [""; 0]);
+}
+
+#[test]
+fn what_may_not() {
+    let cases = [
+        (json!({ "gateway": { "port": 0 } }), "gateway.port: Too small: expected number to be >0"),
+        (json!({ "gateway": { "port": 1.5 } }), "gateway.port: Invalid input: expected int, received number"),
+        (json!({ "gateway": 5 }), "gateway: Invalid input: expected object, received number"),
+        (
+            json!({ "gateway": { "trustedProxies": "x" } }),
+            "gateway.trustedProxies: Invalid input: expected array, received string",
+        ),
+        (
+            json!({ "gateway": { "trustedProxies": ["x", 5] } }),
+            "gateway.trustedProxies.1: Invalid input: expected string, received number",
+        ),
+        (
+            json!({ "gateway": { "mode": { "source": "env", "id": "X" } } }),
+            "gateway.mode: Invalid option: expected one of \"local\"|\"remote\"",
+        ),
+        (json!({ "agents": { "list": {} } }), "agents.list: Invalid input: expected array, received object"),
+        (
+            json!({ "agents": { "list": [{ "heartbeat": { "ackMaxChars": -1 } }] } }),
+            "agents.list.0.heartbeat.ackMaxChars: Too small: expected number to be >=0",
+        ),
+        (
+            json!({ "agents": { "list": [{ "heartbeat": { "evry": "5m" } }] } }),
+            "? agents.list.0.heartbeat.evry: unknown key; did you mean \"every\"?",
+        ),
+        (
+            json!({ "ui": { "seamColor": "red" } }),
+            "ui.seamColor: Invalid string: expected a colour of six hexadecimal digits, as #1A2B3C",
+        ),
+        (
+            json!({ "ui": { "assistant": { "name": "x".repeat(51) } } }),
+            "ui.assistant.name: Too big: expected string to have <=50 characters",
+        ),
+        (
+            json!({ "browser": { "profiles": { "x": { "cdpPort": 65536 } } } }),
+            "browser.profiles.x.cdpPort: Too big: expected number to be <=65535",
+        ),
+        (
+            json!({ "channels": { "telgram": {} } }),
+            "? channels.telgram: unknown key; did you mean \"telegram\"?",
+        ),
+        (
+            json!({ "channels": { "telegram": { "commands": { "native": 5 } } } }),
+            "channels.telegram.commands.native: Invalid input: expected boolean|\"auto\", received number",
+        ),
+        (json!({ "gatway": {} }), "? gatway: unknown key; did you mean \"gateway\"?"),
+        (
+            json!({ "env": { "shellEnv.enabled": 5 } }),
+            "env.shellEnv.enabled: Invalid input: expected string, received number",
+        ),
+        (json!({ "hooks": { "constructor": {} } }), "hooks.constructor: a key of this name is not allowed"),
+        (
+            json!({ "logging": { "level": "loud" } }),
+            "logging.level: Invalid option: expected one of \"silent\"|\"fatal\"|\"error\"|\"warn\"|\"info\"|\"debug\"|\"trace\"",
+        ),
+    ];
+    for (document, want) in cases {
+        assert_eq!(said(document.clone()), [want], "{document}");
+    }
+}
+
+#[test]
+fn distances() {
+    assert_eq!(
+        (
+            distance("port", "prot"),
+            distance("", "abc"),
+            distance("Bind", "bind"),
+            distance("kitten", "sitting")
+        ),
+        (2, 3, 0, 3)
+    );
+}
+
+#[test]
+fn a_flood_of_mistakes_is_cut_and_drowns_nothing() {
+    let mut flood: serde_json::Map<_, _> = (0..10_000).map(|n| (format!("unknown{n}"), json!(1))).collect();
+    flood.insert("gateway".into(), json!(5));
+    let said = said(flood.into());
+    assert_eq!(said.len(), ISSUES_MAX + 1);
+    assert!(said[ISSUES_MAX].starts_with("gateway: "));
+}
