@@ -210,7 +210,12 @@ impl Conn {
     // Output.
 
     pub fn poll_event(&mut self) -> Option<ConnEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        // What a burst of small messages needed is not kept.
+        if self.events.is_empty() && self.events.capacity() > 4 {
+            self.events = VecDeque::new();
+        }
+        event
     }
     pub fn out(&self) -> &Out {
         &self.out
@@ -403,5 +408,7 @@ impl Conn {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
