@@ -23,6 +23,7 @@ mod event;
 pub mod head;
 mod input;
 mod out;
+mod phase;
 pub mod websocket;
 
 use crate::base::limits::*;
@@ -32,34 +33,10 @@ pub use event::{CloseReason, ConnEvent, Request};
 use head::Head;
 use input::Input;
 pub use out::Out;
+use phase::Phase;
 use std::collections::VecDeque;
 pub use tungstenite::Bytes;
 use websocket::{Read1, WebSocket};
-
-enum Phase {
-    Head {
-        scanned: usize,
-        blank_lines: usize,
-        /// Kept alive, and no byte of the next request has come.
-        idle: bool,
-    },
-    Body {
-        head: Box<Head>,
-        body: Box<Body>,
-        since: u64,
-    },
-    Respond {
-        http10: bool,
-        keep_alive: bool,
-    },
-    Ws {
-        socket: Box<WebSocket>,
-        authenticated: bool,
-    },
-    /// Output drains, input is dropped, until the peer closes or the deadline comes.
-    Closing,
-    Closed,
-}
 
 /// How many body bytes a path may take.
 pub type BodyMax = fn(&str) -> u64;
@@ -190,7 +167,7 @@ impl Conn {
     /// Answers the request last given out.
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
         let Phase::Respond { http10, keep_alive } = self.phase else { return };
-        let close = answer.close || !keep_alive || (self.eof && self.input.is_empty());
+        let close = answer.close || !keep_alive;
         self.out.push(answer.into_bytes(self.head_only, close, http10).into());
         if close {
             self.say_closed(CloseReason::Done);
@@ -325,11 +302,7 @@ impl Conn {
     }
 
     fn upgrade(&mut self, head: Head, key: &str, now_ms: u64) {
-        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        );
-        self.out.push(answer.into_bytes().into());
+        self.out.push(websocket::accept(key));
         let socket = Box::new(WebSocket::new(PREAUTH_FRAME_BYTES_MAX));
         self.phase = Phase::Ws { socket, authenticated: false };
         self.deadline = Some(now_ms + HANDSHAKE_DEADLINE_MS);

@@ -18,6 +18,7 @@ struct Play {
     closed: Option<CloseReason>,
     sent: u64,
     lost: bool,
+    eof: bool,
 }
 
 fn piece(seed: &mut Seed) -> Vec<u8> {
@@ -87,6 +88,7 @@ impl Play {
             closed: None,
             sent: 0,
             lost: false,
+            eof: false,
         }
     }
 
@@ -107,7 +109,10 @@ impl Play {
                 self.authenticated |= self.closed.is_none();
                 self.conn.set_authenticated();
             }
-            19 if self.seed.one_in(6) => self.conn.on_eof(self.now),
+            19 if self.seed.one_in(6) => {
+                self.eof = true;
+                self.conn.on_eof(self.now);
+            }
             19 if self.seed.one_in(6) => {
                 self.lost = true;
                 self.conn.on_lost();
@@ -188,6 +193,8 @@ impl Play {
         assert_eq!(conn.is_authenticated(), self.authenticated && !ended);
         assert!(!conn.is_finished() || ended, "an end is said");
         assert!(!conn.is_finished() || (conn.out().is_empty() && conn.deadline().is_none()));
+        let over = self.eof && conn.out().is_empty() && !conn.is_busy();
+        assert!(!over || conn.is_finished(), "the peer has gone and has everything");
         // Nobody stays for ever: only a request at work and an accepted client have no deadline.
         assert_eq!(
             conn.deadline().is_none(),
@@ -205,6 +212,7 @@ impl Play {
         for _ in 0..20 {
             self.answer();
             if self.conn.is_authenticated() {
+                self.eof = true;
                 self.conn.on_eof(self.now);
             }
             self.drain();

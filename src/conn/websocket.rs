@@ -152,6 +152,15 @@ impl WebSocket {
     }
 }
 
+/// The answer to an upgrade with this key (RFC 6455 section 4.2.2).
+pub fn accept(key: &str) -> Bytes {
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into()
+}
+
 /// A whole message in one frame.
 pub fn message_frame(kind: Kind, payload: &[u8]) -> Bytes {
     let data = match kind {
