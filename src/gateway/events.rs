@@ -49,6 +49,7 @@ impl Core {
         let to: Vec<ConnId> = self
             .clients
             .iter()
+            .filter(|(_, client)| !client.closing)
             .filter_map(|(conn, client)| client.ready().map(|it| (conn, it)))
             .filter(|(_, it)| match it.role {
                 Role::Operator => it.scopes.allow(kind.access),
@@ -63,7 +64,7 @@ impl Core {
     }
     /// To one connection, without a number.
     pub fn tell(&mut self, conn: ConnId, kind: &EventKind, payload: &impl Serialize) {
-        self.effects.push(Effect::Send { conn, text: frame::event(kind.name, payload, None, None) });
+        self.send(conn, frame::event(kind.name, payload, None, None));
     }
     /// Presence has changed: everybody gets the whole list.
     pub fn announce_presence(&mut self, unix_ms: i64) {
