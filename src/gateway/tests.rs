@@ -249,7 +249,7 @@ impl Sim {
             0 => request["params"] = json!({ "unknown": [] }),
             1 => request["type"] = "res".into(),
             2 => request["more"] = 1.into(),
-            3 if self.seed.one_in(4) => request["params"] = "x".repeat(40_000).into(),
+            3 if self.seed.one_in(4) => request["params"] = "x".repeat(PREAUTH_FRAME_BYTES_MAX).into(),
             _ => {}
         }
         // What a client sends behind its `connect` counts once that is accepted.
