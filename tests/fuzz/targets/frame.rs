@@ -6,7 +6,10 @@ use serde_json::Value;
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let value: Option<Value> = serde_json::from_slice(data).ok();
     match Request::parse(data) {
-        Err(BadFrame::NotJson) => assert!(value.is_none()),
+        // serde_json takes one key for a command, however it is escaped: we refuse it.
+        Err(BadFrame::NotJson) => {
+            assert!(value.is_none() || data.contains(&b'\\') || data.windows(7).any(|it| it == b"private"));
+        }
         Err(BadFrame::NotRequest { error, .. }) => {
             assert!(!fits(&value.expect("it is JSON")));
             assert!(error.message.starts_with("invalid request frame: "));
