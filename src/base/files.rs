@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The whole of a regular file of at most `bytes_max`; `Ok(None)` when there is none.
 ///
@@ -109,6 +109,15 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// `~` and `~/…` by the given home.
+pub fn expand_home(text: &str, home: &Path) -> PathBuf {
+    match text.strip_prefix('~') {
+        Some("") => home.to_owned(),
+        Some(rest) if rest.starts_with('/') => home.join(&rest[1..]),
+        _ => PathBuf::from(text),
+    }
 }
 
 #[cfg(test)]

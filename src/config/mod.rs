@@ -118,6 +118,15 @@ fn expand(text: &str, env: &Env) -> Result<String, String> {
     Ok(out + rest)
 }
 
+/// The typed form of a literal, for tests of other modules.
+#[cfg(test)]
+pub fn read_for_tests(value: &Value) -> Config {
+    let mut issues = vec![];
+    let config = model::read(value, &mut issues);
+    assert_eq!(issues, []);
+    config
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,13 +137,4 @@ mod tests {
         assert_eq!(expand("$${TOKEN} ${lower} ${", &env).unwrap(), "${TOKEN} ${lower} ${");
         assert_eq!(expand("${NONE}", &env).unwrap_err(), "NONE");
     }
-}
-
-/// The typed form of a literal, for tests of other modules.
-#[cfg(test)]
-pub fn read_for_tests(value: &Value) -> Config {
-    let mut issues = vec![];
-    let config = model::read(value, &mut issues);
-    assert_eq!(issues, []);
-    config
 }

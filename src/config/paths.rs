@@ -1,4 +1,5 @@
 //! Where things are: state folder, configuration file, workspaces; and the environment, captured once.
+pub use crate::base::files::expand_home;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -75,15 +76,6 @@ impl Paths {
     }
     pub fn agent(&self, agent_id: &str) -> PathBuf {
         self.state.join("agents").join(agent_id)
-    }
-}
-
-/// `~` and `~/…` by the given home.
-pub fn expand_home(text: &str, home: &std::path::Path) -> PathBuf {
-    match text.strip_prefix('~') {
-        Some("") => home.to_owned(),
-        Some(rest) if rest.starts_with('/') => home.join(&rest[1..]),
-        _ => PathBuf::from(text),
     }
 }
 

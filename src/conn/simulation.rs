@@ -54,7 +54,7 @@ fn ws_piece(seed: &mut Seed) -> Vec<u8> {
         12 => frame(0x82, b"\xff\x00"),
         13 => frame(0x88, b"\x03\xe8"),
         14 => frame(0xf1, &payload),
-        _ => vec![seed.next() as u8; seed.below(9)],
+        _ => vec![seed.number() as u8; seed.below(9)],
     }
 }
 
@@ -67,7 +67,7 @@ fn stream(seed: &mut Seed) -> Vec<u8> {
     }
     if seed.one_in(4) && !out.is_empty() {
         let at = seed.below(out.len());
-        out[at] = seed.next() as u8;
+        out[at] = seed.number() as u8;
     }
     out
 }
@@ -98,7 +98,7 @@ impl Play {
             8..12 => self.write(),
             12..15 => self.answer(),
             15 | 16 => {
-                self.now += self.seed.next() % [100, 5_000, 40_000][self.seed.below(3)];
+                self.now += self.seed.number() % [100, 5_000, 40_000][self.seed.below(3)];
                 self.conn.on_deadline(self.now);
                 let due = self.conn.deadline();
                 assert!(due.is_none_or(|it| it > self.now), "a deadline that is due was dealt with");

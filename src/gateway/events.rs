@@ -1,48 +1,114 @@
 //! Events: who gets which, numbered once for all.
+use super::health::Snapshot;
+use super::methods::talk::TalkModeReply;
 use super::{Core, Effect};
 use crate::base::ids::ConnId;
 use crate::protocol::frame;
+use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role};
+use crate::store::devices::Pending;
 use serde::Serialize;
+use std::marker::PhantomData;
 
-/// One kind of event.
-pub struct EventKind {
+/// One kind of event, and the type of what it carries.
+pub struct EventKind<P> {
     pub name: &'static str,
     pub access: Access,
     /// Skipped for a client that does not keep up; others close that client.
     pub drop_if_slow: bool,
+    payload: PhantomData<fn(P)>,
 }
 
-const fn kind(name: &'static str, access: Access, drop_if_slow: bool) -> EventKind {
-    EventKind { name, access, drop_if_slow }
+/// Declares the events, one a row: `KIND: Payload = "name", access, drop_if_slow;`.
+macro_rules! events {
+    ($($kind:ident: $payload:ty = $name:literal, $access:ident, $drop_if_slow:literal;)*) => {
+        $(
+            pub const $kind: EventKind<$payload> = EventKind {
+                name: $name,
+                access: Access::$access,
+                drop_if_slow: $drop_if_slow,
+                payload: PhantomData,
+            };
+        )*
+        /// What `hello-ok.features.events` lists.
+        pub const EVENTS: &[&str] = &[$($name),*];
+        /// Who gets each of them, and what it carries.
+        #[cfg(test)]
+        pub const SCHEMAS: &[(Access, fn(&mut schemars::SchemaGenerator) -> schemars::Schema)] =
+            &[$((Access::$access, |generator| generator.subschema_for::<$payload>())),*];
+    };
 }
 
-pub const CHALLENGE: EventKind = kind("connect.challenge", Access::Anyone, false);
-pub const PRESENCE: EventKind = kind("presence", Access::Anyone, true);
-pub const TICK: EventKind = kind("tick", Access::Anyone, true);
-pub const TALK_MODE: EventKind = kind("talk.mode", Access::Anyone, true);
-pub const SHUTDOWN: EventKind = kind("shutdown", Access::Anyone, false);
-pub const HEALTH: EventKind = kind("health", Access::Anyone, false);
-pub const DEVICE_PAIR_REQUESTED: EventKind = kind("device.pair.requested", Access::Pairing, true);
-pub const DEVICE_PAIR_RESOLVED: EventKind = kind("device.pair.resolved", Access::Pairing, true);
-pub const VOICEWAKE_CHANGED: EventKind = kind("voicewake.changed", Access::Anyone, true);
+events! {
+    CHALLENGE: Challenge = "connect.challenge", Anyone, false;
+    PRESENCE: PresenceList = "presence", Anyone, true;
+    TICK: Tick = "tick", Anyone, true;
+    TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
+    SHUTDOWN: Shutdown = "shutdown", Anyone, false;
+    HEALTH: Snapshot = "health", Anyone, false;
+    DEVICE_PAIR_REQUESTED: Pending = "device.pair.requested", Pairing, true;
+    DEVICE_PAIR_RESOLVED: DevicePairResolved = "device.pair.resolved", Pairing, true;
+    VOICEWAKE_CHANGED: WakeWords = "voicewake.changed", Anyone, true;
+}
 
-/// What `hello-ok.features.events` lists.
-pub const EVENTS: &[&str] = &[
-    CHALLENGE.name,
-    PRESENCE.name,
-    TICK.name,
-    TALK_MODE.name,
-    SHUTDOWN.name,
-    HEALTH.name,
-    DEVICE_PAIR_REQUESTED.name,
-    DEVICE_PAIR_RESOLVED.name,
-    VOICEWAKE_CHANGED.name,
-];
+/// The first frame of a connection. A device signs the nonce in its `connect`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Challenge {
+    pub nonce: String,
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
+/// Everybody who is here, newest first.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PresenceList {
+    pub presence: Vec<PresenceEntry>,
+}
+
+/// The gateway lives.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Tick {
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
+/// The last frame before the gateway closes every connection.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Shutdown {
+    pub reason: &'static str,
+    /// Milliseconds until it is back; null when it does not come back by itself.
+    pub restart_expected_ms: Option<u64>,
+}
+
+crate::literals! { pub enum Decision { Approved = "approved", Rejected = "rejected" } }
+
+/// Somebody, or a rule, has decided on a pairing request.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DevicePairResolved {
+    pub request_id: String,
+    pub device_id: String,
+    pub decision: Decision,
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
+/// What a listening device reacts to.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WakeWords {
+    pub triggers: Vec<String>,
+}
 
 impl Core {
     /// Serialises the event once and sends it to everybody who may see it. Every broadcast takes a number, whoever sees it.
-    pub fn broadcast(&mut self, kind: &EventKind, payload: &impl Serialize) {
+    pub fn broadcast<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P) {
         self.event_seq += 1;
         let versioned = matches!(kind.name, "presence" | "health");
         let state_version = versioned.then_some(self.state_version);
@@ -63,13 +129,13 @@ impl Core {
         }
     }
     /// To one connection, without a number.
-    pub fn tell(&mut self, conn: ConnId, kind: &EventKind, payload: &impl Serialize) {
+    pub fn tell<P: Serialize>(&mut self, conn: ConnId, kind: &EventKind<P>, payload: &P) {
         self.send(conn, frame::event(kind.name, payload, None, None));
     }
     /// Presence has changed: everybody gets the whole list.
     pub fn announce_presence(&mut self, unix_ms: i64) {
         self.state_version.presence += 1;
         let presence = self.presence.list(unix_ms);
-        self.broadcast(&PRESENCE, &serde_json::json!({ "presence": presence }));
+        self.broadcast(&PRESENCE, &PresenceList { presence });
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 use super::auth::{Guesser, Verdict};
 use super::device::{self, Standing};
+use super::events::{Decision, DevicePairResolved, WakeWords};
 use super::peer::Peer;
 use super::registry::Lane;
 use super::{Core, Effect, Node, Phase, Ready, Timer, events, health};
@@ -409,7 +410,12 @@ fn accept(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
         if let Some((device, request_id)) =
             accepted.device.as_ref().and_then(|it| Some((it, it.approved.as_ref()?)))
         {
-            let event = json!({ "requestId": request_id, "deviceId": device.id, "decision": "approved", "ts": now.unix_ms });
+            let event = DevicePairResolved {
+                request_id: request_id.clone(),
+                device_id: device.id.clone(),
+                decision: Decision::Approved,
+                ts: now.unix_ms,
+            };
             core.broadcast(&events::DEVICE_PAIR_RESOLVED, &event);
         }
         welcome(core, conn, accepted, now);
@@ -440,7 +446,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
     let hello = raw(&hello(core, &accepted, &conn_id, now));
     core.reply(conn, &accepted.id, Ok(&hello));
     if accepted.role == Role::Node {
-        let words = json!({ "triggers": core.wake_words });
+        let words = WakeWords { triggers: core.wake_words.clone() };
         core.tell(conn, &events::VOICEWAKE_CHANGED, &words);
     }
     health::refresh(core, now);

@@ -31,6 +31,25 @@ pub struct HealthReply {
     pub warnings: Vec<String>,
 }
 
+/// A [`HealthReply`], serialised once and shared.
+pub struct Snapshot(pub Arc<RawValue>);
+
+impl Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        RawValue::serialize(&self.0, to)
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Snapshot {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        HealthReply::schema_name()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        HealthReply::json_schema(generator)
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -196,7 +215,7 @@ pub fn keep(core: &mut Core, now: Now, payload: Arc<RawValue>) {
     core.health.payload = payload.clone();
     core.health.taken_at_ms = Some(now.mono_ms);
     core.state_version.health += 1;
-    core.broadcast(&events::HEALTH, &payload.as_ref());
+    core.broadcast(&events::HEALTH, &Snapshot(payload));
 }
 
 /// Starts a refresh in the background, unless one runs or has just run.

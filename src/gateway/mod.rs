@@ -8,6 +8,8 @@
 //! * One owner: no lock anywhere.
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
 pub mod auth;
+#[cfg(test)]
+mod contract;
 pub mod device;
 pub mod events;
 mod handshake;
@@ -287,7 +289,7 @@ impl Core {
 
     pub fn on_opened(&mut self, conn: ConnId, peer: Peer, now: Now) {
         let nonce = ids::uuid(&mut self.entropy);
-        let challenge = serde_json::json!({ "nonce": nonce, "ts": now.unix_ms });
+        let challenge = events::Challenge { nonce: nonce.clone(), ts: now.unix_ms };
         let phase = Phase::Challenged { peer: Box::new(peer), nonce };
         let conn_id = ids::uuid(&mut self.entropy);
         self.clients.insert(conn, Client { conn_id, errors: (now.mono_ms, 0), phase, closing: false });
@@ -315,6 +317,10 @@ impl Core {
         let Some(client) = self.clients.remove(&conn) else { return };
         if let Phase::Ready(ready) = client.phase {
             self.ready -= 1;
+            if self.ready == 0 {
+                // Nobody is there to hear of it: the next client arms them again.
+                self.timers.retain(|it| !matches!(it.0.1, Timer::Tick | Timer::Health));
+            }
             if let Some(key) = ready.presence_key {
                 self.presence.disconnected(&key, now.unix_ms);
                 self.announce_presence(now.unix_ms);
@@ -328,11 +334,9 @@ impl Core {
             let Some(Reverse((_, timer))) = self.timers.pop() else { break };
             match timer {
                 Timer::Refuse(conn) => handshake::refuse_held(self, conn),
-                // Nobody is there: the next client arms them again.
-                Timer::Tick | Timer::Health if self.ready == 0 => {}
                 Timer::Health => health::on_timer(self, now),
                 Timer::Tick => {
-                    self.broadcast(&events::TICK, &serde_json::json!({ "ts": now.unix_ms }));
+                    self.broadcast(&events::TICK, &events::Tick { ts: now.unix_ms });
                     self.arm(now.mono_ms + TICK_MS, Timer::Tick);
                 }
             }
@@ -359,10 +363,7 @@ impl Core {
         };
         self.ending = true;
         log::info!(target: "gateway", "{reason}");
-        self.broadcast(
-            &events::SHUTDOWN,
-            &serde_json::json!({ "reason": reason, "restartExpectedMs": expected_ms }),
-        );
+        self.broadcast(&events::SHUTDOWN, &events::Shutdown { reason, restart_expected_ms: expected_ms });
         let conns: Vec<ConnId> = self.clients.keys().copied().collect();
         for conn in conns {
             self.close(conn, 1012, "service restart");

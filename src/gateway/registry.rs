@@ -133,6 +133,10 @@ impl Method {
     pub fn access(&self, protocol: u32) -> Access {
         if protocol >= 4 { self.access_v4 } else { self.access }
     }
+    #[cfg(test)]
+    pub fn ignores_unknown_params(&self, protocol: u32) -> bool {
+        ignores_unknown_params(self.access_v4, protocol)
+    }
     /// # Errors
     /// What the caller is told.
     pub fn call(&self, core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome> {
@@ -140,12 +144,16 @@ impl Method {
     }
 }
 
+/// Newer clients send readers what this version does not know (limit, offset, traceparent …).
+fn ignores_unknown_params(access_v4: Access, protocol: u32) -> bool {
+    protocol >= 4 && access_v4 == Access::Read
+}
+
 fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome> {
     M::gate(core, call)?;
     let params = if params.is_null() { Value::Object(Default::default()) } else { params };
     let mut complaints = M::Params::SHAPE.check(&params);
-    if call.protocol >= 4 && M::ACCESS_V4 == Access::Read {
-        // Newer clients send what this version does not know (limit, offset, traceparent …).
+    if ignores_unknown_params(M::ACCESS_V4, call.protocol) {
         complaints.retain(|it| !(it.at.is_empty() && matches!(it.kind, Kind::Unexpected(_))));
     }
     if !complaints.is_empty() {

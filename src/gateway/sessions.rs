@@ -153,10 +153,14 @@ pub struct StatusRow {
     pub thinking_level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
-    pub system_sent: bool,
-    pub aborted_last_run: bool,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_sent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted_last_run: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
     pub total_tokens: u64,
     pub remaining_tokens: Option<u64>,
     pub percent_used: Option<u64>,
@@ -167,8 +171,7 @@ pub struct StatusRow {
 
 pub fn status_row(agent_id: &str, key: &str, entry: &Value, defaults: &Defaults, unix_ms: i64) -> StatusRow {
     let text = |name: &str| entry[name].as_str().map(str::to_owned);
-    let number = |name: &str| entry[name].as_u64().unwrap_or(0);
-    let total = number("totalTokens");
+    let total = entry["totalTokens"].as_u64().unwrap_or(0);
     let context_tokens = entry["contextTokens"].as_u64().or(defaults.context_tokens);
     let updated_at = Some(updated_at(entry)).filter(|it| *it > 0);
     let flag = |name: &str, label: &str| text(name).map(|it| format!("{label}:{it}"));
@@ -182,10 +185,10 @@ pub fn status_row(agent_id: &str, key: &str, entry: &Value, defaults: &Defaults,
         age: updated_at.map(|it| unix_ms - it),
         thinking_level: text("thinkingLevel"),
         verbose_level: text("verboseLevel"),
-        system_sent: entry["systemSent"].as_bool().unwrap_or(false),
-        aborted_last_run: entry["abortedLastRun"].as_bool().unwrap_or(false),
-        input_tokens: number("inputTokens"),
-        output_tokens: number("outputTokens"),
+        system_sent: entry["systemSent"].as_bool(),
+        aborted_last_run: entry["abortedLastRun"].as_bool(),
+        input_tokens: entry["inputTokens"].as_u64(),
+        output_tokens: entry["outputTokens"].as_u64(),
         total_tokens: total,
         remaining_tokens: context_tokens.map(|it| it.saturating_sub(total)),
         percent_used: context_tokens.map(|it| (total * 100).checked_div(it).unwrap_or(0).min(999)),

@@ -50,8 +50,8 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
     let mut file = File::load(&paths, &env);
     file.config.restart_allowed = seed.one_in(2);
     let auth = SharedAuth::resolve(&file.config, &env, &auth::Flags::default()).unwrap();
-    let mut random = Seed(seed.next());
-    let entropy: Entropy = Box::new(move |buf| buf.fill_with(|| random.next() as u8));
+    let mut random = Seed(seed.number());
+    let entropy: Entropy = Box::new(move |buf| buf.fill_with(|| random.number() as u8));
     let world = Arc::new(World::new(file, paths, env, 1));
     let _ = now;
     Core::new(Start { world, clock, auth, devices: Devices::default(), wake_words: vec![], entropy })
@@ -144,7 +144,7 @@ impl Sim {
             27..32 => self.run_job(),
             32..37 => self.finish_job(),
             37..39 => {
-                let ms = self.seed.next() % [10, 1_000, 31_000, 400_000][self.seed.below(4)];
+                let ms = self.seed.number() % [10, 1_000, 31_000, 400_000][self.seed.below(4)];
                 self.pass(ms);
             }
             39 if self.seed.one_in(60) => {

@@ -25,13 +25,16 @@ pub enum BadFrame {
     NotRequest { id: Value, error: RpcError },
 }
 
-const REQUEST: Shape = Shape::Object {
-    fields: &[
-        Field { name: "type", shape: &Shape::Literal("req"), required: true },
-        Field { name: "id", shape: &NonEmpty::SHAPE, required: true },
-        Field { name: "method", shape: &NonEmpty::SHAPE, required: true },
-        Field { name: "params", shape: &Shape::Any, required: false },
-    ],
+const REQUEST: Shape = Shape::Named {
+    name: "RequestFrame",
+    shape: &Shape::Object {
+        fields: &[
+            Field { name: "type", shape: &Shape::Literal("req"), required: true },
+            Field { name: "id", shape: &NonEmpty::SHAPE, required: true },
+            Field { name: "method", shape: &NonEmpty::SHAPE, required: true },
+            Field { name: "params", shape: &Shape::Any, required: false },
+        ],
+    },
 };
 
 impl Request {
@@ -52,12 +55,18 @@ impl Request {
     }
 }
 
+/// `payload` with `ok: true`, `error` without.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ResponseFrame"))]
 struct Response<'a> {
+    #[cfg_attr(test, schemars(extend("const" = "res")))]
     r#type: &'static str,
+    /// The request's.
+    #[cfg_attr(test, schemars(with = "String", length(min = 1)))]
     id: &'a Value,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Value"))]
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a RpcError>,
@@ -77,13 +86,17 @@ pub struct StateVersion {
     pub health: u64,
 }
 
+/// `seq` counts the broadcasts since the gateway started; what is for one connection alone has none.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EventFrame"))]
 struct Event<'a, T: Serialize> {
+    #[cfg_attr(test, schemars(extend("const" = "event")))]
     r#type: &'static str,
     event: &'a str,
     payload: &'a T,
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
+    /// With `presence` and `health` only.
     #[serde(rename = "stateVersion", skip_serializing_if = "Option::is_none")]
     state_version: Option<StateVersion>,
 }
@@ -102,6 +115,14 @@ pub fn event(
 pub fn raw(payload: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(payload)
         .expect("protocol types have string keys and no failing Serialize")
+}
+
+/// Defines the three frames.
+#[cfg(test)]
+pub fn describe(generator: &mut schemars::SchemaGenerator) {
+    REQUEST.json_schema(generator.definitions_mut());
+    generator.subschema_for::<Response>();
+    generator.subschema_for::<Event<Value>>();
 }
 
 fn write(frame: &impl Serialize) -> String {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HelloOk<'a> {
+    #[cfg_attr(test, schemars(extend("const" = "hello-ok")))]
     pub r#type: &'static str,
     pub protocol: u32,
     pub server: Server<'a>,

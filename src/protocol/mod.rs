@@ -5,6 +5,7 @@ pub mod frame;
 pub mod hello;
 pub mod json;
 pub mod presence;
+pub mod schema;
 pub mod scope;
 pub mod shape;
 pub mod types;

@@ -11,7 +11,7 @@
 //!
 //! * A value is checked whole: every complaint is in the answer, in Ajv's order (`allErrors`).
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -42,6 +42,11 @@ pub enum Shape {
     },
     Object {
         fields: &'static [Field],
+    },
+    /// A shape that the published schema defines once and refers to by name.
+    Named {
+        name: &'static str,
+        shape: &'static Shape,
     },
 }
 
@@ -170,51 +175,7 @@ impl Shape {
                 }
             }
             Shape::Object { fields } => check_object(fields, at, value, out),
-        }
-    }
-
-    /// As JSON Schema (draft 2020-12), for `vendor-schemas/`.
-    pub fn json_schema(&self) -> Value {
-        match self {
-            Shape::Any => json!({}),
-            Shape::Null => json!({ "type": "null" }),
-            Shape::Boolean => json!({ "type": "boolean" }),
-            Shape::Number => json!({ "type": "number" }),
-            Shape::Integer { min, max } => {
-                let mut it = json!({ "type": "integer", "minimum": min });
-                if *max < MAX_SAFE {
-                    it["maximum"] = json!(max);
-                }
-                it
-            }
-            Shape::String { chars_min, chars_max } => {
-                let mut it = json!({ "type": "string" });
-                if *chars_min > 0 {
-                    it["minLength"] = json!(chars_min);
-                }
-                if *chars_max < usize::MAX {
-                    it["maxLength"] = json!(chars_max);
-                }
-                it
-            }
-            Shape::Literal(text) => json!({ "type": "string", "const": text }),
-            Shape::AnyOf(branches) => {
-                json!({ "anyOf": branches.iter().map(Shape::json_schema).collect::<Vec<_>>() })
-            }
-            Shape::Array { item, items_min } => {
-                let mut it = json!({ "type": "array", "items": item.json_schema() });
-                if *items_min > 0 {
-                    it["minItems"] = json!(items_min);
-                }
-                it
-            }
-            Shape::Map { value } => json!({ "type": "object", "additionalProperties": value.json_schema() }),
-            Shape::Object { fields } => {
-                let properties: serde_json::Map<_, _> =
-                    fields.iter().map(|it| (it.name.to_owned(), it.shape.json_schema())).collect();
-                let required: Vec<_> = fields.iter().filter(|it| it.required).map(|it| it.name).collect();
-                json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
-            }
+            Shape::Named { shape, .. } => shape.check_at(at, value, out),
         }
     }
 }
@@ -295,22 +256,18 @@ macro_rules! shaped {
         #[derive(Debug, serde::Deserialize)]
         $vis struct $name { $($(#[$fmeta])* #[serde(rename = $wire)] $fvis $field: $ty),* }
         impl $crate::protocol::shape::Shaped for $name {
-            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Object { fields: &[
-                $($crate::protocol::shape::Field {
-                    name: $wire,
-                    shape: &<$ty as $crate::protocol::shape::Shaped>::SHAPE,
-                    required: !<$ty as $crate::protocol::shape::Shaped>::OPTIONAL,
-                }),*
-            ] };
+            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Named {
+                name: stringify!($name),
+                shape: &$crate::protocol::shape::Shape::Object { fields: &[
+                    $($crate::protocol::shape::Field {
+                        name: $wire,
+                        shape: &<$ty as $crate::protocol::shape::Shaped>::SHAPE,
+                        required: !<$ty as $crate::protocol::shape::Shaped>::OPTIONAL,
+                    }),*
+                ] },
+            };
         }
-        #[cfg(test)]
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let shape = <$name as $crate::protocol::shape::Shaped>::SHAPE.json_schema();
-                shape.try_into().expect("a shape renders as an object")
-            }
-        }
+        $crate::described_by_shape!($name);
     };
 }
 
@@ -320,12 +277,14 @@ macro_rules! literals {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident = $wire:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-        #[cfg_attr(test, derive(schemars::JsonSchema))]
         $vis enum $name { $(#[serde(rename = $wire)] $variant),* }
         impl $crate::protocol::shape::Shaped for $name {
-            const SHAPE: $crate::protocol::shape::Shape =
-                $crate::protocol::shape::Shape::AnyOf(&[$($crate::protocol::shape::Shape::Literal($wire)),*]);
+            const SHAPE: $crate::protocol::shape::Shape = $crate::protocol::shape::Shape::Named {
+                name: stringify!($name),
+                shape: &$crate::protocol::shape::Shape::AnyOf(&[$($crate::protocol::shape::Shape::Literal($wire)),*]),
+            };
         }
+        $crate::described_by_shape!($name);
         impl $name {
             /// The word on the wire.
             pub fn as_str(self) -> &'static str { match self { $(Self::$variant => $wire),* } }
@@ -334,9 +293,11 @@ macro_rules! literals {
 }
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the types are here for their shapes")]
 mod tests {
     use super::*;
     use crate::protocol::types::{NonEmpty, Text};
+    use serde_json::json;
     literals! { enum Mode { Now = "now", Later = "later" } }
     shaped! { struct Inner { n = "n": Int<0> } }
     shaped! {

@@ -24,3 +24,30 @@ crate::shaped! {
     /// No params at all: any property is a mistake.
     pub struct NoParams {}
 }
+
+/// The params of a list, with the page that protocol 4 clients ask for. Protocol 3 knows no pages: there these two are mistakes,
+/// so the shape does not name them.
+#[derive(Deserialize)]
+pub struct Paged<P> {
+    #[serde(flatten)]
+    pub own: P,
+    pub limit: Option<usize>,
+    pub offset: Option<usize>,
+}
+
+impl<P: Shaped> Shaped for Paged<P> {
+    const SHAPE: Shape = P::SHAPE;
+}
+
+#[cfg(test)]
+impl<P: schemars::JsonSchema> schemars::JsonSchema for Paged<P> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        P::schema_name()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        P::json_schema(generator)
+    }
+}

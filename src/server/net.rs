@@ -165,16 +165,32 @@ impl<'a> Net<'a> {
     }
 
     /// None: sleep until something happens.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
         let now = self.clock.now().mono_ms;
         let blocked = !self.batch.is_empty();
         if !blocked && (!self.touched.is_empty() || self.accepting.contains(&true)) {
             return Some(Duration::ZERO);
         }
-        let timer = self.timers.peek().map(|it| it.0.0);
-        let due = timer.into_iter().chain(self.ending.map(|it| it.1)).min()?;
+        let due = self.next_deadline().into_iter().chain(self.ending.map(|it| it.1)).min()?;
         // One more, so that what is due in less than a millisecond is due when we wake.
         Some(Duration::from_millis(due.saturating_sub(now) + 1))
+    }
+
+    /// The first deadline that still holds: nobody wakes up for a connection that is gone or was given more time.
+    fn next_deadline(&mut self) -> Option<u64> {
+        loop {
+            let Reverse((due, id)) = *self.timers.peek()?;
+            let later = match self.entry(id) {
+                Some(it) if it.armed == Some(due) && it.conn.deadline() == Some(due) => return Some(due),
+                Some(it) if it.armed == Some(due) => {
+                    it.armed = it.conn.deadline();
+                    it.armed
+                }
+                _ => None,
+            };
+            self.timers.pop();
+            self.timers.extend(later.map(|it| Reverse((it, id))));
+        }
     }
 
     fn take_signals(&mut self) {

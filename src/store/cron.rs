@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// `cron.store`, else below the state folder.
 pub fn store_path(state: &Path, home: &Path, configured: Option<&str>) -> PathBuf {
     match configured {
-        Some(it) => crate::config::paths::expand_home(it, home),
+        Some(it) => crate::base::files::expand_home(it, home),
         None => state.join("cron").join("jobs.json"),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The store file of one agent: `session.store` with `{agentId}` replaced, else below the state folder.
 pub fn store_path(state: &Path, home: &Path, template: Option<&str>, agent_id: &str) -> PathBuf {
     match template {
-        Some(it) => crate::config::paths::expand_home(&it.replace("{agentId}", agent_id), home),
+        Some(it) => crate::base::files::expand_home(&it.replace("{agentId}", agent_id), home),
         None => state.join("agents").join(agent_id).join("sessions").join("sessions.json"),
     }
 }

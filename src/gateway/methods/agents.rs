@@ -1,7 +1,7 @@
 //! Agents: who they are, and the files of their workspaces.
 use crate::base::beneath::Root;
-use crate::base::limits::WORKSPACE_FILE_BYTES_MAX;
 use crate::base::files;
+use crate::base::limits::WORKSPACE_FILE_BYTES_MAX;
 use crate::config::{Identity, normal_id};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Core, World, sessions};
@@ -67,7 +67,12 @@ impl Rpc for AgentsList {
             let summary = |id: String| {
                 let agent = config.agents.get(&id);
                 let identity = agent.map(|it| it.identity.clone()).filter(|it| *it != Identity::default());
-                let identity = identity.map(|it| IdentitySummary { name: it.name, theme: it.theme, emoji: it.emoji, avatar: it.avatar });
+                let identity = identity.map(|it| IdentitySummary {
+                    name: it.name,
+                    theme: it.theme,
+                    emoji: it.emoji,
+                    avatar: it.avatar,
+                });
                 AgentSummary { name: agent.and_then(|it| it.name.clone()), identity, id }
             };
             Ok(AgentsListReply {
@@ -100,13 +105,19 @@ impl Rpc for AgentIdentityGet {
     const ACCESS: Access = Access::Read;
     type Params = AgentIdentityGetParams;
     type Reply = AgentIdentityReply;
-    fn call(core: &mut Core, _: Call, params: AgentIdentityGetParams) -> RpcResult<Answer<AgentIdentityReply>> {
+    fn call(
+        core: &mut Core,
+        _: Call,
+        params: AgentIdentityGetParams,
+    ) -> RpcResult<Answer<AgentIdentityReply>> {
         let named = params.agent_id.as_deref().map(normal_id);
         let of_key = params.session_key.as_deref().and_then(sessions::agent_of).map(normal_id);
         if let (Some(named), Some(of_key)) = (&named, &of_key)
             && named != of_key
         {
-            let text = format!(r#"invalid agent.identity.get params: agent "{named}" does not match session key agent "{of_key}""#);
+            let text = format!(
+                r#"invalid agent.identity.get params: agent "{named}" does not match session key agent "{of_key}""#
+            );
             return Err(RpcError::invalid(text));
         }
         let world = core.world.clone();
@@ -122,7 +133,9 @@ fn identity(world: &World, agent_id: String) -> AgentIdentityReply {
     let text = file.and_then(|it| it.read("IDENTITY.md", WORKSPACE_FILE_BYTES_MAX).ok().flatten());
     let on_disk = text.map(|it| parse_identity(&String::from_utf8_lossy(&it))).unwrap_or_default();
     let pick = |field: fn(&Identity) -> &Option<String>| {
-        [&config.assistant, &own, &on_disk].into_iter().find_map(|it| field(it).clone().filter(|it| !it.trim().is_empty()))
+        [&config.assistant, &own, &on_disk]
+            .into_iter()
+            .find_map(|it| field(it).clone().filter(|it| !it.trim().is_empty()))
     };
     let emoji = pick(|it| &it.emoji);
     AgentIdentityReply {
@@ -155,8 +168,17 @@ fn parse_identity(text: &str) -> Identity {
 }
 
 /// The files that people and clients edit. Reference list.
-const FILES: [&str; 9] =
-    ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "memory.md"];
+const FILES: [&str; 9] = [
+    "AGENTS.md",
+    "SOUL.md",
+    "TOOLS.md",
+    "IDENTITY.md",
+    "USER.md",
+    "HEARTBEAT.md",
+    "BOOTSTRAP.md",
+    "MEMORY.md",
+    "memory.md",
+];
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -251,7 +273,9 @@ impl Rpc for FilesList {
             let dir = sessions::workspace(&world, &agent_id);
             let root = Root::open(&dir).map_err(|err| io_error(&dir, &err))?;
             // A file that cannot be shown (a link, say) is missing: the list still stands.
-            let show = |name: &&str| entry(root.as_ref(), &dir, name, false).or_else(|_| entry(None, &dir, name, false));
+            let show = |name: &&str| {
+                entry(root.as_ref(), &dir, name, false).or_else(|_| entry(None, &dir, name, false))
+            };
             // MEMORY.md and memory.md: the second only where it exists.
             let files = FILES.iter().map(show).collect::<RpcResult<Vec<_>>>()?;
             let files = files.into_iter().filter(|it| it.name != "memory.md" || !it.missing).collect();
@@ -308,7 +332,12 @@ mod tests {
     use super::*;
     #[test]
     fn identity_files() {
-        let it = parse_identity("# IDENTITY\n- **Name:** Robin\n- **Emoji:** 🐦\n- **Theme:** (pick one)\nAvatar: bird.png\n");
-        assert_eq!((it.name.as_deref(), it.emoji.as_deref(), it.theme, it.avatar.as_deref()), (Some("Robin"), Some("🐦"), None, Some("bird.png")));
+        let it = parse_identity(
+            "# IDENTITY\n- **Name:** Robin\n- **Emoji:** 🐦\n- **Theme:** (pick one)\nAvatar: bird.png\n",
+        );
+        assert_eq!(
+            (it.name.as_deref(), it.emoji.as_deref(), it.theme, it.avatar.as_deref()),
+            (Some("Robin"), Some("🐦"), None, Some("bird.png"))
+        );
     }
 }

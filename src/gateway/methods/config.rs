@@ -64,9 +64,9 @@ const SENTINEL: &str = "__OPENCLAW_REDACTED__";
 /// Replaces every text under a key that names a secret.
 fn mask(value: Value, key: &str) -> Value {
     match value {
-        Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(key, it)| (key.clone(), mask(it, &key))).collect::<Map<_, _>>())
-        }
+        Value::Object(map) => Value::Object(
+            map.into_iter().map(|(key, it)| (key.clone(), mask(it, &key))).collect::<Map<_, _>>(),
+        ),
         Value::Array(items) => Value::Array(items.into_iter().map(|it| mask(it, key)).collect()),
         Value::String(text) if is_secret(key) && !text.is_empty() => SENTINEL.into(),
         other => other,

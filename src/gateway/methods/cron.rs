@@ -1,9 +1,10 @@
 //! `cron.list` and `cron.status`: the stored jobs. Read side: nothing runs them yet.
+use crate::base::ids::sha256_hex;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Core, World};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
-use crate::protocol::types::NoParams;
+use crate::protocol::types::{NoParams, Paged};
 use crate::shaped;
 use crate::store::cron::{jobs, store_path};
 use serde::Serialize;
@@ -19,6 +20,41 @@ shaped! { struct CronListParams { include_disabled = "includeDisabled": Option<b
 struct CronListReply {
     /// By next run; jobs without one last.
     jobs: Vec<Value>,
+    #[serde(flatten)]
+    page: Option<Page>,
+}
+
+/// Where the jobs stand in the whole list: protocol 4 clients ask for it in pages.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    /// Changes with the list.
+    snapshot_revision: String,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    has_more: bool,
+    next_offset: Option<usize>,
+}
+
+/// Cuts `jobs` down to the page that was asked for.
+fn page(jobs: &mut Vec<Value>, offset: Option<usize>, limit: Option<usize>) -> Page {
+    let text = serde_json::to_vec(jobs).expect("JSON values serialise");
+    let (total, offset) = (jobs.len(), offset.unwrap_or(0));
+    let limit = limit.unwrap_or(total);
+    let end = offset.saturating_add(limit).min(total);
+    jobs.truncate(end);
+    jobs.drain(..offset.min(end));
+    let has_more = end < total;
+    Page {
+        snapshot_revision: format!("sha256:{}", sha256_hex(&text)),
+        total,
+        offset,
+        limit,
+        has_more,
+        next_offset: has_more.then_some(end),
+    }
 }
 
 fn store(world: &World) -> PathBuf {
@@ -37,15 +73,16 @@ enum CronList {}
 impl Rpc for CronList {
     const NAME: &'static str = "cron.list";
     const ACCESS: Access = Access::Read;
-    type Params = CronListParams;
+    type Params = Paged<CronListParams>;
     type Reply = CronListReply;
-    fn call(core: &mut Core, _: Call, params: CronListParams) -> RpcResult<Answer<CronListReply>> {
+    fn call(core: &mut Core, call: Call, params: Paged<CronListParams>) -> RpcResult<Answer<CronListReply>> {
         let store = store(&core.world);
         Ok(Answer::read(move || {
             let mut jobs = jobs(&store).map_err(RpcError::unavailable)?;
-            jobs.retain(|it| params.include_disabled == Some(true) || enabled(it));
+            jobs.retain(|it| params.own.include_disabled == Some(true) || enabled(it));
             jobs.sort_by_key(|it| next_run(it).unwrap_or(i64::MAX));
-            Ok(CronListReply { jobs })
+            let page = (call.protocol >= 4).then(|| page(&mut jobs, params.offset, params.limit));
+            Ok(CronListReply { jobs, page })
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! `health`: the whole state in one answer; `status`: a summary with the sessions.
 use crate::base::clock::Clock;
-use crate::gateway::health;
+use crate::gateway::health::{self, Snapshot};
 use crate::gateway::registry::{Answer, Call, Finish, Lane, Method, Rpc};
 use crate::gateway::sessions::{self, Defaults, StatusRow};
 use crate::gateway::{Core, World};
@@ -39,25 +39,6 @@ impl Rpc for Health {
                 }) as Finish<Snapshot>
             }),
         ))
-    }
-}
-
-/// A [`health::HealthReply`], serialised once and shared.
-pub struct Snapshot(Arc<RawValue>);
-
-impl Serialize for Snapshot {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        RawValue::serialize(&self.0, to)
-    }
-}
-
-#[cfg(test)]
-impl schemars::JsonSchema for Snapshot {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        health::HealthReply::schema_name()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        health::HealthReply::json_schema(generator)
     }
 }
 
@@ -149,23 +130,37 @@ fn status(world: &World, clock: Clock, queued_system_events: Vec<String>) -> Sta
             warnings.push(err);
             Default::default()
         });
-        let row = |(key, it): (&String, &Value)| sessions::status_row(agent_id, key, it, &defaults, now.unix_ms);
+        let row =
+            |(key, it): (&String, &Value)| sessions::status_row(agent_id, key, it, &defaults, now.unix_ms);
         let mut rows: Vec<StatusRow> = entries.iter().map(row).collect();
         rows.sort_by_key(|it| std::cmp::Reverse(it.updated_at));
         let count = rows.len();
         all.extend(rows.iter().cloned());
         rows.truncate(RECENT_MAX);
-        by_agent.push(AgentSessions { agent_id: agent_id.clone(), path: path.display().to_string(), count, recent: rows });
+        by_agent.push(AgentSessions {
+            agent_id: agent_id.clone(),
+            path: path.display().to_string(),
+            count,
+            recent: rows,
+        });
     }
     all.sort_by_key(|it: &StatusRow| std::cmp::Reverse(it.updated_at));
     let count = all.len();
     all.truncate(RECENT_MAX);
     let beats = ids.iter().map(|agent_id| {
         let it = health::heartbeat(agents, agent_id);
-        AgentHeartbeat { agent_id: agent_id.clone(), enabled: it.enabled, every: it.every, every_ms: it.every_ms }
+        AgentHeartbeat {
+            agent_id: agent_id.clone(),
+            enabled: it.enabled,
+            every: it.every,
+            every_ms: it.every_ms,
+        }
     });
     StatusReply {
-        heartbeat: HeartbeatStatus { default_agent_id: agents.default_id().to_owned(), agents: beats.collect() },
+        heartbeat: HeartbeatStatus {
+            default_agent_id: agents.default_id().to_owned(),
+            agents: beats.collect(),
+        },
         channel_summary: vec![],
         queued_system_events,
         sessions: SessionsStatus {

@@ -96,7 +96,11 @@ fn tail(path: PathBuf, cursor: Option<u64>, limit: usize, bytes_max: u64) -> std
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.take(size - from).read_to_end(&mut bytes)?;
-    let whole_from = if start == 0 { 0 } else { bytes.iter().position(|it| *it == b'\n').map_or(bytes.len(), |it| it + 1) };
+    let whole_from = if start == 0 {
+        0
+    } else {
+        bytes.iter().position(|it| *it == b'\n').map_or(bytes.len(), |it| it + 1)
+    };
     let text = String::from_utf8_lossy(&bytes[whole_from..]);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     if lines.len() > limit {

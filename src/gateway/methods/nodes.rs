@@ -98,13 +98,15 @@ impl Rpc for NodeList {
         let is_node = |it: &&Paired| it.about.roles.iter().any(|it| it == "node");
         let paired: Vec<&Paired> = core.devices.paired.values().filter(is_node).collect();
         let is_paired = |id: &str| paired.iter().any(|it| it.device_id == id);
-        let mut nodes: Vec<NodeSummary> = core.nodes().map(|it| connected(it, is_paired(&it.node_id))).collect();
+        let mut nodes: Vec<NodeSummary> =
+            core.nodes().map(|it| connected(it, is_paired(&it.node_id))).collect();
         for device in &paired {
             if !nodes.iter().any(|it| it.node_id == device.device_id) {
                 nodes.push(absent(device));
             }
         }
-        let name = |it: &NodeSummary| it.display_name.clone().unwrap_or_else(|| it.node_id.clone()).to_lowercase();
+        let name =
+            |it: &NodeSummary| it.display_name.clone().unwrap_or_else(|| it.node_id.clone()).to_lowercase();
         nodes.sort_by_cached_key(|it| (!it.connected, name(it)));
         Ok(Answer::Now(NodeListReply { ts: call.now.unix_ms, nodes }))
     }
@@ -135,7 +137,9 @@ impl Rpc for NodePairList {
                 Ok(all)
             };
             let mut pending = values("pending.json", "ts")?;
-            pending.retain(|it| call.now.unix_ms - it["ts"].as_i64().unwrap_or(0) <= crate::base::limits::PAIRING_TTL_MS);
+            pending.retain(|it| {
+                call.now.unix_ms - it["ts"].as_i64().unwrap_or(0) <= crate::base::limits::PAIRING_TTL_MS
+            });
             Ok(NodePairListReply { pending, paired: values("paired.json", "approvedAtMs")? })
         }))
     }

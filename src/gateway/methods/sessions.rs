@@ -61,7 +61,11 @@ fn list(world: &World, params: &SessionsListParams, unix_ms: i64) -> SessionsLis
         }
         // A store that cannot be read is reported by `health`; the others are still listed.
         let all = entries(&world.session_store(&agent_id)).unwrap_or_default();
-        found.extend(all.into_iter().filter(|(key, it)| wanted(params, key, it, unix_ms)).map(|(key, it)| (agent_id.clone(), key, it)));
+        found.extend(
+            all.into_iter()
+                .filter(|(key, it)| wanted(params, key, it, unix_ms))
+                .map(|(key, it)| (agent_id.clone(), key, it)),
+        );
     }
     found.sort_by_key(|(_, _, it)| std::cmp::Reverse(updated_at(it)));
     found.truncate(params.limit.map_or(usize::MAX, |it| it.0 as usize));
@@ -87,7 +91,13 @@ fn wanted(params: &SessionsListParams, key: &str, entry: &Value, unix_ms: i64) -
     let is = |name: &str, want: Option<&str>| want.is_none_or(|it| entry[name] == *it);
     let since = params.active_minutes.map(|it| unix_ms.saturating_sub(it.0.saturating_mul(60_000)));
     let search = params.search.as_deref().unwrap_or_default().trim().to_lowercase();
-    let texts = [Some(key), entry["displayName"].as_str(), entry["label"].as_str(), entry["subject"].as_str(), entry["sessionId"].as_str()];
+    let texts = [
+        Some(key),
+        entry["displayName"].as_str(),
+        entry["label"].as_str(),
+        entry["subject"].as_str(),
+        entry["sessionId"].as_str(),
+    ];
     shown
         && is("label", params.label.as_deref())
         && is("spawnedBy", params.spawned_by.as_deref())
@@ -99,10 +109,18 @@ fn wanted(params: &SessionsListParams, key: &str, entry: &Value, unix_ms: i64) -
 const TITLE_CHARS_MAX: usize = 60;
 const PREVIEW_CHARS_MAX: usize = 200;
 
-fn add_previews(row: &mut Map<String, Value>, world: &World, agent_id: &str, entry: &Value, titles: bool, last: bool) {
+fn add_previews(
+    row: &mut Map<String, Value>,
+    world: &World,
+    agent_id: &str,
+    entry: &Value,
+    titles: bool,
+    last: bool,
+) {
     let Some(session_id) = entry["sessionId"].as_str() else { return };
     let messages = messages(&world.session_store(agent_id), session_id);
-    let said = |it: &&Value, roles: &[&str]| roles.iter().any(|role| it["role"] == *role) && text(it).is_some();
+    let said =
+        |it: &&Value, roles: &[&str]| roles.iter().any(|role| it["role"] == *role) && text(it).is_some();
     let cut = |text: String, chars: usize| text.chars().take(chars).collect::<String>();
     if titles {
         let named = entry["displayName"].as_str().or(entry["subject"].as_str()).map(str::to_owned);

@@ -66,7 +66,8 @@ impl Rpc for SkillsStatus {
         let world = core.world.clone();
         Ok(Answer::read(move || {
             let asked = params.agent_id.as_deref();
-            let agent_id = asked.map_or_else(|| world.config.config.agents.default_id().to_owned(), normal_id);
+            let agent_id =
+                asked.map_or_else(|| world.config.config.agents.default_id().to_owned(), normal_id);
             if !sessions::agent_ids(&world).contains(&agent_id) {
                 return Err(RpcError::invalid(format!("unknown agent id {:?}", asked.unwrap_or_default())));
             }

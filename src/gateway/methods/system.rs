@@ -130,7 +130,8 @@ fn bounded(text: &str) -> String {
 
 /// The structured fields, with those of the text form behind them.
 fn entry(params: &Value, text: &str) -> PresenceEntry {
-    let parsed = if text.starts_with("Node:") { presence::parse_text(text) } else { PresenceEntry::default() };
+    let parsed =
+        if text.starts_with("Node:") { presence::parse_text(text) } else { PresenceEntry::default() };
     let field = |name: &str| params[name].as_str().map(str::trim).filter(|it| !it.is_empty()).map(bounded);
     let list = |name: &str| {
         let items = params[name].as_array().into_iter().flatten();

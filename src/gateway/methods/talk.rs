@@ -11,11 +11,12 @@ pub const METHODS: &[Method] = &[Method::of::<TalkMode>()];
 
 shaped! { struct TalkModeParams { enabled = "enabled": bool, phase = "phase": Option<String> } }
 
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct TalkModeReply {
+pub struct TalkModeReply {
     enabled: bool,
     phase: Option<String>,
+    /// Milliseconds since 1970.
     ts: i64,
 }
 
@@ -27,8 +28,14 @@ impl Rpc for TalkMode {
     type Reply = TalkModeReply;
     /// A web chat has no microphone of its own: it needs a phone that has.
     fn gate(core: &Core, call: Call) -> RpcResult<()> {
-        let is_webchat = core.clients.get(&call.conn).and_then(|it| it.ready()).is_some_and(|it| it.mode == ClientMode::Webchat);
-        let has_phone = core.nodes().any(|it| ["ios", "android"].iter().any(|os| it.platform.to_lowercase().starts_with(os)));
+        let is_webchat = core
+            .clients
+            .get(&call.conn)
+            .and_then(|it| it.ready())
+            .is_some_and(|it| it.mode == ClientMode::Webchat);
+        let has_phone = core
+            .nodes()
+            .any(|it| ["ios", "android"].iter().any(|os| it.platform.to_lowercase().starts_with(os)));
         if is_webchat && !has_phone {
             let mut error = RpcError::unavailable("");
             error.message = "talk disabled: no connected iOS/Android nodes".into();

@@ -131,7 +131,9 @@ mod tests {
     use super::*;
     #[test]
     fn days_are_forgiving() {
-        for (value, want) in [("1", 1), ("\"2\"", 2), ("\"x\"", 30), ("0", 1), ("null", 30), ("1e99", DAYS_MAX)] {
+        for (value, want) in
+            [("1", 1), ("\"2\"", 2), ("\"x\"", 30), ("0", 1), ("null", 30), ("1e99", DAYS_MAX)]
+        {
             assert_eq!(days(&serde_json::from_str(value).unwrap()), want, "{value}");
         }
     }

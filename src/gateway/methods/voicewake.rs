@@ -1,11 +1,11 @@
 //! Wake words: what a listening device reacts to.
 use crate::base::limits::{WAKE_WORD_CHARS_MAX, WAKE_WORDS_MAX};
+use crate::gateway::Core;
+use crate::gateway::events::{self, WakeWords};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
-use crate::gateway::{Core, events};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
 use crate::store::settings;
-use serde::Serialize;
 use serde_json::Value;
 
 pub const METHODS: &[Method] = &[Method::of::<VoicewakeGet>(), Method::of::<VoicewakeSet>()];
@@ -13,20 +13,14 @@ pub const METHODS: &[Method] = &[Method::of::<VoicewakeGet>(), Method::of::<Voic
 /// Reference defaults: its apps are trained on them.
 const DEFAULTS: [&str; 3] = ["openclaw", "claude", "computer"];
 
-#[derive(Clone, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Triggers {
-    triggers: Vec<String>,
-}
-
 enum VoicewakeGet {}
 impl Rpc for VoicewakeGet {
     const NAME: &'static str = "voicewake.get";
     const ACCESS: Access = Access::Read;
     type Params = Value;
-    type Reply = Triggers;
-    fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<Triggers>> {
-        Ok(Answer::Now(Triggers { triggers: core.wake_words.clone() }))
+    type Reply = WakeWords;
+    fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<WakeWords>> {
+        Ok(Answer::Now(WakeWords { triggers: core.wake_words.clone() }))
     }
 }
 
@@ -36,8 +30,8 @@ impl Rpc for VoicewakeSet {
     const NAME: &'static str = "voicewake.set";
     const ACCESS: Access = Access::Write;
     type Params = Value;
-    type Reply = Triggers;
-    fn call(core: &mut Core, call: Call, params: Value) -> RpcResult<Answer<Triggers>> {
+    type Reply = WakeWords;
+    fn call(core: &mut Core, call: Call, params: Value) -> RpcResult<Answer<WakeWords>> {
         let words = params["triggers"]
             .as_array()
             .ok_or_else(|| RpcError::invalid("voicewake.set requires triggers: string[]"))?;
@@ -47,7 +41,7 @@ impl Rpc for VoicewakeSet {
             move || settings::save_wake_words(&state, &stored, call.now.unix_ms),
             move |core, _| {
                 core.wake_words.clone_from(&triggers);
-                let reply = Triggers { triggers };
+                let reply = WakeWords { triggers };
                 core.broadcast(&events::VOICEWAKE_CHANGED, &reply);
                 Ok(reply)
             },
@@ -58,7 +52,8 @@ impl Rpc for VoicewakeSet {
 /// Trimmed, without blanks and what is no text, at most 32 of 64 characters; the defaults when nothing is left.
 pub fn clean(words: &[Value]) -> Vec<String> {
     let texts = words.iter().filter_map(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
-    let words: Vec<String> = texts.take(WAKE_WORDS_MAX).map(|it| it.chars().take(WAKE_WORD_CHARS_MAX).collect()).collect();
+    let words: Vec<String> =
+        texts.take(WAKE_WORDS_MAX).map(|it| it.chars().take(WAKE_WORD_CHARS_MAX).collect()).collect();
     if words.is_empty() { DEFAULTS.map(str::to_owned).to_vec() } else { words }
 }
 

@@ -1,0 +1,168 @@
+//! The process: how it starts, refuses to start, stops, and starts over.
+use crate::client::{Came, Client};
+use crate::harness::{Home, Server, TOKEN, config};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// `{args, config?, env?}` and what stderr must say; the status is 78.
+#[test]
+fn what_it_refuses_to_start_with() {
+    let with = |changes: Value| {
+        let mut it = config();
+        crate::client::merge(&mut it, &changes);
+        Some(it.to_string())
+    };
+    let cases: Vec<(&str, Option<String>, &[&str], &str)> = vec![
+        ("no file", None, &[], "Missing config. Run `gatewayd setup` or pass --allow-unconfigured."),
+        ("no mode", with(json!({ "gateway": { "mode": null } })), &[], "set gateway.mode=local"),
+        ("no secret", with(json!({ "gateway": { "auth": null } })), &[], "gateway.auth.token"),
+        ("broken", Some("{ gateway: ".into()), &[], "JSON5"),
+        ("wrong type", with(json!({ "gateway": { "port": "x" } })), &[], "gateway.port"),
+        ("wrong bind", with(json!({})), &["--bind", "moon"], "--bind moon: use loopback"),
+        ("unset variable", with(json!({ "gateway": { "auth": { "token": "${NOPE}" } } })), &[], "NOPE"),
+    ];
+    for (name, config, args, says) in cases {
+        let home = Home::empty();
+        if let Some(text) = config {
+            home.write("openclaw.json", &text);
+        }
+        let out = home.run(&[&["gateway", "--port", "0"], args].concat());
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(78), "{name}: {stderr}");
+        assert!(stderr.contains(says), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn a_taken_port_names_its_owner() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let out = Home::new(&config()).run(&["gateway", "--port", &port.to_string()]);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(78), "{stderr}");
+    let says = format!("another gateway instance is already listening on ws://127.0.0.1:{port}");
+    assert!(stderr.contains(&says) && stderr.contains(&format!("PID {}", std::process::id())), "{stderr}");
+}
+
+#[test]
+fn sigterm_says_goodbye_and_exits_0_within_a_second() {
+    let mut server = Server::start(&config());
+    let mut client = Client::connect(&server, &json!({}));
+    server.signal(libc::SIGTERM);
+    let shutdown = client.event("shutdown");
+    assert_eq!(shutdown["payload"], json!({ "reason": "gateway stopping", "restartExpectedMs": null }));
+    assert_eq!(client.next(), Came::Closed(1012, "service restart".into()));
+    let (status, took) = server.wait();
+    assert_eq!(status.code(), Some(0), "{:?}", server.log());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn sigusr1_restarts_in_the_same_process_when_allowed() {
+    let mut allowed = config();
+    allowed["commands"] = json!({ "restart": true });
+    let mut server = Server::start(&allowed);
+    let mut client = Client::connect(&server, &json!({}));
+    server.signal(libc::SIGUSR1);
+    assert_eq!(client.event("shutdown")["payload"]["restartExpectedMs"], 1500);
+    assert_eq!(client.next(), Came::Closed(1012, "service restart".into()));
+    // `--port 0` chooses anew.
+    let line = server.wait_line("listening on ws://127.0.0.1:");
+    assert!(line.contains(&format!("(PID {})", server.pid)), "{line}");
+    server.port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    Client::connect(&server, &json!({}));
+}
+
+#[test]
+fn sigusr1_is_refused_otherwise() {
+    let mut server = Server::start(&config());
+    let mut client = Client::connect(&server, &json!({}));
+    server.signal(libc::SIGUSR1);
+    server.wait_line("SIGUSR1 ignored");
+    assert_eq!(client.call("health", &json!({}))["ok"], true);
+}
+
+#[test]
+fn nothing_it_creates_is_readable_by_others() {
+    let mut server = Server::start(&config());
+    let mut client = Client::connect(&server, &json!({}));
+    assert_eq!(client.call("voicewake.set", &json!({ "triggers": ["hey"] }))["ok"], true);
+    server.signal(libc::SIGTERM);
+    server.wait();
+    let mut todo = vec![server.home.state()];
+    let mut seen = 0;
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            // The test itself made these two.
+            if entry.file_name() == "openclaw.json" {
+                continue;
+            }
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode & 0o077, 0, "{:?} is {mode:o}", entry.path());
+            seen += 1;
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            }
+        }
+    }
+    assert!(seen >= 3, "a log and the settings were written");
+}
+
+#[test]
+fn secrets_never_reach_the_log() {
+    let mut server = Home::new(&config()).start(&["--verbose"]);
+    let mut client = Client::open(server.addr(), &[]);
+    client.hello(&json!({ "auth": { "token": "guess-the-secret" } }));
+    Client::connect(&server, &json!({})).call("system-event", &json!({ "text": "line\nbreak \u{1b}[31m" }));
+    server.signal(libc::SIGTERM);
+    server.wait();
+    let log = server.log().join("\n");
+    assert!(!log.contains(TOKEN) && !log.contains("guess-the-secret") && !log.contains('\u{1b}'), "{log}");
+}
+
+/// 30 descriptors are all it may have: it answers 503, and serves again when some are free.
+#[test]
+fn out_of_descriptors_it_says_so_and_recovers() {
+    let home = Home::new(&config());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 48; exec \"$0\" gateway --port 0", env!("CARGO_BIN_EXE_gatewayd")]);
+    command.env_clear().env("HOME", home.temp.path()).env("PATH", std::env::var_os("PATH").unwrap());
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let server = Server::spawn(home, command);
+    let mut crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+    let mut answer = String::new();
+    let last = crowd.last_mut().unwrap();
+    last.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    // Either the oldest idle ones gave way, or it is told to come again.
+    let _ = last.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+    drop(crowd);
+    Client::connect(&server, &json!({}));
+}
+
+#[test]
+fn the_http_table() {
+    let server = Server::start(&config());
+    crate::http1::run(server.addr(), include_str!("../data/http1.jsonl"));
+}
+
+#[test]
+fn the_dev_profile_starts_on_an_empty_home() {
+    let home = Home::empty();
+    let command = home.command(&["--dev", "gateway", "--port", "0"]);
+    let server = Server::spawn(home, command);
+    let dev = server.home.temp.path().join(".openclaw-dev/openclaw.json");
+    let made: Value = serde_json::from_str(&std::fs::read_to_string(dev).unwrap()).unwrap();
+    let mut client = Client::open(server.addr(), &[]);
+    assert_eq!(
+        client.hello(
+            &json!({ "auth": made["gateway"]["auth"]["token"].as_str().map(|it| json!({ "token": it })) })
+        )["ok"],
+        true
+    );
+}

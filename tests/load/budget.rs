@@ -1,0 +1,56 @@
+//! The budgets: counts and bytes, which hold on any machine; times are only told.
+use crate::peer::Peer;
+use crate::server::{Server, TOKEN};
+use std::time::{Duration, Instant};
+
+/// Idle connections for the memory of one: enough that the daemon's own pages do not count.
+const CONNECTIONS: u64 = 5_000;
+/// How long nothing must happen.
+const QUIET: Duration = Duration::from_secs(20);
+const STARTS: usize = 20;
+
+pub fn run(gatewayd: &str, limits: &str) -> bool {
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let limit = |name: &str| -> u64 {
+        let line = limits.lines().find_map(|it| it.strip_prefix(name)?.trim_start().strip_prefix('='));
+        let number = line.unwrap_or_else(|| panic!("no limit {name}")).split('#').next().unwrap();
+        number.trim().replace('_', "").parse().unwrap()
+    };
+    let mut passed = true;
+    let mut told = |name: &str, value: u64| {
+        let limit = limit(name);
+        passed &= value <= limit;
+        println!("{name:28} {value:>10}  of {limit:>10}  {}", if value <= limit { "ok" } else { "OVER" });
+    };
+    told("binary_bytes", std::fs::metadata(gatewayd).unwrap().len());
+    let server = Server::gatewayd(gatewayd);
+    drop(Peer::connected(server.addr, TOKEN));
+    wait(Duration::from_secs(2));
+    let (pss, wake_ups) = (server.pss_kib(), server.wake_ups());
+    told("idle_pss_kib", pss);
+    told("threads", server.threads());
+    wait(QUIET);
+    told("idle_wake_ups", server.wake_ups() - wake_ups);
+    gatewayd::base::sys::raise_fd_limit();
+    let peers: Vec<Peer> = (0..CONNECTIONS).map(|_| Peer::connected(server.addr, TOKEN)).collect();
+    wait(Duration::from_secs(2));
+    told("connection_bytes", (server.pss_kib() - pss) * 1024 / CONNECTIONS);
+    drop(peers);
+    drop(server);
+    let mut starts: Vec<Duration> = (0..STARTS).map(|_| start(gatewayd)).collect();
+    starts.sort();
+    println!("{:28} {:>10.1?}  (told only)", "exec_to_hello_median", starts[STARTS / 2]);
+    passed
+}
+
+fn start(gatewayd: &str) -> Duration {
+    let at = Instant::now();
+    let server = Server::gatewayd(gatewayd);
+    Peer::connected(server.addr, TOKEN);
+    at.elapsed()
+}
+
+/// Time has to pass here: the absence of events is what is measured.
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,80 @@
+//! A server under measurement: started on a free port, and what /proc says of it.
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+pub const TOKEN: &str = "measured";
+
+pub struct Server {
+    child: Child,
+    pub addr: SocketAddr,
+    home: PathBuf,
+    // Kept open: a server whose stdout is gone stops logging.
+    _out: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    pub fn gatewayd(path: &str) -> Server {
+        let home = std::env::temp_dir().join(format!("gatewayd-load-{}", std::process::id()));
+        let state = home.join(".openclaw");
+        std::fs::create_dir_all(&state).unwrap();
+        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}}}}}"#);
+        std::fs::write(state.join("openclaw.json"), config).unwrap();
+        Server::start(Command::new(path).args(["gateway", "--port", "0"]), home)
+    }
+    /// Prints `… ws://ADDR …` when it listens.
+    pub fn echo(path: &str) -> Server {
+        Server::start(&mut Command::new(path), std::env::temp_dir().join("gatewayd-load-none"))
+    }
+    fn start(command: &mut Command, home: PathBuf) -> Server {
+        let mut child = command.env_clear().env("HOME", &home).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let addr = loop {
+            let mut line = String::new();
+            assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+            if let Some(rest) = line.split("ws://").nth(1) {
+                break rest.split_whitespace().next().unwrap().parse().unwrap();
+            }
+        };
+        Server { child, addr, home, _out: out }
+    }
+    fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
+    }
+    /// Proportional set size, in KiB.
+    pub fn pss_kib(&self) -> u64 {
+        let text = self.proc("smaps_rollup");
+        let line = text.lines().find_map(|it| it.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+    fn tasks(&self) -> Vec<PathBuf> {
+        let dir = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()).collect()
+    }
+    pub fn threads(&self) -> u64 {
+        self.tasks().len() as u64
+    }
+    /// Times that any of its threads was put on a processor.
+    pub fn wake_ups(&self) -> u64 {
+        let count = |status: String| -> u64 {
+            let lines = status.lines().filter(|it| it.contains("ctxt_switches"));
+            lines.filter_map(|it| it.split_whitespace().last()?.parse::<u64>().ok()).sum()
+        };
+        self.tasks().iter().map(|it| count(std::fs::read_to_string(it.join("status")).unwrap())).sum()
+    }
+    /// Processor time used, in ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let stat = self.proc("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
