@@ -11,3 +11,5 @@ pub mod mailbox;
 pub mod pool;
 pub mod secret;
 pub mod sys;
+#[cfg(test)]
+pub mod testing;

@@ -19,93 +19,34 @@
 //! drop the socket when `is_finished`.
 pub mod answer;
 pub mod body;
+mod event;
 pub mod head;
+mod input;
 mod out;
+mod phase;
 pub mod websocket;
 
 use crate::base::limits::*;
 use answer::{Answer, Refusal};
 use body::Body;
+pub use event::{CloseReason, ConnEvent, Request};
 use head::Head;
+use input::Input;
 pub use out::Out;
+use phase::Phase;
 use std::collections::VecDeque;
 pub use tungstenite::Bytes;
 use websocket::{Read1, WebSocket};
-
-/// A whole HTTP request.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Request {
-    pub head: Head,
-    pub body: Vec<u8>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum ConnEvent {
-    /// Answer it with [`Conn::answer`]; nothing else comes until then.
-    Request(Request),
-    /// The connection is a WebSocket from now on.
-    Opened(Head),
-    /// A whole message, text or binary.
-    Message(Bytes),
-    Closed(CloseReason),
-}
-
-/// Why a connection ended.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub enum CloseReason {
-    PeerGone,
-    /// A request that was refused with this status.
-    Refused(u16),
-    /// The head, body or handshake did not come in time.
-    TooSlow,
-    /// The peer broke the WebSocket protocol, or its message was too large: this close code.
-    Broken(u16),
-    /// We closed it.
-    Done,
-}
-
-impl CloseReason {
-    pub fn explain(self) -> String {
-        match self {
-            CloseReason::PeerGone => "the peer went away".into(),
-            CloseReason::Refused(status) => format!("refused with {status}"),
-            CloseReason::TooSlow => "too slow".into(),
-            CloseReason::Broken(code) => format!("closed with {code}"),
-            CloseReason::Done => "closed by the gateway".into(),
-        }
-    }
-}
-
-enum Phase {
-    Head {
-        scanned: usize,
-        blank_lines: usize,
-    },
-    Body {
-        head: Box<Head>,
-        body: Box<Body>,
-        since: u64,
-    },
-    Respond {
-        http10: bool,
-        keep_alive: bool,
-    },
-    Ws {
-        socket: Box<WebSocket>,
-        authenticated: bool,
-    },
-    /// Output drains, input is dropped, until the peer closes or the deadline comes.
-    Closing,
-    Closed,
-}
 
 /// How many body bytes a path may take.
 pub type BodyMax = fn(&str) -> u64;
 
 pub struct Conn {
     phase: Phase,
-    input: Vec<u8>,
+    input: Input,
     out: Out,
+    /// Bytes have left since the deadline was set.
+    moved: bool,
     events: VecDeque<ConnEvent>,
     deadline: Option<u64>,
     body_max: BodyMax,
@@ -118,9 +59,10 @@ impl Conn {
     /// A fresh connection, accepted at `now_ms`.
     pub fn new(body_max: BodyMax, now_ms: u64) -> Conn {
         Conn {
-            phase: Phase::Head { scanned: 0, blank_lines: 0 },
-            input: vec![],
+            phase: Phase::Head { scanned: 0, blank_lines: 0, idle: false },
+            input: Input::default(),
             out: Out::default(),
+            moved: false,
             events: VecDeque::new(),
             deadline: Some(now_ms + HEAD_DEADLINE_MS),
             body_max,
@@ -132,31 +74,28 @@ impl Conn {
     // Input.
 
     pub fn on_bytes(&mut self, bytes: &[u8], now_ms: u64) {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Closing | Phase::Closed => {}
             Phase::Ws { .. } => self.on_ws_bytes(bytes, now_ms),
-            Phase::Head { .. } | Phase::Body { .. } | Phase::Respond { .. } => {
-                if self.input.is_empty() && matches!(self.phase, Phase::Head { .. }) {
-                    // The first byte of a request starts its clock; the accept has started the first one.
-                    let due = now_ms + HEAD_DEADLINE_MS;
-                    self.deadline = Some(self.deadline.map_or(due, |it| it.min(due)));
+            phase => {
+                // The first byte of a request starts its clock; the accept has started the first one.
+                if let Phase::Head { idle, .. } = phase
+                    && std::mem::take(idle)
+                {
+                    self.deadline = Some(now_ms + HEAD_DEADLINE_MS);
                 }
-                self.input.extend_from_slice(bytes);
+                self.input.push(bytes);
                 self.run(now_ms);
             }
         }
         self.check();
     }
 
-    /// The peer has sent its last byte.
-    pub fn on_eof(&mut self) {
+    /// The peer has sent its last byte. It may still be reading: `printf … | nc` does this.
+    pub fn on_eof(&mut self, now_ms: u64) {
         self.eof = true;
-        match self.phase {
-            // It may still be reading: `printf … | nc` does this.
-            Phase::Respond { .. } => {}
-            Phase::Closing => self.finish(),
-            _ => self.on_lost(),
-        }
+        self.settle_eof(now_ms);
+        self.check();
     }
 
     /// The socket failed: nothing can be read or written any more.
@@ -164,15 +103,19 @@ impl Conn {
         if !matches!(self.phase, Phase::Closing | Phase::Closed) {
             self.say_closed(CloseReason::PeerGone);
         }
-        self.out.clear();
         self.finish();
+        self.check();
     }
 
     pub fn on_deadline(&mut self, now_ms: u64) {
         if self.deadline.is_none_or(|it| it > now_ms) {
             return;
         }
+        let drains = std::mem::take(&mut self.moved) && !self.out.is_empty();
         match &self.phase {
+            // A large answer over a thin line: as long as some of it leaves, it may go on.
+            Phase::Head { idle: true, .. } if drains => self.deadline = Some(now_ms + KEEP_ALIVE_IDLE_MS),
+            Phase::Closing if drains => self.deadline = Some(now_ms + LINGER_MS),
             Phase::Head { .. } if self.input.is_empty() => {
                 self.say_closed(CloseReason::TooSlow);
                 self.finish();
@@ -199,10 +142,17 @@ impl Conn {
 
     /// `connect` was accepted: larger messages, no handshake deadline.
     pub fn set_authenticated(&mut self) {
-        if let Phase::Ws { socket, authenticated } = &mut self.phase {
+        if let Phase::Ws { authenticated, .. } = &mut self.phase {
             *authenticated = true;
-            socket.set_message_bytes_max(FRAME_BYTES_MAX);
             self.deadline = None;
+            self.set_message_bytes_max(FRAME_BYTES_MAX);
+        }
+    }
+
+    /// The largest WebSocket message taken from now on.
+    pub fn set_message_bytes_max(&mut self, bytes: usize) {
+        if let Phase::Ws { socket, .. } = &mut self.phase {
+            socket.set_message_bytes_max(bytes);
         }
     }
 
@@ -217,30 +167,42 @@ impl Conn {
     /// Answers the request last given out.
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
         let Phase::Respond { http10, keep_alive } = self.phase else { return };
-        let close = answer.close || !keep_alive || self.eof;
+        let close = answer.close || !keep_alive;
         self.out.push(answer.into_bytes(self.head_only, close, http10).into());
         if close {
             self.say_closed(CloseReason::Done);
             self.start_closing(now_ms);
             return;
         }
-        self.phase = Phase::Head { scanned: 0, blank_lines: 0 };
         let idle = self.input.is_empty();
+        self.phase = Phase::Head { scanned: 0, blank_lines: 0, idle };
         self.deadline = Some(now_ms + if idle { KEEP_ALIVE_IDLE_MS } else { HEAD_DEADLINE_MS });
         self.run(now_ms);
+        if self.eof {
+            self.settle_eof(now_ms);
+        }
         self.check();
     }
 
     // Output.
 
     pub fn poll_event(&mut self) -> Option<ConnEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        // What a burst of small messages needed is not kept.
+        if self.events.is_empty() && self.events.capacity() > 4 {
+            self.events = VecDeque::new();
+        }
+        event
     }
     pub fn out(&self) -> &Out {
         &self.out
     }
     pub fn out_written(&mut self, n: usize) {
         self.out.advance(n);
+        self.moved |= n > 0;
+        if self.eof && self.wants_shutdown() {
+            self.finish();
+        }
     }
     /// When [`Conn::on_deadline`] is due, on the monotonic clock.
     pub fn deadline(&self) -> Option<u64> {
@@ -250,7 +212,8 @@ impl Conn {
     pub fn wants_read(&self) -> bool {
         match self.phase {
             Phase::Respond { .. } => self.input.len() < PIPELINE_BYTES_MAX,
-            Phase::Ws { .. } => self.out.len() <= OUT_QUEUE_BYTES_MAX,
+            Phase::Ws { authenticated: true, .. } => self.out.cost() <= OUT_QUEUE_BYTES_MAX,
+            Phase::Ws { .. } => self.out.cost() <= PREAUTH_FRAME_BYTES_MAX,
             Phase::Closed => false,
             _ => true,
         }
@@ -276,7 +239,7 @@ impl Conn {
         loop {
             let more = match &self.phase {
                 Phase::Head { .. } => self.step_head(now_ms),
-                Phase::Body { .. } => self.step_body(now_ms),
+                Phase::Body { .. } => self.step_body(),
                 _ => Ok(false),
             };
             match more {
@@ -285,34 +248,35 @@ impl Conn {
                 Err(refusal) => return self.refuse(refusal, now_ms),
             }
         }
-        if self.input.is_empty() && self.input.capacity() > 0 && !matches!(self.phase, Phase::Body { .. }) {
-            self.input = vec![];
-        }
     }
 
     fn step_head(&mut self, now_ms: u64) -> Result<bool, Refusal> {
-        let Phase::Head { scanned, blank_lines } = &mut self.phase else { return Ok(false) };
+        let Phase::Head { scanned, blank_lines, .. } = &mut self.phase else { return Ok(false) };
         // RFC 9112 section 2.2: an empty line before a request line is skipped; a flood of them is no request.
-        while *scanned == 0 && *blank_lines < BLANK_LINES_MAX && self.input.starts_with(b"\r\n") {
+        while *scanned == 0 && self.input.rest().starts_with(b"\r\n") {
             *blank_lines += 1;
-            self.input.drain(..2);
+            if *blank_lines > BLANK_LINES_MAX {
+                return Err(Refusal::bad("too many empty lines before the request"));
+            }
+            self.input.advance(2);
         }
-        self.head_only = self.input.starts_with(b"HEAD ");
-        if *scanned == 0 && self.input == b"\r" {
+        let rest = self.input.rest();
+        self.head_only = rest.starts_with(b"HEAD ");
+        if *scanned == 0 && rest == b"\r" {
             return Ok(false);
         }
-        let Some(end) = head::end(&self.input, *scanned)? else {
-            *scanned = self.input.len();
+        let Some(end) = head::end(rest, *scanned)? else {
+            *scanned = rest.len();
             return Ok(false);
         };
-        let head = head::parse(&self.input[..end])?;
-        self.input.drain(..end);
+        let head = head::parse(&rest[..end])?;
+        self.input.advance(end);
         if let Some(key) = head.websocket_key.clone() {
             self.upgrade(head, &key, now_ms);
             return Ok(false);
         }
         let body = Body::new(head.content, (self.body_max)(&head.path))?;
-        if head.expects_continue && !body.is_done() && self.input.is_empty() {
+        if head.expects_continue && !body.is_done() {
             self.out.push(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         self.deadline = Some(now_ms + BODY_GRACE_MS);
@@ -320,10 +284,10 @@ impl Conn {
         Ok(true)
     }
 
-    fn step_body(&mut self, now_ms: u64) -> Result<bool, Refusal> {
+    fn step_body(&mut self) -> Result<bool, Refusal> {
         let Phase::Body { head, body, since } = &mut self.phase else { return Ok(false) };
-        let used = body.feed(&self.input)?;
-        self.input.drain(..used);
+        let used = body.feed(self.input.rest())?;
+        self.input.advance(used);
         if !body.is_done() {
             self.deadline = Some(*since + BODY_GRACE_MS + body.taken * 1000 / BODY_RATE_MIN);
             return Ok(false);
@@ -334,28 +298,23 @@ impl Conn {
         };
         self.deadline = None;
         self.events.push_back(ConnEvent::Request(Request { head: *head, body: body.into_bytes() }));
-        let _ = now_ms;
         Ok(false)
     }
 
     fn upgrade(&mut self, head: Head, key: &str, now_ms: u64) {
-        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        );
-        self.out.push(answer.into_bytes().into());
+        self.out.push(websocket::accept(key));
         let socket = Box::new(WebSocket::new(PREAUTH_FRAME_BYTES_MAX));
         self.phase = Phase::Ws { socket, authenticated: false };
         self.deadline = Some(now_ms + HANDSHAKE_DEADLINE_MS);
         self.events.push_back(ConnEvent::Opened(head));
         let rest = std::mem::take(&mut self.input);
-        self.on_ws_bytes(&rest, now_ms);
+        self.on_ws_bytes(rest.rest(), now_ms);
     }
 
     fn on_ws_bytes(&mut self, mut bytes: &[u8], now_ms: u64) {
         while let Phase::Ws { socket, .. } = &mut self.phase {
             match socket.read(&mut bytes, &mut self.out) {
-                Read1::Message(message) => self.events.push_back(ConnEvent::Message(message)),
+                Read1::Message(kind, message) => self.events.push_back(ConnEvent::Message(kind, message)),
                 Read1::Control => {}
                 Read1::Starved => return,
                 Read1::Closed => {
@@ -380,15 +339,28 @@ impl Conn {
         self.start_closing(now_ms);
     }
 
+    /// Nothing more comes: what is being answered is answered, what is queued leaves, all else is over.
+    fn settle_eof(&mut self, now_ms: u64) {
+        if matches!(self.phase, Phase::Head { .. } | Phase::Body { .. } | Phase::Ws { .. }) {
+            self.say_closed(CloseReason::PeerGone);
+            self.start_closing(now_ms);
+        }
+        if self.wants_shutdown() {
+            self.finish();
+        }
+    }
+
     fn start_closing(&mut self, now_ms: u64) {
         self.phase = Phase::Closing;
-        self.input = vec![];
+        self.input = Input::default();
         self.deadline = Some(now_ms + LINGER_MS);
+        self.moved = false;
     }
 
     fn finish(&mut self) {
         self.phase = Phase::Closed;
-        self.input = vec![];
+        self.input = Input::default();
+        self.out.clear();
         self.deadline = None;
     }
 
@@ -402,11 +374,14 @@ impl Conn {
         if matches!(self.phase, Phase::Closing | Phase::Closed) {
             debug_assert!(self.input.is_empty());
         }
+        debug_assert!(!self.is_finished() || (self.out.is_empty() && self.deadline.is_none()));
         if matches!(self.phase, Phase::Head { .. }) {
             debug_assert!(self.input.len() < HEAD_BYTES_MAX);
         }
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

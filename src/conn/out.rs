@@ -3,6 +3,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use tungstenite::Bytes;
 
+/// What a queued slice costs beside its bytes: its place and its allocation, so that 2-byte pongs cannot pile up unseen.
+const SLICE_COST: usize = 64;
+
 #[derive(Debug, Default)]
 pub struct Out {
     queue: VecDeque<Bytes>,
@@ -19,6 +22,10 @@ impl Out {
     /// Bytes waiting.
     pub fn len(&self) -> usize {
         self.bytes
+    }
+    /// Bytes of memory held, about.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.queue.len() * SLICE_COST
     }
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -2,6 +2,7 @@
 //!
 //! * No permessage-deflate: no client of the original needs it, and it is a memory hole.
 //! * tungstenite answers pings and closes itself, into the same queue, so the order of frames holds.
+//! * An idle connection holds no more than a small buffer: tungstenite would keep the room of its largest message for ever.
 use super::out::Out;
 use crate::base::limits::CLOSE_REASON_BYTES_MAX;
 use std::io::{self, Read, Write};
@@ -13,13 +14,64 @@ use tungstenite::{Bytes, Message};
 /// The size of tungstenite's own buffer: measured, 256 bytes cost nothing and save 130 KB a connection (stack page, section 2).
 const READ_BUFFER_BYTES: usize = 256;
 
+/// A frame longer than this makes tungstenite's buffer grow so far that it is thrown away afterwards. Ours.
+const FRAME_BYTES_KEPT: u64 = 1024;
+/// The longest head of a frame (RFC 6455 section 5.2).
+const FRAME_HEAD_BYTES_MAX: usize = 14;
+
 pub struct WebSocket {
     context: WebSocketContext,
+    border: Border,
+}
+
+/// What a message is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Binary,
+}
+
+/// Follows the frames that go by, to know when tungstenite holds nothing of them.
+#[derive(Default)]
+struct Border {
+    head: [u8; FRAME_HEAD_BYTES_MAX],
+    head_bytes: usize,
+    payload_left: u64,
+    in_message: bool,
+    /// A frame over [`FRAME_BYTES_KEPT`] has gone by.
+    grown: bool,
+}
+
+impl Border {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let [first, rest @ ..] = bytes {
+            if self.payload_left > 0 {
+                let n = self.payload_left.min(bytes.len() as u64);
+                self.payload_left -= n;
+                bytes = &bytes[n as usize..];
+                continue;
+            }
+            self.head[self.head_bytes % FRAME_HEAD_BYTES_MAX] = *first;
+            self.head_bytes += 1;
+            bytes = rest;
+            let head = &self.head[..self.head_bytes.min(FRAME_HEAD_BYTES_MAX)];
+            if let Ok(Some((header, length))) = FrameHeader::parse(&mut io::Cursor::new(head)) {
+                (self.head_bytes, self.payload_left) = (0, length);
+                self.grown |= length > FRAME_BYTES_KEPT;
+                if let OpCode::Data(_) = header.opcode {
+                    self.in_message = !header.is_final;
+                }
+            }
+        }
+    }
+    fn is_between_messages(&self) -> bool {
+        self.head_bytes == 0 && self.payload_left == 0 && !self.in_message
+    }
 }
 
 /// What reading one message came to.
 pub enum Read1 {
-    Message(Bytes),
+    Message(Kind, Bytes),
     /// Ping, pong: answered already.
     Control,
     /// All input is used up.
@@ -34,6 +86,7 @@ pub enum Read1 {
 struct Pipe<'a, 'b> {
     input: &'a mut &'b [u8],
     out: &'a mut Out,
+    border: &'a mut Border,
 }
 
 impl Read for Pipe<'_, '_> {
@@ -41,7 +94,9 @@ impl Read for Pipe<'_, '_> {
         if self.input.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.input.read(buf)
+        let n = self.input.read(buf)?;
+        self.border.pass(&buf[..n]);
+        Ok(n)
     }
 }
 
@@ -62,33 +117,62 @@ impl WebSocket {
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        WebSocket { context: WebSocketContext::new(Role::Server, Some(config)) }
+        WebSocket { context: WebSocketContext::new(Role::Server, Some(config)), border: Border::default() }
     }
     pub fn set_message_bytes_max(&mut self, bytes: usize) {
         self.context.set_config(|it| (it.max_message_size, it.max_frame_size) = (Some(bytes), Some(bytes)));
     }
     pub fn read(&mut self, input: &mut &[u8], out: &mut Out) -> Read1 {
-        let mut pipe = Pipe { input, out };
+        let mut pipe = Pipe { input, out, border: &mut self.border };
         let result = self.context.read(&mut pipe);
         match result {
-            Ok(Message::Text(text)) => Read1::Message(text.into()),
-            Ok(Message::Binary(bytes)) => Read1::Message(bytes),
+            Ok(Message::Text(text)) => Read1::Message(Kind::Text, text.into()),
+            Ok(Message::Binary(bytes)) => Read1::Message(Kind::Binary, bytes),
             Ok(_) => match self.context.flush(&mut pipe) {
-                Ok(()) | Err(Error::ConnectionClosed) => Read1::Control,
+                Ok(()) => Read1::Control,
+                Err(Error::ConnectionClosed) => Read1::Closed,
                 Err(_) => Read1::Broken(1002),
             },
-            Err(Error::Io(err)) if err.kind() == io::ErrorKind::WouldBlock => Read1::Starved,
+            Err(Error::Io(err)) if err.kind() == io::ErrorKind::WouldBlock => {
+                self.shrink();
+                Read1::Starved
+            }
             Err(Error::ConnectionClosed) => Read1::Closed,
             Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => Read1::Broken(1009),
             Err(Error::Utf8(_)) => Read1::Broken(1007),
             Err(_) => Read1::Broken(1002),
         }
     }
+
+    fn shrink(&mut self) {
+        if self.border.grown && self.border.is_between_messages() {
+            self.border.grown = false;
+            self.context = WebSocketContext::new(Role::Server, Some(*self.context.get_config()));
+        }
+    }
+}
+
+/// The answer to an upgrade with this key (RFC 6455 section 4.2.2).
+pub fn accept(key: &str) -> Bytes {
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into()
+}
+
+/// A whole message in one frame.
+pub fn message_frame(kind: Kind, payload: &[u8]) -> Bytes {
+    let data = match kind {
+        Kind::Text => Data::Text,
+        Kind::Binary => Data::Binary,
+    };
+    frame(OpCode::Data(data), payload)
 }
 
 /// A text frame, ready for any number of queues.
 pub fn text_frame(text: &str) -> Bytes {
-    frame(OpCode::Data(Data::Text), text.as_bytes())
+    message_frame(Kind::Text, text.as_bytes())
 }
 
 /// A close frame; the reason is cut to 120 bytes at a character border.

@@ -115,6 +115,7 @@ impl Core {
         let to: Vec<ConnId> = self
             .clients
             .iter()
+            .filter(|(_, client)| !client.closing)
             .filter_map(|(conn, client)| client.ready().map(|it| (conn, it)))
             .filter(|(_, it)| match it.role {
                 Role::Operator => it.scopes.allow(kind.access),
@@ -129,7 +130,7 @@ impl Core {
     }
     /// To one connection, without a number.
     pub fn tell<P: Serialize>(&mut self, conn: ConnId, kind: &EventKind<P>, payload: &P) {
-        self.effects.push(Effect::Send { conn, text: frame::event(kind.name, payload, None, None) });
+        self.send(conn, frame::event(kind.name, payload, None, None));
     }
     /// Presence has changed: everybody gets the whole list.
     pub fn announce_presence(&mut self, unix_ms: i64) {

@@ -119,7 +119,7 @@ fn refuse(core: &mut Core, conn: ConnId, refusal: Refusal) {
     if let Some((id, error)) = refusal.answer {
         core.reply(conn, &id, Err(error));
     }
-    core.effects.push(Effect::Close { conn, code: refusal.code, reason: refusal.reason });
+    core.close(conn, refusal.code, &refusal.reason);
 }
 
 fn set_phase(core: &mut Core, conn: ConnId, phase: Phase) {
@@ -392,13 +392,13 @@ fn accept(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
     }
     set_phase(core, conn, Phase::Pairing { waiting: vec![] });
     save_devices(core, move |core, saved, now| {
-        let Some(client) = core.clients.get_mut(&conn) else { return };
+        if let (Err(_), Some(device)) = (&saved, &accepted.device) {
+            // Not durable, so not true: the device pairs again next time.
+            core.devices.paired.remove(&device.id);
+        }
+        let Some(client) = core.clients.get_mut(&conn).filter(|it| !it.closing) else { return };
         let Phase::Pairing { waiting } = std::mem::replace(&mut client.phase, Phase::Closing) else { return };
         if let Err(err) = saved {
-            // Not durable, so not true: the device pairs again next time.
-            if let Some(device) = &accepted.device {
-                core.devices.paired.remove(&device.id);
-            }
             let error = RpcError::unavailable(err);
             let reason = error.message.clone();
             return refuse(

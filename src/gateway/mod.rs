@@ -141,6 +141,8 @@ pub struct Client {
     pub conn_id: String,
     errors: (u64, u32),
     phase: Phase,
+    /// Told to close: nothing more is said to it, nor heard.
+    closing: bool,
 }
 
 enum Phase {
@@ -290,17 +292,19 @@ impl Core {
         let challenge = events::Challenge { nonce: nonce.clone(), ts: now.unix_ms };
         let phase = Phase::Challenged { peer: Box::new(peer), nonce };
         let conn_id = ids::uuid(&mut self.entropy);
-        self.clients.insert(conn, Client { conn_id, errors: (now.mono_ms, 0), phase });
+        self.clients.insert(conn, Client { conn_id, errors: (now.mono_ms, 0), phase, closing: false });
         self.tell(conn, &events::CHALLENGE, &challenge);
     }
 
     pub fn on_message(&mut self, conn: ConnId, text: Bytes, now: Now) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let Some(client) = self.clients.get_mut(&conn).filter(|it| !it.closing) else { return };
         match &mut client.phase {
             Phase::Challenged { .. } => handshake::on_first(self, conn, &text, now),
             Phase::Pairing { waiting } => {
                 if waiting.iter().map(|it| it.len()).sum::<usize>() + text.len() <= PREAUTH_FRAME_BYTES_MAX {
                     waiting.push(text);
+                } else {
+                    self.close(conn, 1008, "too much sent before hello-ok");
                 }
             }
             Phase::Held { .. } | Phase::Closing => {}
@@ -441,8 +445,14 @@ impl Core {
     }
 
     fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {
-        let text = frame::response(id, result.as_ref().map(|it| *it));
-        self.effects.push(Effect::Send { conn, text });
+        self.send(conn, frame::response(id, result.as_ref().map(|it| *it)));
+    }
+
+    /// To a connection that is still there and was not told to close.
+    fn send(&mut self, conn: ConnId, text: String) {
+        if self.clients.get(&conn).is_some_and(|it| !it.closing) {
+            self.effects.push(Effect::Send { conn, text });
+        }
     }
 
     /// A connection that does nothing but err is closed.
@@ -457,15 +467,10 @@ impl Core {
         }
     }
 
+    /// A ready client stays ready until its socket is gone: its presence ends there.
     fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
-        if let Some(client) = self.clients.get_mut(&conn) {
-            if matches!(client.phase, Phase::Closing) {
-                return;
-            }
-            // A ready client stays ready until its socket is gone: its presence ends there.
-            if !matches!(client.phase, Phase::Ready(_)) {
-                client.phase = Phase::Closing;
-            }
+        if let Some(client) = self.clients.get_mut(&conn).filter(|it| !it.closing) {
+            client.closing = true;
             self.effects.push(Effect::Close { conn, code, reason: reason.to_owned() });
         }
     }
@@ -504,3 +509,6 @@ impl Core {
         debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The three frames: request, response, event.
 use super::error::RpcError;
+use super::json;
 use super::shape::{Field, Shape, Shaped, join};
 use super::types::NonEmpty;
 use serde::Serialize;
@@ -40,7 +41,7 @@ impl Request {
     /// # Errors
     /// [`BadFrame`].
     pub fn parse(text: &[u8]) -> Result<Request, BadFrame> {
-        let mut value: Value = serde_json::from_slice(text).map_err(|_| BadFrame::NotJson)?;
+        let mut value = json::parse(text).map_err(|_| BadFrame::NotJson)?;
         let complaints = REQUEST.check(&value);
         if !complaints.is_empty() {
             let id = value.get("id").filter(|it| !it.is_null()).cloned().unwrap_or_else(|| "invalid".into());

@@ -3,6 +3,7 @@ pub mod connect;
 pub mod error;
 pub mod frame;
 pub mod hello;
+pub mod json;
 pub mod presence;
 pub mod schema;
 pub mod scope;

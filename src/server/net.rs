@@ -448,7 +448,7 @@ impl<'a> Net<'a> {
             match entry.socket.read(&mut buffer) {
                 Ok(0) => {
                     entry.readable = false;
-                    entry.conn.on_eof();
+                    entry.conn.on_eof(now_ms);
                 }
                 Ok(n) => {
                     entry.conn.on_bytes(&buffer[..n], now_ms);
@@ -472,7 +472,7 @@ impl<'a> Net<'a> {
         while let Some(event) = self.entry(id).and_then(|it| it.conn.poll_event()) {
             match event {
                 ConnEvent::Request(request) => self.batch.push(Input::Request(id, Box::new(request))),
-                ConnEvent::Message(bytes) => self.batch.push(Input::Message(id, bytes)),
+                ConnEvent::Message(_, bytes) => self.batch.push(Input::Message(id, bytes)),
                 ConnEvent::Opened(head) => {
                     let Some(entry) = self.entry(id) else { return };
                     entry.websocket = true;

@@ -1,0 +1,48 @@
+//! What a connection tells its driver.
+use super::Bytes;
+use super::head::Head;
+use super::websocket::Kind;
+
+/// A whole HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnEvent {
+    /// Answer it with [`super::Conn::answer`]; nothing else comes until then.
+    Request(Request),
+    /// The connection is a WebSocket from now on.
+    Opened(Head),
+    /// A whole message.
+    Message(Kind, Bytes),
+    Closed(CloseReason),
+}
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum CloseReason {
+    PeerGone,
+    /// A request that was refused with this status.
+    Refused(u16),
+    /// The head, body or handshake did not come in time.
+    TooSlow,
+    /// The peer broke the WebSocket protocol, or its message was too large: this close code.
+    Broken(u16),
+    /// We closed it.
+    Done,
+}
+
+impl CloseReason {
+    pub fn explain(self) -> String {
+        match self {
+            CloseReason::PeerGone => "the peer went away".into(),
+            CloseReason::Refused(status) => format!("refused with {status}"),
+            CloseReason::TooSlow => "too slow".into(),
+            CloseReason::Broken(code) => format!("closed with {code}"),
+            CloseReason::Done => "closed by the gateway".into(),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the fuzz targets share: a connection lived through twice, with the input cut differently.
+use gatewayd::conn::answer::Answer;
+use gatewayd::conn::{Conn, ConnEvent};
+
+/// Body bytes that a path takes here.
+const BODY_MAX: u64 = 1000;
+
+fn live<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<ConnEvent>, Vec<u8>) {
+    let (mut conn, mut events, mut out) = (Conn::new(|_| BODY_MAX, 0), vec![], vec![]);
+    for piece in pieces.map(Some).chain([None]) {
+        match piece {
+            Some(piece) => conn.on_bytes(piece, 0),
+            None => conn.on_eof(0),
+        }
+        while let Some(event) = conn.poll_event() {
+            if let ConnEvent::Request(_) = event {
+                conn.answer(Answer::empty(204), 0);
+            }
+            events.push(event);
+        }
+        while !conn.out().is_empty() {
+            let mut slices = [std::io::IoSlice::new(&[]); 16];
+            let n = conn.out().slices(&mut slices);
+            let bytes: Vec<u8> = slices[..n].iter().flat_map(|it| it.iter().copied()).collect();
+            out.extend(&bytes);
+            conn.out_written(bytes.len());
+        }
+    }
+    assert!(conn.is_finished() && matches!(events.last(), Some(ConnEvent::Closed(_))));
+    (events, without_dates(&out))
+}
+
+/// Answers carry the time of day: it is no part of what is compared.
+fn without_dates(out: &[u8]) -> Vec<u8> {
+    out.split_inclusive(|it| *it == b'\n')
+        .filter(|it| !it.starts_with(b"Date: "))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+/// Where the input is cut never changes what happens.
+pub fn any_cut(data: &[u8]) {
+    let whole = live([data].into_iter());
+    let cut = data.iter().fold(data.len(), |sum, it| sum.wrapping_mul(31).wrapping_add(usize::from(*it)))
+        % (data.len() + 1);
+    for other in [live(data.chunks(1)), live([&data[..cut], &data[cut..]].into_iter())] {
+        assert_eq!(other, whole);
+    }
+}
