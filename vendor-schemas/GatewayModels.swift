@@ -278,7 +278,7 @@ public enum GatewayModels {
     public struct ConfigGetReply: Codable, Sendable {
         public var path: String
         public var exists: Bool
-        /// The text; null when there is no file, or when the caller may not see secrets.
+        /// The text; null when there is no file.
         public var raw: String?
         public var parsed: JSONValue
         public var valid: Bool
@@ -311,6 +311,79 @@ public enum GatewayModels {
             self.issues = issues
             self.warnings = warnings
             self.legacyIssues = legacyIssues
+        }
+    }
+
+    public struct ConfigPatchParams: Codable, Sendable {
+        public var raw: String
+        public var baseHash: String?
+        public var sessionKey: String?
+        public var note: String?
+        public var restartDelayMs: Int?
+
+        public init(
+            raw: String,
+            baseHash: String? = nil,
+            sessionKey: String? = nil,
+            note: String? = nil,
+            restartDelayMs: Int? = nil
+        ) {
+            self.raw = raw
+            self.baseHash = baseHash
+            self.sessionKey = sessionKey
+            self.note = note
+            self.restartDelayMs = restartDelayMs
+        }
+    }
+
+    public struct ConfigPatchReply: Codable, Sendable {
+        public var ok: Bool
+        public var path: String
+        public var config: JSONValue
+        public var restart: Restart
+        public var sentinel: SentinelReply
+
+        public init(
+            ok: Bool,
+            path: String,
+            config: JSONValue,
+            restart: Restart,
+            sentinel: SentinelReply
+        ) {
+            self.ok = ok
+            self.path = path
+            self.config = config
+            self.restart = restart
+            self.sentinel = sentinel
+        }
+    }
+
+    public struct ConfigSetParams: Codable, Sendable {
+        public var raw: String
+        public var baseHash: String?
+
+        public init(
+            raw: String,
+            baseHash: String? = nil
+        ) {
+            self.raw = raw
+            self.baseHash = baseHash
+        }
+    }
+
+    public struct ConfigSetReply: Codable, Sendable {
+        public var ok: Bool
+        public var path: String
+        public var config: JSONValue
+
+        public init(
+            ok: Bool,
+            path: String,
+            config: JSONValue
+        ) {
+            self.ok = ok
+            self.path = path
+            self.config = config
         }
     }
 
@@ -1330,6 +1403,31 @@ public enum GatewayModels {
         }
     }
 
+    public struct Restart: Codable, Sendable {
+        public var ok: Bool
+        public var pid: Int
+        public var signal: String
+        public var delayMs: Int
+        public var reason: String
+        public var mode: String
+
+        public init(
+            ok: Bool,
+            pid: Int,
+            signal: String,
+            delayMs: Int,
+            reason: String,
+            mode: String
+        ) {
+            self.ok = ok
+            self.pid = pid
+            self.signal = signal
+            self.delayMs = delayMs
+            self.reason = reason
+            self.mode = mode
+        }
+    }
+
     /// What a connection is.
     public enum Role: String, Codable, CaseIterable, Sendable {
         case `operator` = "operator"
@@ -1355,6 +1453,50 @@ public enum GatewayModels {
             self.details = details
             self.retryable = retryable
             self.retryAfterMs = retryAfterMs
+        }
+    }
+
+    /// As the reference writes it.
+    public struct Sentinel: Codable, Sendable {
+        public var kind: String
+        public var status: String
+        /// Milliseconds since 1970.
+        public var ts: Int
+        public var sessionKey: String?
+        /// The caller's note; null without one.
+        public var message: String?
+        public var doctorHint: String
+        public var stats: Stats
+
+        public init(
+            kind: String,
+            status: String,
+            ts: Int,
+            sessionKey: String? = nil,
+            message: String? = nil,
+            doctorHint: String,
+            stats: Stats
+        ) {
+            self.kind = kind
+            self.status = status
+            self.ts = ts
+            self.sessionKey = sessionKey
+            self.message = message
+            self.doctorHint = doctorHint
+            self.stats = stats
+        }
+    }
+
+    public struct SentinelReply: Codable, Sendable {
+        public var path: String
+        public var payload: Sentinel
+
+        public init(
+            path: String,
+            payload: Sentinel
+        ) {
+            self.path = path
+            self.payload = payload
         }
     }
 
@@ -1629,6 +1771,21 @@ public enum GatewayModels {
         }
     }
 
+    public struct Stats: Codable, Sendable {
+        /// The method.
+        public var mode: String
+        /// The configuration file.
+        public var root: String
+
+        public init(
+            mode: String,
+            root: String
+        ) {
+            self.mode = mode
+            self.root = root
+        }
+    }
+
     public struct StatusDefaults: Codable, Sendable {
         public var model: String?
         public var contextTokens: Int?
@@ -1894,6 +2051,9 @@ public enum GatewayModels {
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
         case configGet = "config.get"
+        case configSet = "config.set"
+        case configPatch = "config.patch"
+        case configApply = "config.apply"
         case talkMode = "talk.mode"
         case modelsList = "models.list"
         case agentsList = "agents.list"

@@ -100,7 +100,7 @@ export type Code = "NOT_LINKED" | "NOT_PAIRED" | "AGENT_TIMEOUT" | "INVALID_REQU
 export interface ConfigGetReply {
   path: string;
   exists: boolean;
-  /** The text; null when there is no file, or when the caller may not see secrets. */
+  /** The text; null when there is no file. */
   raw: string | null;
   parsed: unknown;
   valid: boolean;
@@ -110,6 +110,33 @@ export interface ConfigGetReply {
   issues: Array<Issue>;
   warnings: Array<Issue>;
   legacyIssues: Array<Issue>;
+}
+
+export interface ConfigPatchParams {
+  raw: string;
+  baseHash?: string;
+  sessionKey?: string;
+  note?: string;
+  restartDelayMs?: number;
+}
+
+export interface ConfigPatchReply {
+  ok: boolean;
+  path: string;
+  config: unknown;
+  restart: Restart;
+  sentinel: SentinelReply;
+}
+
+export interface ConfigSetParams {
+  raw: string;
+  baseHash?: string;
+}
+
+export interface ConfigSetReply {
+  ok: boolean;
+  path: string;
+  config: unknown;
 }
 
 export interface ConnectParams {
@@ -496,6 +523,15 @@ export interface ResponseFrame {
   error?: RpcError;
 }
 
+export interface Restart {
+  ok: boolean;
+  pid: number;
+  signal: string;
+  delayMs: number;
+  reason: string;
+  mode: string;
+}
+
 /** What a connection is. */
 export type Role = "operator" | "node";
 
@@ -505,6 +541,24 @@ export interface RpcError {
   details?: unknown;
   retryable?: boolean;
   retryAfterMs?: number;
+}
+
+/** As the reference writes it. */
+export interface Sentinel {
+  kind: string;
+  status: string;
+  /** Milliseconds since 1970. */
+  ts: number;
+  sessionKey?: string;
+  /** The caller's note; null without one. */
+  message: string | null;
+  doctorHint: string;
+  stats: Stats;
+}
+
+export interface SentinelReply {
+  path: string;
+  payload: Sentinel;
 }
 
 export interface Server {
@@ -608,6 +662,13 @@ export interface Snapshot {
 export interface StateVersion {
   presence: number;
   health: number;
+}
+
+export interface Stats {
+  /** The method. */
+  mode: string;
+  /** The configuration file. */
+  root: string;
 }
 
 export interface StatusDefaults {
@@ -719,6 +780,9 @@ export interface Methods {
   "usage.status": { params: unknown; result: UsageStatusReply };
   "usage.cost": { params: unknown; result: UsageCostReply };
   "config.get": { params: NoParams; result: ConfigGetReply };
+  "config.set": { params: ConfigSetParams; result: ConfigSetReply };
+  "config.patch": { params: ConfigPatchParams; result: ConfigPatchReply };
+  "config.apply": { params: ConfigPatchParams; result: ConfigPatchReply };
   "talk.mode": { params: TalkModeParams; result: TalkModeReply };
   "models.list": { params: NoParams; result: ModelsListReply };
   "agents.list": { params: NoParams; result: AgentsListReply };

@@ -111,6 +111,12 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// # Errors
+/// As unlink(2).
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
 /// `~` and `~/…` by the given home.
 pub fn expand_home(text: &str, home: &Path) -> PathBuf {
     match text.strip_prefix('~') {

@@ -94,6 +94,18 @@ pub const INCLUDES_MAX: usize = 100;
 pub const DOTENV_BYTES_MAX: u64 = 64 * 1024;
 /// Mistakes of a configuration that are told, of each kind: a person fixes a few and looks again. Ours.
 pub const ISSUES_MAX: usize = 100;
+/// The configuration file must lie still this long before it is read again, besides `gateway.reload.debounceMs`. Reference: 200 ms.
+pub const CONFIG_STABLE_MS: u64 = 200;
+/// Between two restarts of one process. Reliability plan R13: 30 s.
+pub const RESTART_COOLDOWN_MS: u64 = 30_000;
+/// Before a restart that a client asked for, when it does not say. Reference: 2 s, at most a minute.
+pub const RESTART_DELAY_MS: u64 = 2_000;
+/// See [`RESTART_DELAY_MS`].
+pub const RESTART_DELAY_MS_MAX: u64 = 60_000;
+/// Configuration writes of one client in `CONFIG_WRITES_WINDOW_MS`. Latest: 3 a minute.
+pub const CONFIG_WRITES_MAX: usize = 3;
+/// See [`CONFIG_WRITES_MAX`].
+pub const CONFIG_WRITES_WINDOW_MS: u64 = 60_000;
 /// A state file (sessions.json, jobs.json, paired.json). Ours.
 pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// A workspace file read or written by `agents.files.*`. Ours: a frame cannot carry more.

@@ -35,6 +35,9 @@ macro_rules! runs {
             /// start without a configuration file
             #[argh(switch)]
             allow_unconfigured: bool,
+            /// do not start with a configuration that holds anything unknown
+            #[argh(switch)]
+            strict: bool,
             /// log everything to stdout
             #[argh(switch)]
             verbose: bool,
@@ -52,6 +55,7 @@ macro_rules! runs {
                     password: self.password.clone(),
                     force: self.force,
                     allow_unconfigured: self.allow_unconfigured,
+                    strict: self.strict,
                     verbose: self.verbose,
                     ws_log: self.ws_log.clone(),
                 }

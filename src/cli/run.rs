@@ -5,7 +5,7 @@ use crate::base::ids;
 use crate::base::log::{Settings, start as start_log};
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
-use crate::config::{File, Mode};
+use crate::config::{Env, File, Issue, Mode, Paths, dotenv};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::{End, World};
 use crate::server::{self, Options, listen, port};
@@ -21,6 +21,7 @@ pub struct Flags {
     pub password: Option<String>,
     pub force: bool,
     pub allow_unconfigured: bool,
+    pub strict: bool,
     pub verbose: bool,
     pub ws_log: Option<String>,
 }
@@ -35,6 +36,7 @@ impl Flags {
             password: self.password.or(outer.password),
             force: self.force | outer.force,
             allow_unconfigured: self.allow_unconfigured | outer.allow_unconfigured,
+            strict: self.strict | outer.strict,
             verbose: self.verbose | outer.verbose,
             ws_log: self.ws_log.or(outer.ws_log),
         }
@@ -45,6 +47,7 @@ impl Flags {
             (self.bind.is_some(), "--bind"),
             (self.force, "--force"),
             (self.allow_unconfigured, "--allow-unconfigured"),
+            (self.strict, "--strict"),
             (self.ws_log.is_some(), "--ws-log"),
         ];
         given.iter().find(|it| it.0).map(|it| it.1)
@@ -56,9 +59,10 @@ impl Flags {
             Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
         };
         let clock = Clock::start();
+        let mut restarted_ms = None;
         loop {
-            match self.once(context, &signals, clock) {
-                Ok(End::Restart) => log::info!(target: "gateway", "restarting in this process"),
+            match self.once(context, &signals, clock, restarted_ms) {
+                Ok(End::Restart) => restarted_ms = Some(clock.now().mono_ms),
                 Ok(End::Stop) => {
                     log::info!(target: "gateway", "stopped");
                     log::logger().flush();
@@ -73,20 +77,23 @@ impl Flags {
     }
 
     /// One life: from reading the configuration to the end.
-    fn once(&self, context: &Context, signals: &SignalFd, clock: Clock) -> Result<End, (String, u8)> {
+    fn once(
+        &self,
+        context: &Context,
+        signals: &SignalFd,
+        clock: Clock,
+        restarted_ms: Option<u64>,
+    ) -> Result<End, (String, u8)> {
         if context.paths.is_dev() {
             make_dev_config(context).map_err(|err| (err, EXIT_CONFIG))?;
         }
-        let mut config = File::load(&context.paths, &context.env);
-        let wrong = |text: String| (text, EXIT_CONFIG);
-        if !config.valid() {
-            let list: Vec<String> =
-                config.issues.iter().map(|it| format!("  {}: {}", it.path, it.message)).collect();
-            return Err(wrong(format!(
-                "Invalid configuration {}:\n{}",
-                context.paths.config.display(),
-                list.join("\n")
-            )));
+        let (mut env, wrong) = (context.env.clone(), |text: String| (text, EXIT_CONFIG));
+        let mut said: Vec<String> =
+            dotenv::load(&context.paths, &mut env).iter().map(Issue::to_string).collect();
+        let (mut config, problem) = load(&context.paths, &env).map_err(wrong)?;
+        said.extend(config.warnings.iter().map(Issue::to_string));
+        if self.strict && !said.is_empty() {
+            return Err(wrong(format!("--strict: {}", said.join("\n  "))));
         }
         self.check_mode(&config, context)?;
         if let Some(bind) = &self.bind {
@@ -97,9 +104,8 @@ impl Flags {
             token: self.token.clone().map(Secret::new),
             password: self.password.clone().map(Secret::new),
         };
-        let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
-            .map_err(|err| wrong(err.to_string()))?;
-        let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
+        let auth = SharedAuth::resolve(&config.config, &env, &flags).map_err(|err| wrong(err.to_string()))?;
+        let wanted = context.paths.port(self.port, &env, config.config.gateway.port);
         if self.force {
             let stopped = port::free(wanted).map_err(|err| (err, 1))?;
             stopped.iter().for_each(
@@ -110,13 +116,22 @@ impl Flags {
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
         self.log_to(&config, context, clock).map_err(|err| (format!("cannot start the log: {err}"), 1))?;
-        let world = World::new(config, context.paths.clone(), context.env.clone(), port);
+        said.iter().for_each(|it| log::warn!(target: "config", "{it}"));
+        match &problem {
+            Some(it) => log::error!(target: "config", "{it}"),
+            None => config.keep_last_good(&context.paths).unwrap_or_else(|err| {
+                log::warn!(target: "config", "cannot keep a copy of the configuration: {err}");
+            }),
+        }
+        let world = World::new(config, context.paths.clone(), env, port);
+        let world = World { problem, ..world };
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
                 log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
             }
         }
-        server::run(Options { world, auth, listeners, clock }, signals).map_err(|err| (err.to_string(), 1))
+        server::run(Options { world, auth, listeners, clock, restarted_ms }, signals)
+            .map_err(|err| (err.to_string(), 1))
     }
 
     fn check_mode(&self, config: &File, context: &Context) -> Result<(), (String, u8)> {
@@ -177,6 +192,29 @@ const FORCE_TRIES: u32 = 60;
 )]
 fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+/// The file, or the copy of the last good one and why; never a half or a default.
+fn load(paths: &Paths, env: &Env) -> Result<(File, Option<String>), String> {
+    let file = File::load(paths, env);
+    if file.valid() {
+        return Ok((file, None));
+    }
+    let list: Vec<String> = file.issues.iter().map(|it| format!("  {it}")).collect();
+    let wrong = format!("Invalid configuration {}:\n{}", paths.config.display(), list.join("\n"));
+    match File::load_last_good(paths, env) {
+        Some(kept) => {
+            let copy = paths.last_good();
+            Ok((
+                kept,
+                Some(format!(
+                    "{wrong}\nIt is not used: running with the last good copy, {}.",
+                    copy.display()
+                )),
+            ))
+        }
+        None => Err(wrong),
+    }
 }
 
 fn bind_mode(text: &str) -> Option<crate::config::Bind> {

@@ -41,6 +41,9 @@ pub struct Plan {
 const BEFORE_CHANNELS: &[(&str, Class)] = &[
     ("gateway.remote", Class::None),
     ("gateway.reload", Class::None),
+    // The original stamps these at every write, and so restarts at every write: its users asked it not to.
+    ("meta.lastTouchedAt", Class::None),
+    ("meta.lastTouchedVersion", Class::None),
     ("hooks.gmail", Class::Hot(Part::GmailWatcher)),
     ("hooks", Class::Hot(Part::Hooks)),
     ("agents.defaults.heartbeat", Class::Hot(Part::Heartbeat)),
@@ -96,6 +99,29 @@ fn compare(old: Option<&Value>, new: Option<&Value>, path: &str, out: &mut Vec<S
     }
 }
 
+/// `new`, but with `old` wherever only a restart could bring the change in.
+pub fn hold(old: &Value, new: &Value, loaded: &[&str]) -> Value {
+    held(Some(old), Some(new), "", loaded).unwrap_or_default()
+}
+
+fn held(old: Option<&Value>, new: Option<&Value>, path: &str, loaded: &[&str]) -> Option<Value> {
+    if old == new {
+        return new.cloned();
+    }
+    let members = |it: Option<&Value>| it.is_none_or(Value::is_object);
+    if !members(old) || !members(new) || (keys(old).next().is_none() && keys(new).next().is_none()) {
+        let kept = if explain(path, loaded) == Class::Restart { old } else { new };
+        return kept.cloned();
+    }
+    let mut out = serde_json::Map::new();
+    for name in keys(new).chain(keys(old).filter(|it| new.and_then(|new| new.get(*it)).is_none())) {
+        let (old, new) = (old.and_then(|it| it.get(name)), new.and_then(|it| it.get(name)));
+        out.extend(held(old, new, &below(path, name), loaded).map(|it| (name.clone(), it)));
+    }
+    let was_empty = new.is_some() && keys(new).next().is_none();
+    (was_empty || !out.is_empty()).then_some(Value::Object(out))
+}
+
 fn keys(value: Option<&Value>) -> impl Iterator<Item = &String> {
     value.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys)
 }
@@ -122,6 +148,15 @@ impl Plan {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_needs_a_restart_is_held_back() {
+        let old = json!({ "gateway": { "port": 1, "reload": { "mode": "hot" } }, "messages": { "a": 1 }, "update": { "x": 1 } });
+        let new = json!({ "gateway": { "port": 2, "auth": { "token": "t" }, "reload": {} }, "messages": { "b": 2 }, "ui": {} });
+        let want = json!({ "gateway": { "port": 1, "reload": {} }, "messages": { "b": 2 }, "ui": {}, "update": { "x": 1 } });
+        assert_eq!(hold(&old, &new, &[]), want);
+        assert_eq!(Plan::between(&old, &hold(&old, &new, &[]), &[]).restart, [""; 0]);
+    }
 
     #[test]
     fn every_rule_of_the_table() {
@@ -169,7 +204,8 @@ mod tests {
             ("gateway.auth.token", Restart),
             ("discovery.mdns.mode", Restart),
             ("canvasHost.port", Restart),
-            ("meta.lastTouchedAt", Restart),
+            ("meta.lastTouchedAt", None),
+            ("meta.other", Restart),
             ("update.channel", Restart),
             ("commands.restart", Restart),
             ("approvals.exec.mode", Restart),

@@ -158,6 +158,25 @@ impl File {
         let (issues, warnings) = issues.into_iter().partition(|it| it.severity == Severity::Error);
         File { raw, parsed, merged, resolved, included, hash, issues, warnings, config }
     }
+    /// [`File::hash`] of the text on disk; None when it cannot be read.
+    pub fn hash_on_disk(paths: &Paths) -> Option<String> {
+        let text = files::read_text(&paths.config, CONFIG_BYTES_MAX).ok()?;
+        Some(ids::sha256_hex(text.unwrap_or_default().as_bytes()))
+    }
+    /// The same file with another meaning: for changes that have to wait.
+    #[must_use]
+    pub fn meaning(self, resolved: Value) -> File {
+        let config = model::read(&resolved, &mut vec![]);
+        File { resolved, config, ..self }
+    }
+    /// Where a change of what it means can come from: itself, what it is a link to, and what it includes.
+    pub fn sources(&self, paths: &Paths) -> Vec<PathBuf> {
+        let mut all = vec![paths.config.clone()];
+        let linked = std::fs::canonicalize(&paths.config).ok().filter(|it| *it != paths.config);
+        all.extend(linked);
+        all.extend(self.included.iter().cloned());
+        all
+    }
     pub fn exists(&self) -> bool {
         self.raw.is_some()
     }
@@ -169,12 +188,16 @@ impl File {
     /// # Errors
     /// What the system says.
     pub fn keep_last_good(&self, paths: &Paths) -> io::Result<()> {
-        match &self.raw {
-            Some(_) if !self.included.is_empty() => {
-                files::write_atomic(&paths.last_good(), format!("{:#}\n", self.merged).as_bytes())
-            }
-            Some(raw) => files::write_atomic(&paths.last_good(), raw.as_bytes()),
-            None => Ok(()),
+        let text = match &self.raw {
+            Some(_) if !self.included.is_empty() => format!("{:#}\n", self.merged),
+            Some(raw) => raw.clone(),
+            None => return Ok(()),
+        };
+        let kept = files::read_text(&paths.last_good(), CONFIG_BYTES_MAX).ok().flatten();
+        if kept.as_ref() == Some(&text) {
+            Ok(())
+        } else {
+            files::write_atomic(&paths.last_good(), text.as_bytes())
         }
     }
     /// The kept copy; None when there is none that can be used.

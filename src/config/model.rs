@@ -36,6 +36,36 @@ pub struct Gateway {
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
+    pub reload: Reload,
+    /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
+    pub redact: bool,
+}
+
+/// `gateway.reload`.
+#[derive(Debug)]
+pub struct Reload {
+    pub mode: ReloadMode,
+    pub debounce_ms: u64,
+}
+
+impl Default for Reload {
+    /// Reference: hybrid, 300 ms.
+    fn default() -> Reload {
+        Reload { mode: ReloadMode::Hybrid, debounce_ms: 300 }
+    }
+}
+
+/// What a change of the file may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// Nothing.
+    Off,
+    /// Always a restart.
+    Restart,
+    /// Never a restart: what would need one waits.
+    Hot,
+    /// As the change needs.
+    Hybrid,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +233,22 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         remote_url: r.string(at.at("remote.url")),
         remote_token: secret(r.string(at.at("remote.token"))),
         remote_password: secret(r.string(at.at("remote.password"))),
+        reload: reload(&at.at("reload"), r),
+        redact: r.boolean(at.at("config.redact")).unwrap_or(false),
+    }
+}
+
+fn reload(at: &Node, r: &mut Reader) -> Reload {
+    let modes = &[
+        ("off", ReloadMode::Off),
+        ("restart", ReloadMode::Restart),
+        ("hot", ReloadMode::Hot),
+        ("hybrid", ReloadMode::Hybrid),
+    ];
+    let default = Reload::default();
+    Reload {
+        mode: r.word(at.at("mode"), modes).unwrap_or(default.mode),
+        debounce_ms: r.integer(at.at("debounceMs"), 0, COUNT_MAX).unwrap_or(default.debounce_ms),
     }
 }
 

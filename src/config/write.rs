@@ -3,7 +3,7 @@
 //! Everyone who changes it goes through here, the command line and the daemon alike.
 use super::edit::{self, EditError};
 use super::merge::{self, Refusal};
-use super::{Env, File, Issue, Paths, change};
+use super::{Env, File, Issue, Paths, change, json5};
 use crate::base::limits::{AUDIT_BYTES_MAX, CONFIG_BYTES_MAX};
 use crate::base::{clock, files, sys};
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub struct Change<'a> {
     pub unix_ms: i64,
     /// More than half of the file may go.
     pub force: bool,
+    /// The text that its author wrote, comments and all, where there is one: then that stands, and not the old text with changes.
+    pub authored: Option<&'a str>,
 }
 
 /// What came of it.
@@ -66,14 +68,16 @@ impl Change<'_> {
     /// [`WriteError`]; the file is then as it was.
     pub fn write(&self, new: &Value) -> Result<Written, WriteError> {
         merge::poison(new, "")?;
-        // What had to be put back is put back by now.
-        merge::restore(new, &Value::Null)?;
-        let old = self.base.raw.as_deref().unwrap_or_default();
-        let text = edit::rewrite(old, new, &self.base.resolved)?;
+        let text = match self.authored {
+            Some(text) => edit::rewrite(text, new, &json5::parse(text).map_err(EditError::Syntax)?.value())?,
+            None => edit::rewrite(self.base.raw.as_deref().unwrap_or_default(), new, &self.base.resolved)?,
+        };
         if text.len() as u64 > CONFIG_BYTES_MAX {
             return Err(WriteError::File(format!("the file would have more than {CONFIG_BYTES_MAX} bytes")));
         }
         let file = File::of_text(Some(text), self.paths, self.env);
+        // What had to be put back is put back by now.
+        merge::restore(&file.parsed, &Value::Null)?;
         let had = |it: &&Issue| {
             self.base.issues.iter().any(|old| (&old.path, &old.message) == (&it.path, &it.message))
         };

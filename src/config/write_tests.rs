@@ -18,7 +18,8 @@ impl Home {
         self.load().raw.unwrap()
     }
     fn write(&self, base: &File, new: &Value, force: bool) -> Result<Written, WriteError> {
-        Change { paths: &self.0, env: &Env::default(), base, who: "test", unix_ms: 0, force }.write(new)
+        Change { paths: &self.0, env: &Env::default(), base, who: "test", unix_ms: 0, force, authored: None }
+            .write(new)
     }
     /// Sets one member of `gateway`.
     fn set(&self, key: &str, value: impl Into<Value>) -> Result<Written, WriteError> {

@@ -140,7 +140,7 @@ pub fn duration_ms(text: &str) -> Option<u64> {
 fn take(world: &World, clock: Clock) -> HealthReply {
     let start = clock.now();
     let config = &world.config.config;
-    let mut warnings: Vec<String> = vec![];
+    let mut warnings: Vec<String> = world.problem.iter().cloned().collect();
     let mut agents: Vec<AgentHealth> = vec![];
     for agent_id in sessions::agent_ids(world) {
         let store = world.session_store(&agent_id);
@@ -190,11 +190,12 @@ pub struct HealthCache {
     pub payload: Arc<RawValue>,
     taken_at_ms: Option<u64>,
     in_flight: bool,
+    again: bool,
 }
 
 impl Default for HealthCache {
     fn default() -> HealthCache {
-        HealthCache { payload: raw(&Map::new()).into(), taken_at_ms: None, in_flight: false }
+        HealthCache { payload: raw(&Map::new()).into(), taken_at_ms: None, in_flight: false, again: false }
     }
 }
 
@@ -235,9 +236,19 @@ pub fn refresh(core: &mut Core, now: Now) {
                 if let Some(reply) = reply {
                     keep(core, now, reply.into());
                 }
+                if core.health.again {
+                    refresh_soon(core, now);
+                }
             })
         }),
     });
+}
+
+/// There is news: a refresh now, or right behind the one that is under way.
+pub fn refresh_soon(core: &mut Core, now: Now) {
+    core.health.taken_at_ms = None;
+    core.health.again = core.health.in_flight;
+    refresh(core, now);
 }
 
 /// The 60 s timer: runs only while somebody is connected.

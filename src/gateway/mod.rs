@@ -18,6 +18,7 @@ pub mod methods;
 pub mod peer;
 pub mod presence;
 pub mod registry;
+pub mod reload;
 pub mod sessions;
 
 use crate::base::clock::{Clock, Now};
@@ -43,9 +44,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// What does not change while this configuration is in force. Jobs read it; the core never waits for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
-    pub config: File,
+    pub config: Arc<File>,
     pub paths: Paths,
     pub env: Env,
     pub port: u16,
@@ -55,6 +56,8 @@ pub struct World {
     pub arch: String,
     /// Its first address that is not loopback.
     pub ip: Option<String>,
+    /// Why the configuration in force is not the file's.
+    pub problem: Option<String>,
 }
 
 impl World {
@@ -68,7 +71,8 @@ impl World {
         };
         let ip = sys::addresses().first().map(|it| it.1.to_string());
         let platform = format!("{} {release}", std::env::consts::OS);
-        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip }
+        let config = Arc::new(config);
+        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {
@@ -108,6 +112,8 @@ pub enum Effect {
     Authenticated { conn: ConnId },
     /// Work that may block; what it returns comes back through [`Core::on_done`].
     Job { lane: Lane, job: Job },
+    /// Tell when one of these files changes, and forget those named before.
+    Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
     End(End),
 }
@@ -132,6 +138,8 @@ pub enum Signal {
 enum Timer {
     Tick,
     Health,
+    Reload,
+    Restart,
     /// A refusal that was held back to slow guessing.
     Refuse(ConnId),
 }
@@ -218,6 +226,8 @@ pub struct Core {
     pub wake_words: Vec<String>,
     /// System events queued for the main session, oldest first.
     pub system_events: VecDeque<String>,
+    pub config_writes: methods::config::Writes,
+    reload: reload::Reload,
     limiter: Limiter,
     entropy: Entropy,
     registry: &'static Registry,
@@ -238,6 +248,8 @@ pub struct Start {
     pub devices: Devices,
     pub wake_words: Vec<String>,
     pub entropy: Entropy,
+    /// When this process last started over, on the monotonic clock.
+    pub restarted_ms: Option<u64>,
 }
 
 impl Core {
@@ -258,6 +270,8 @@ impl Core {
             heartbeats_enabled: true,
             wake_words: start.wake_words,
             system_events: VecDeque::new(),
+            config_writes: methods::config::Writes::default(),
+            reload: reload::Reload::new(start.restarted_ms),
             limiter: Limiter::default(),
             entropy: start.entropy,
             registry: methods::registry(),
@@ -335,6 +349,8 @@ impl Core {
             match timer {
                 Timer::Refuse(conn) => handshake::refuse_held(self, conn),
                 Timer::Health => health::on_timer(self, now),
+                Timer::Reload => reload::on_timer(self, now),
+                Timer::Restart => reload::on_restart_timer(self, now),
                 Timer::Tick => {
                     self.broadcast(&events::TICK, &events::Tick { ts: now.unix_ms });
                     self.arm(now.mono_ms + TICK_MS, Timer::Tick);
@@ -349,21 +365,32 @@ impl Core {
         self.check();
     }
 
-    pub fn on_signal(&mut self, signal: Signal) {
+    pub fn on_signal(&mut self, signal: Signal, now: Now) {
+        match signal {
+            Signal::Stop => self.end(End::Stop),
+            Signal::Restart if self.world.config.config.restart_allowed || self.reload.signal_allowed => {
+                self.reload.signal_allowed = false;
+                reload::restart_at(self, now.mono_ms, "SIGUSR1".into(), now);
+                self.on_time(now);
+            }
+            Signal::Restart => {
+                log::warn!(target: "gateway", "SIGUSR1 ignored: a restart by signal needs commands.restart=true in the configuration, or a configuration write before it");
+            }
+        }
+    }
+
+    /// Says goodbye to everybody.
+    fn end(&mut self, end: End) {
         if self.ending {
             return;
         }
-        let (reason, expected_ms, end) = match signal {
-            Signal::Stop => ("gateway stopping", None, End::Stop),
-            Signal::Restart if !self.world.config.config.restart_allowed => {
-                log::warn!(target: "gateway", "SIGUSR1 ignored: a restart by signal needs commands.restart=true in the configuration");
-                return;
-            }
-            Signal::Restart => ("gateway restarting", Some(1500), End::Restart),
+        let (reason, restart_expected_ms) = match end {
+            End::Stop => ("gateway stopping", None),
+            End::Restart => ("gateway restarting", Some(1500)),
         };
         self.ending = true;
         log::info!(target: "gateway", "{reason}");
-        self.broadcast(&events::SHUTDOWN, &events::Shutdown { reason, restart_expected_ms: expected_ms });
+        self.broadcast(&events::SHUTDOWN, &events::Shutdown { reason, restart_expected_ms });
         let conns: Vec<ConnId> = self.clients.keys().copied().collect();
         for conn in conns {
             self.close(conn, 1012, "service restart");
@@ -494,6 +521,14 @@ impl Core {
     /// The nodes that are connected.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.clients.values().filter_map(|it| it.ready()?.node.as_deref())
+    }
+
+    /// The restart that a client asked for is done: the session hears of it.
+    pub fn on_sentinel(&mut self, sentinel: &Value) {
+        let note = sentinel["message"].as_str().unwrap_or("done");
+        let reason = sentinel["stats"]["mode"].as_str().unwrap_or("restart");
+        log::info!(target: "gateway", "back after {reason}: {note}");
+        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"));
     }
 
     /// Queues a line for the main session's next turn.

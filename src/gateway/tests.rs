@@ -54,7 +54,15 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
     let entropy: Entropy = Box::new(move |buf| buf.fill_with(|| random.number() as u8));
     let world = Arc::new(World::new(file, paths, env, 1));
     let _ = now;
-    Core::new(Start { world, clock, auth, devices: Devices::default(), wake_words: vec![], entropy })
+    Core::new(Start {
+        world,
+        clock,
+        auth,
+        devices: Devices::default(),
+        wake_words: vec![],
+        entropy,
+        restarted_ms: None,
+    })
 }
 
 /// A value that fits a JSON Schema, more or less.
@@ -149,7 +157,7 @@ impl Sim {
             }
             39 if self.seed.one_in(60) => {
                 let signal = *self.seed.pick(&[Signal::Stop, Signal::Restart]);
-                self.core.on_signal(signal);
+                self.core.on_signal(signal, self.now);
             }
             _ => {}
         }
@@ -325,6 +333,7 @@ impl Sim {
                     it.authenticated = true;
                 }
                 Effect::Job { lane, job } => self.jobs.push((lane, job)),
+                Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }
         }

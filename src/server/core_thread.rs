@@ -5,7 +5,7 @@ use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
 use crate::gateway::registry::Lane;
-use crate::gateway::{Core, Effect, Job};
+use crate::gateway::{Core, Effect, Job, reload};
 use crate::http;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Driver {
                 Input::Opened(conn, peer) => self.core.on_opened(conn, *peer, now),
                 Input::Message(conn, text) => self.core.on_message(conn, text, now),
                 Input::Gone(conn) => self.core.on_gone(conn, now),
-                Input::Signal(signal) => self.core.on_signal(signal),
+                Input::Signal(signal) => self.core.on_signal(signal, now),
+                Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Request(conn, request) => {
                     outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
@@ -93,6 +94,7 @@ impl Driver {
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
                 Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
                 Effect::Authenticated { conn } => Output::Authenticated(conn),
+                Effect::Watch(files) => Output::Watch(files),
                 Effect::End(end) => {
                     ended = true;
                     Output::End(end)

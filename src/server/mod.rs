@@ -12,6 +12,7 @@ mod core_thread;
 pub mod listen;
 mod net;
 pub mod port;
+mod watch;
 
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
@@ -35,6 +36,7 @@ enum Input {
     Gone(ConnId),
     Request(ConnId, Box<Request>),
     Signal(Signal),
+    ConfigTouched,
     Done(Done),
 }
 
@@ -45,6 +47,7 @@ enum Output {
     Close(ConnId, u16, String),
     Authenticated(ConnId),
     Answer(ConnId, Answer),
+    Watch(Vec<std::path::PathBuf>),
     End(End),
 }
 
@@ -54,6 +57,8 @@ pub struct Options {
     pub auth: SharedAuth,
     pub listeners: Vec<std::net::TcpListener>,
     pub clock: Clock,
+    /// When this process last started over, on the clock.
+    pub restarted_ms: Option<u64>,
 }
 
 /// Why the gateway could not run.
@@ -76,14 +81,21 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
         log::warn!(target: "gateway", "{err}; using the default wake words");
         None
     });
-    let core = Core::new(Start {
+    let mut watch = watch::Watch::new()?;
+    watch.set(&options.world.config.sources(&options.world.paths));
+    let sentinel = store::sentinel::take(state);
+    let mut core = Core::new(Start {
         world: Arc::new(options.world),
         clock: options.clock,
         auth: options.auth,
         devices,
         wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
         entropy: ids::os_entropy(),
+        restarted_ms: options.restarted_ms,
     });
+    if let Some(it) = sentinel {
+        core.on_sentinel(&it);
+    }
     let poll = mio::Poll::new()?;
     let bell = Bell::new(mio::Waker::new(poll.registry(), net::WAKER)?);
     let (to_net, from_core) = mailbox::<Vec<Output>>(&bell, MAILBOX_BATCHES_MAX);
@@ -91,7 +103,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
     let starved = Arc::new(AtomicBool::new(false));
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
     let link = net::Link { to_core, from_core, bell, starved };
-    let end = net::Net::new(poll, options.listeners, signals, link, options.clock)?.run()?;
+    let end = net::Net::new(poll, options.listeners, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
     if thread.join().is_err() {
         return Err(RunError::State("the core thread panicked; see the log".into()));

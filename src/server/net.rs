@@ -3,6 +3,7 @@
 //! * Nothing here blocks, except in `epoll_wait`; with nothing due it sleeps for ever.
 //! * Bytes leave in one place, [`Net::flush`], once a turn for every connection that was touched.
 //! * Edge-triggered: who stops reading early keeps `readable` set and visits the connection again.
+use super::watch::Watch;
 use super::{Input, Output};
 use crate::base::clock::Clock;
 use crate::base::ids::ConnId;
@@ -28,7 +29,8 @@ use std::time::Duration;
 
 pub(super) const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const LISTENERS: usize = 2;
+const WATCH: Token = Token(2);
+const LISTENERS: usize = 3;
 /// Tokens of connections are their slot plus this.
 const CONNS: usize = 16;
 
@@ -65,6 +67,7 @@ pub(super) struct Net<'a> {
     poll: Poll,
     listeners: Vec<TcpListener>,
     signals: &'a SignalFd,
+    watch: Watch,
     link: Link,
     clock: Clock,
     slots: Vec<Slot>,
@@ -96,6 +99,7 @@ impl<'a> Net<'a> {
         poll: Poll,
         listeners: Vec<std::net::TcpListener>,
         signals: &'a SignalFd,
+        watch: Watch,
         link: Link,
         clock: Clock,
     ) -> io::Result<Net<'a>> {
@@ -108,12 +112,15 @@ impl<'a> Net<'a> {
         }
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut mio::unix::SourceFd(&fd), SIGNALS, Interest::READABLE)?;
+        let fd = watch.as_raw_fd();
+        poll.registry().register(&mut mio::unix::SourceFd(&fd), WATCH, Interest::READABLE)?;
         let open_max = sys::raise_fd_limit().saturating_sub(FD_RESERVE).max(16) as usize;
         Ok(Net {
             poll,
             accepting: vec![true; own.len()],
             listeners: own,
             signals,
+            watch,
             link,
             clock,
             slots: vec![],
@@ -144,6 +151,11 @@ impl<'a> Net<'a> {
                 match event.token() {
                     WAKER => {}
                     SIGNALS => self.take_signals(),
+                    WATCH => {
+                        if self.watch.drain() {
+                            self.batch.push(Input::ConfigTouched);
+                        }
+                    }
                     Token(n) if n < CONNS => self.accepting[n - LISTENERS] = true,
                     Token(n) => self.mark(
                         (n - CONNS) as u32,
@@ -375,6 +387,7 @@ impl<'a> Net<'a> {
                 }
             }
             Output::Close(id, code, reason) => self.with(id, |it| it.conn.close(code, &reason, now_ms)),
+            Output::Watch(files) => self.watch.set(&files),
             Output::Answer(id, answer) => self.with(id, |it| it.conn.answer(answer, now_ms)),
             Output::Authenticated(id) => {
                 self.with(id, |it| it.conn.set_authenticated());

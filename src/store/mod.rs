@@ -3,6 +3,7 @@
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
 pub mod cron;
 pub mod devices;
+pub mod sentinel;
 pub mod sessions;
 pub mod settings;
 

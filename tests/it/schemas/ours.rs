@@ -68,7 +68,15 @@ impl Gateway {
         let auth = SharedAuth::resolve(&config.config, &env, &flags).unwrap();
         let world = Arc::new(World::new(config, paths, env, 0));
         let (devices, wake_words) = (Default::default(), vec!["openclaw".to_owned()]);
-        let core = Core::new(Start { world, clock, auth, devices, wake_words, entropy: os_entropy() });
+        let core = Core::new(Start {
+            world,
+            clock,
+            auth,
+            devices,
+            wake_words,
+            entropy: os_entropy(),
+            restarted_ms: None,
+        });
         Gateway {
             core,
             clock,
@@ -98,7 +106,10 @@ impl Gateway {
                         let now = self.now();
                         self.core.on_done(job(), now);
                     }
-                    Effect::Close { .. } | Effect::Authenticated { .. } | Effect::End(_) => {}
+                    Effect::Close { .. }
+                    | Effect::Authenticated { .. }
+                    | Effect::Watch(_)
+                    | Effect::End(_) => {}
                 }
             }
         }
@@ -207,7 +218,7 @@ fn everything_sent_fits(protocol: u32) {
     let later = Now { mono_ms: gateway.now().mono_ms + 60_000, ..gateway.now() };
     gateway.core.on_time(later);
     gateway.sent();
-    gateway.core.on_signal(Signal::Stop);
+    gateway.core.on_signal(Signal::Stop, later);
     gateway.sent();
     let seen = |it: &&str| gateway.events.contains(*it);
     let wanted = ["presence", "tick", "talk.mode", "shutdown", "health", "voicewake.changed"];

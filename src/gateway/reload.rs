@@ -1,0 +1,236 @@
+//! The configuration in force, and what becomes of it when the file changes.
+//!
+//! ```text
+//! touched ── quiet for 200 ms + debounce ──► read and judge (a job) ─┬─ broken: the old one stays, one warning
+//!                                                                    ├─ hot: in force at once
+//!                                                                    └─ restart: in this process, after a cooldown
+//! ```
+//!
+//! * Nothing is half in force: a document is used whole, or not at all.
+//! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
+use super::{Core, Effect, Lane, Timer, World, health};
+use crate::base::clock::Now;
+use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
+use crate::config::change::{Plan, hold};
+use crate::config::{File, Issue, ReloadMode};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Channels that run here, whose sections then ask for no restart.
+const CHANNELS: &[&str] = &[];
+
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// When to look, on the monotonic clock.
+    due_ms: Option<u64>,
+    /// A job looks; whether it must look again behind it.
+    looking: Option<bool>,
+    /// Hash of the text last judged.
+    judged: Option<String>,
+    /// When to restart, and why.
+    restart: Option<(u64, String)>,
+    /// When this process last started over.
+    restarted_ms: Option<u64>,
+    /// A write through this gateway allows one SIGUSR1.
+    pub(super) signal_allowed: bool,
+}
+
+/// What a look found.
+enum Found {
+    Same,
+    Broken { hash: String, text: String },
+    Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf> },
+}
+
+impl Reload {
+    pub(super) fn new(restarted_ms: Option<u64>) -> Reload {
+        Reload { restarted_ms, ..Reload::default() }
+    }
+}
+
+/// The file, or one that it includes, may have changed.
+pub fn touched(core: &mut Core, now: Now) {
+    let reload = &core.world.config.config.gateway.reload;
+    if reload.mode == ReloadMode::Off || core.is_ending() {
+        return;
+    }
+    let due = now.mono_ms + CONFIG_STABLE_MS + reload.debounce_ms;
+    let armed = core.reload.due_ms.replace(due).is_some();
+    if !armed {
+        core.arm(due, Timer::Reload);
+    }
+}
+
+/// The timer: it was armed for the first touch, and moves on to the last.
+pub(super) fn on_timer(core: &mut Core, now: Now) {
+    let Some(due) = core.reload.due_ms else { return };
+    if due > now.mono_ms {
+        return core.arm(due, Timer::Reload);
+    }
+    core.reload.due_ms = None;
+    if let Some(again) = &mut core.reload.looking {
+        *again = true;
+        return;
+    }
+    core.reload.looking = Some(false);
+    let (world, judged) = (core.world.clone(), core.reload.judged.clone());
+    let job = Box::new(move || {
+        let found = look(&world, judged.as_deref().unwrap_or(&world.config.hash));
+        Box::new(move |core: &mut Core, now: Now| {
+            let again = core.reload.looking.take() == Some(true);
+            judge(core, found, now);
+            if again {
+                touched(core, now);
+            }
+        }) as super::Done
+    });
+    core.effects.push(Effect::Job { lane: Lane::Pool, job });
+}
+
+fn look(world: &World, judged: &str) -> Found {
+    let (paths, old) = (&world.paths, &world.config);
+    // What is included may have changed under the same text.
+    if old.included.is_empty() && File::hash_on_disk(paths).as_deref() == Some(judged) {
+        return Found::Same;
+    }
+    let file = File::load(paths, &world.env);
+    if !file.exists() || !file.valid() {
+        let text = match file.issues.as_slice() {
+            [] => format!("{} is gone", paths.config.display()),
+            issues => issues.iter().map(Issue::to_string).collect::<Vec<_>>().join("; "),
+        };
+        return if file.hash == judged { Found::Same } else { Found::Broken { hash: file.hash, text } };
+    }
+    if let Err(err) = file.keep_last_good(paths) {
+        log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
+    }
+    let plan = Plan::between(&old.resolved, &file.resolved, CHANNELS);
+    Found::Good { sources: file.sources(paths), file: Box::new(file), plan }
+}
+
+fn judge(core: &mut Core, found: Found, now: Now) {
+    match found {
+        Found::Same => {}
+        Found::Broken { hash, text } => {
+            log::warn!(target: "config", "config reload skipped (invalid config): {text}");
+            core.reload.judged = Some(hash);
+            let text = format!("the configuration file cannot be used, the old configuration stays: {text}");
+            core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
+            health::refresh_soon(core, now);
+        }
+        Found::Good { file, plan, sources } => {
+            for it in &file.warnings {
+                log::warn!(target: "config", "{it}");
+            }
+            core.reload.judged = Some(file.hash.clone());
+            core.effects.push(Effect::Watch(sources));
+            apply(core, *file, &plan, now);
+        }
+    }
+}
+
+fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
+    let action = decide(file.config.gateway.reload.mode, plan);
+    let file = match action {
+        Action::Ignore => return,
+        Action::Restart => {
+            let why = if plan.restart.is_empty() { &plan.changed } else { &plan.restart };
+            return restart_at(core, now.mono_ms, format!("configuration: {}", why.join(", ")), now);
+        }
+        Action::Apply => file,
+        Action::Hold => {
+            log::warn!(target: "config", "waits for a restart: {}", plan.restart.join(", "));
+            let held = hold(&core.world.config.resolved, &file.resolved, CHANNELS);
+            file.meaning(held)
+        }
+    };
+    let applied: Vec<&str> =
+        plan.changed.iter().filter(|it| !plan.restart.contains(it)).map(String::as_str).collect();
+    if !applied.is_empty() {
+        log::info!(target: "config", "config change applied: {}", applied.join(", "));
+    }
+    let news = !applied.is_empty() || core.world.problem.is_some();
+    core.world = Arc::new(World { config: Arc::new(file), problem: None, ..World::clone(&core.world) });
+    if news {
+        health::refresh_soon(core, now);
+    }
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// Nothing at all.
+    Ignore,
+    /// It is in force.
+    Apply,
+    /// It is in force but for what needs a restart.
+    Hold,
+    Restart,
+}
+
+fn decide(mode: ReloadMode, plan: &Plan) -> Action {
+    match mode {
+        ReloadMode::Off => Action::Ignore,
+        ReloadMode::Restart if !plan.changed.is_empty() => Action::Restart,
+        ReloadMode::Hybrid if !plan.restart.is_empty() => Action::Restart,
+        ReloadMode::Hot if !plan.restart.is_empty() => Action::Hold,
+        _ => Action::Apply,
+    }
+}
+
+/// Starts over, not before `at_ms` nor sooner than a cooldown after the last time. Whoever asks in between is content with the same one.
+pub fn restart_at(core: &mut Core, at_ms: u64, why: String, now: Now) {
+    let cool = core.reload.restarted_ms.map_or(0, |it| it + RESTART_COOLDOWN_MS);
+    let due = at_ms.max(cool);
+    if core.reload.restart.as_ref().is_some_and(|it| it.0 <= due) || core.is_ending() {
+        return;
+    }
+    if due > now.mono_ms {
+        log::info!(target: "gateway", "restart in {} ms ({why})", due - now.mono_ms);
+    }
+    core.reload.restart = Some((due, why));
+    core.arm(due, Timer::Restart);
+}
+
+pub(super) fn on_restart_timer(core: &mut Core, now: Now) {
+    if core.reload.restart.as_ref().is_some_and(|it| it.0 <= now.mono_ms) {
+        let (_, why) = core.reload.restart.take().unwrap_or_default();
+        log::info!(target: "gateway", "restarting: {why}");
+        core.end(super::End::Restart);
+    }
+}
+
+/// This gateway has written the file itself.
+pub fn written(core: &mut Core, now: Now) {
+    core.reload.signal_allowed = true;
+    touched(core, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// `tests/data/reload.txt`: a path, and what a change of it does in the modes off, hot, hybrid and restart.
+    #[test]
+    fn every_key_in_every_mode() {
+        let modes = [ReloadMode::Off, ReloadMode::Hot, ReloadMode::Hybrid, ReloadMode::Restart];
+        let mut cases = 0;
+        for line in include_str!("../../tests/data/reload.txt").lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [path, want @ ..] = words.as_slice() else { continue };
+            let new = path.rsplit('.').fold(json!(1), |it: Value, name| json!({ name: it }));
+            let plan = Plan::between(&json!({}), &new, CHANNELS);
+            for (mode, want) in modes.into_iter().zip(want) {
+                assert_eq!(format!("{:?}", decide(mode, &plan)).to_lowercase(), **want, "{path} {mode:?}");
+                cases += 1;
+            }
+            assert_eq!(
+                decide(ReloadMode::Restart, &Plan::default()),
+                Action::Apply,
+                "no change is no reason"
+            );
+        }
+        assert!(cases >= 120, "{cases}");
+    }
+}
