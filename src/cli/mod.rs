@@ -14,6 +14,7 @@ mod gateway_status;
 mod health;
 mod identity;
 mod line;
+mod lock;
 mod logs;
 mod models;
 mod nodes;
@@ -21,6 +22,7 @@ mod probe;
 mod rpc;
 mod run;
 mod service;
+mod setup;
 mod status;
 mod system;
 mod target;
@@ -66,6 +68,7 @@ enum Command {
     Models(models::Models),
     Agents(agents::Agents),
     Config(config::Config),
+    Setup(setup::Setup),
 }
 
 /// What every command starts from.
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Some(Command::Models(it)) => it.run(&context),
         Some(Command::Agents(it)) => it.run(&context),
         Some(Command::Config(it)) => it.run(&context),
+        Some(Command::Setup(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
@@ -219,6 +223,11 @@ pub mod tests {
             "cron status",
             "models list",
             "agents list --json",
+            "setup",
+            "--dev setup",
+            "setup --workspace ~/w --mode remote --port 5 --token t --non-interactive --json",
+            "--dev gateway --reset",
+            "gateway run --dev --reset --force",
             "config file",
             "config get gateway.port --json --reveal",
             "config set agents.list[0].id x --string",

@@ -1,10 +1,11 @@
 //! `gateway run`: the daemon in the foreground.
-use super::{Context, EXIT_CONFIG, fail};
+use super::lock::{LockError, StateLock};
+use super::{Context, EXIT_CONFIG, fail, setup};
 use crate::base::clock::Clock;
-use crate::base::ids;
 use crate::base::log::{Settings, start as start_log};
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
+use crate::config::ports::Ports;
 use crate::config::{File, Mode};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::{End, World};
@@ -20,6 +21,7 @@ pub struct Flags {
     pub token: Option<String>,
     pub password: Option<String>,
     pub force: bool,
+    pub reset: bool,
     pub allow_unconfigured: bool,
     pub verbose: bool,
     pub ws_log: Option<String>,
@@ -34,6 +36,7 @@ impl Flags {
             token: self.token.or(outer.token),
             password: self.password.or(outer.password),
             force: self.force | outer.force,
+            reset: self.reset | outer.reset,
             allow_unconfigured: self.allow_unconfigured | outer.allow_unconfigured,
             verbose: self.verbose | outer.verbose,
             ws_log: self.ws_log.or(outer.ws_log),
@@ -44,6 +47,7 @@ impl Flags {
         let given = [
             (self.bind.is_some(), "--bind"),
             (self.force, "--force"),
+            (self.reset, "--reset"),
             (self.allow_unconfigured, "--allow-unconfigured"),
             (self.ws_log.is_some(), "--ws-log"),
         ];
@@ -56,8 +60,14 @@ impl Flags {
             Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
         };
         let clock = Clock::start();
+        let mut lock = None;
+        if self.reset
+            && let Err((text, status)) = self.start_anew(context, clock, &mut lock)
+        {
+            return fail(&text, status);
+        }
         loop {
-            match self.once(context, &signals, clock) {
+            match self.once(context, &signals, clock, &mut lock) {
                 Ok(End::Restart) => log::info!(target: "gateway", "restarting in this process"),
                 Ok(End::Stop) => {
                     log::info!(target: "gateway", "stopped");
@@ -72,11 +82,52 @@ impl Flags {
         }
     }
 
-    /// One life: from reading the configuration to the end.
-    fn once(&self, context: &Context, signals: &SignalFd, clock: Clock) -> Result<End, (String, u8)> {
-        if context.paths.is_dev() {
-            make_dev_config(context).map_err(|err| (err, EXIT_CONFIG))?;
+    /// `--reset`: what the dev profile holds is put aside, once no daemon uses it.
+    fn start_anew(
+        &self,
+        context: &Context,
+        clock: Clock,
+        lock: &mut Option<StateLock>,
+    ) -> Result<(), (String, u8)> {
+        if !context.paths.is_dev() {
+            return Err(("--reset is for the dev profile: add --dev".to_owned(), 2));
         }
+        if self.force {
+            let config = File::load(&context.paths, &context.env).config;
+            let wanted = context.paths.port(self.port, &context.env, config.gateway.port);
+            port::free(wanted).map_err(|err| (err, 1))?;
+        }
+        self.hold(context, lock)?;
+        let aside = setup::put_aside(&context.paths, clock.now().unix_ms).map_err(|err| (err, 1))?;
+        if let Some(aside) = aside {
+            fail(&format!("The old configuration, sessions and workspace are in {}", aside.display()), 0);
+        }
+        Ok(())
+    }
+
+    /// Takes the state folder for this process, from the first life to the last.
+    fn hold(&self, context: &Context, lock: &mut Option<StateLock>) -> Result<(), (String, u8)> {
+        let mut tries = if self.force { FORCE_TRIES } else { 1 };
+        while lock.is_none() {
+            tries -= 1;
+            match StateLock::take(&context.paths.state) {
+                Ok(it) => *lock = Some(it),
+                Err(LockError::Held(..)) if tries > 0 => pause(),
+                Err(err) => return Err((err.to_string(), EXIT_CONFIG)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One life: from reading the configuration to the end.
+    fn once(
+        &self,
+        context: &Context,
+        signals: &SignalFd,
+        clock: Clock,
+        lock: &mut Option<StateLock>,
+    ) -> Result<End, (String, u8)> {
+        setup::first_dev_start(context).map_err(|err| (err, EXIT_CONFIG))?;
         let mut config = File::load(&context.paths, &context.env);
         let wrong = |text: String| (text, EXIT_CONFIG);
         if !config.valid() {
@@ -100,16 +151,18 @@ impl Flags {
         let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
             .map_err(|err| wrong(err.to_string()))?;
         let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
-        if self.force {
-            let stopped = port::free(wanted).map_err(|err| (err, 1))?;
-            stopped.iter().for_each(
-                |pid| log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}"),
-            );
-        }
+        let stopped = if self.force { port::free(wanted).map_err(|err| (err, 1))? } else { vec![] };
         let listeners = self.bind_patiently(&config, wanted)?;
+        self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
         self.log_to(&config, context, clock).map_err(|err| (format!("cannot start the log: {err}"), 1))?;
+        for pid in stopped {
+            log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}");
+        }
+        for clash in Ports::of(port, &config.config, &context.env).clashes() {
+            log::warn!(target: "gateway", "{clash}");
+        }
         let world = World::new(config, context.paths.clone(), context.env.clone(), port);
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
@@ -202,16 +255,4 @@ fn taken(wanted: u16) -> String {
         "another gateway instance is already listening on ws://127.0.0.1:{wanted}\n\
          The port is held by {who}. Stop it, choose another --port, or pass --force."
     )
-}
-
-/// The dev profile works at once: its first start writes a configuration with a token of its own.
-fn make_dev_config(context: &Context) -> Result<(), String> {
-    let path = &context.paths.config;
-    if path.exists() {
-        return Ok(());
-    }
-    let token = ids::token(&mut ids::os_entropy());
-    let config =
-        serde_json::json!({ "gateway": { "mode": "local", "auth": { "mode": "token", "token": token } } });
-    crate::store::write_json(path, &config)
 }
