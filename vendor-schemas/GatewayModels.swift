@@ -358,6 +358,29 @@ public enum GatewayModels {
         }
     }
 
+    /// What a form needs to know to edit a configuration.
+    public struct ConfigSchema: Codable, Sendable {
+        public var schema: JSONValue
+        /// By dotted path.
+        public var uiHints: JSONValue
+        /// Of the program.
+        public var version: String
+        /// ISO 8601.
+        public var generatedAt: String
+
+        public init(
+            schema: JSONValue,
+            uiHints: JSONValue,
+            version: String,
+            generatedAt: String
+        ) {
+            self.schema = schema
+            self.uiHints = uiHints
+            self.version = version
+            self.generatedAt = generatedAt
+        }
+    }
+
     public struct ConfigSetParams: Codable, Sendable {
         public var raw: String
         public var baseHash: String?
@@ -2051,6 +2074,7 @@ public enum GatewayModels {
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
         case configGet = "config.get"
+        case configSchema = "config.schema"
         case configSet = "config.set"
         case configPatch = "config.patch"
         case configApply = "config.apply"

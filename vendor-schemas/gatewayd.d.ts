@@ -128,6 +128,17 @@ export interface ConfigPatchReply {
   sentinel: SentinelReply;
 }
 
+/** What a form needs to know to edit a configuration. */
+export interface ConfigSchema {
+  schema: unknown;
+  /** By dotted path. */
+  uiHints: unknown;
+  /** Of the program. */
+  version: string;
+  /** ISO 8601. */
+  generatedAt: string;
+}
+
 export interface ConfigSetParams {
   raw: string;
   baseHash?: string;
@@ -780,6 +791,7 @@ export interface Methods {
   "usage.status": { params: unknown; result: UsageStatusReply };
   "usage.cost": { params: unknown; result: UsageCostReply };
   "config.get": { params: NoParams; result: ConfigGetReply };
+  "config.schema": { params: NoParams; result: ConfigSchema };
   "config.set": { params: ConfigSetParams; result: ConfigSetReply };
   "config.patch": { params: ConfigPatchParams; result: ConfigPatchReply };
   "config.apply": { params: ConfigPatchParams; result: ConfigPatchReply };

@@ -32,6 +32,9 @@ macro_rules! runs {
             /// stop whatever listens on the port first
             #[argh(switch)]
             force: bool,
+            /// with --dev: start with a new configuration, new sessions and a new workspace; the old ones are put aside
+            #[argh(switch)]
+            reset: bool,
             /// start without a configuration file
             #[argh(switch)]
             allow_unconfigured: bool,
@@ -54,6 +57,7 @@ macro_rules! runs {
                     token: self.token.clone(),
                     password: self.password.clone(),
                     force: self.force,
+                    reset: self.reset,
                     allow_unconfigured: self.allow_unconfigured,
                     strict: self.strict,
                     verbose: self.verbose,

@@ -7,7 +7,7 @@ use super::target::{self, Link};
 use super::{Context, say};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
 use crate::base::{clock::Clock, files, log::daily_file};
-use crate::config::{Bind, File, paths};
+use crate::config::{Bind, File, paths, ports::Ports};
 use crate::server::{listen, port};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ struct Found {
     /// None when it was not asked for.
     rpc: Option<Result<(), Trouble>>,
     listeners: Vec<Value>,
+    ports: Ports,
+    /// Sentences about ports that two want.
+    clashes: Vec<String>,
     others: Vec<Value>,
     log: PathBuf,
 }
@@ -65,11 +68,15 @@ impl Status {
             client.call("status", None, false)?;
             Ok(())
         });
+        let listeners = port::listeners(port);
+        let ports = Ports::of(port, &daemon.config, &context.env);
         Found {
             runtime: service.runtime(),
             from_service: service_port.is_some(),
             log: log_file(&daemon, &daemon_paths),
-            listeners: port::listeners(port).iter().map(listener).collect(),
+            clashes: clashes(&ports, &listeners),
+            ports,
+            listeners: listeners.iter().map(listener).collect(),
             others: others(context, self.deep),
             daemon_path: daemon_paths.config,
             service,
@@ -80,6 +87,20 @@ impl Status {
             rpc,
         }
     }
+}
+
+/// Two names for one port, and derived ports that another process holds than the gateway's own.
+fn clashes(ports: &Ports, gateway: &[port::Listener]) -> Vec<String> {
+    let mut all = ports.clashes();
+    for (name, port) in ports.named().into_iter().skip(1) {
+        let Some(port) = port.filter(|it| *it != ports.gateway) else { continue };
+        for it in port::listeners(port) {
+            if !gateway.iter().any(|own| own.pid == it.pid) {
+                all.push(format!("port {port} ({name}) is held by PID {} ({})", it.pid, it.command));
+            }
+        }
+    }
+    all
 }
 
 fn log_file(config: &File, of: &paths::Paths) -> PathBuf {
@@ -175,6 +196,8 @@ fn json(it: &Found, context: &Context) -> Value {
             "listeners": it.listeners, "hints": it.hints(context),
         },
     });
+    out["port"]["derived"] = json!(it.ports);
+    out["port"]["clashes"] = json!(it.clashes);
     if let Some(error) = it.last_error() {
         out["lastError"] = error.into();
     }
@@ -215,6 +238,15 @@ fn text(it: &Found, context: &Context) -> String {
         it.port,
         it.port_source()
     ));
+    let [_, (_, browser), (_, canvas)] = it.ports.named();
+    let shown = |port: Option<u16>| port.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let cdp = it.ports.cdp.map_or_else(|| "-".to_owned(), |(first, last)| format!("{first}-{last}"));
+    lines.push(format!(
+        "Derived ports:  browser control {}, canvas host {}, CDP {cdp}",
+        shown(browser),
+        shown(canvas)
+    ));
+    lines.extend(it.clashes.iter().map(|it| format!("Port clash:     {it}")));
     lines.push(format!("Probe target:   {}", it.url));
     lines.push(format!("Probe note:     {}", it.note()));
     lines.push(match &it.rpc {

@@ -6,6 +6,7 @@ mod agents;
 mod args;
 mod call;
 mod channels;
+mod config;
 mod cron;
 mod devices;
 mod gateway;
@@ -13,6 +14,7 @@ mod gateway_status;
 mod health;
 mod identity;
 mod line;
+mod lock;
 mod logs;
 mod models;
 mod nodes;
@@ -20,13 +22,14 @@ mod probe;
 mod rpc;
 mod run;
 mod service;
+mod setup;
 mod status;
 mod system;
 mod target;
 mod text;
 
 use crate::base::sys;
-use crate::config::{Env, Paths};
+use crate::config::{Env, Paths, dotenv};
 use argh::{EarlyExit, FromArgs};
 use std::process::ExitCode;
 
@@ -64,6 +67,8 @@ enum Command {
     Cron(cron::Cron),
     Models(models::Models),
     Agents(agents::Agents),
+    Config(config::Config),
+    Setup(setup::Setup),
 }
 
 /// What every command starts from.
@@ -103,12 +108,16 @@ pub fn main() -> ExitCode {
     if cli.version {
         return say(env!("CARGO_PKG_VERSION"));
     }
-    let env = Env::of_process();
+    let mut env = Env::of_process();
     let profile = if cli.dev { Some("dev") } else { cli.profile.as_deref() };
-    let context = Context { paths: Paths::resolve(&env, profile), env, name };
-    if let Some(wrong) = wrong_profile(&cli, &context) {
+    let paths = Paths::resolve(&env, profile);
+    if let Some(wrong) = wrong_profile(&cli, &paths) {
         return fail(&wrong, 2);
     }
+    for it in dotenv::load(&paths, &mut env) {
+        fail(&format!("Warning: {it}"), 0);
+    }
+    let context = Context { paths, env, name };
     match cli.command {
         Some(Command::Gateway(it)) => it.run(&context),
         Some(Command::Health(it)) => it.run(&context),
@@ -121,17 +130,19 @@ pub fn main() -> ExitCode {
         Some(Command::Cron(it)) => it.run(&context),
         Some(Command::Models(it)) => it.run(&context),
         Some(Command::Agents(it)) => it.run(&context),
+        Some(Command::Config(it)) => it.run(&context),
+        Some(Command::Setup(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
 
 /// A profile is part of file names, so only plain words are taken.
-fn wrong_profile(cli: &Cli, context: &Context) -> Option<String> {
+fn wrong_profile(cli: &Cli, paths: &Paths) -> Option<String> {
     let named = cli.profile.as_deref().is_some_and(|it| it != "dev");
     if cli.dev && named {
         return Some("--dev is itself a profile: give either --dev or --profile.".to_owned());
     }
-    let profile = context.paths.profile.as_deref().unwrap_or("default");
+    let profile = paths.profile.as_deref().unwrap_or("default");
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let good = (1..=64).contains(&profile.len()) && profile.chars().all(plain) && !profile.starts_with('-');
     (!good).then(|| format!("{profile:?} is no profile name: use up to 64 letters, digits, `-` and `_`."))
@@ -212,6 +223,20 @@ pub mod tests {
             "cron status",
             "models list",
             "agents list --json",
+            "setup",
+            "--dev setup",
+            "setup --workspace ~/w --mode remote --port 5 --token t --non-interactive --json",
+            "--dev gateway --reset",
+            "gateway run --dev --reset --force",
+            "config file",
+            "config get gateway.port --json --reveal",
+            "config set agents.list[0].id x --string",
+            "config set gateway.port 5 --json --force",
+            "config set a.b -- -5",
+            "config unset gateway.port",
+            "config validate --json --strict",
+            "config schema --hints",
+            "config explain gateway.port --json",
             "--version",
             "-V",
         ] {
@@ -231,6 +256,8 @@ pub mod tests {
             ("system event", "--text"),
             ("logs --limit many", "limit"),
             ("nodes", "list"),
+            ("config set gateway.port", "value"),
+            ("config get", "path"),
             ("--profile", "--profile"),
             ("health --timeout", "timeout"),
         ] {
@@ -249,9 +276,8 @@ pub mod tests {
     fn profiles_are_plain_words() {
         let wrong = |text: &str| {
             let cli = parse("gatewayd", &line(text)).ok().unwrap();
-            let mut context = context(std::path::Path::new("/h"));
-            context.paths = Paths::resolve(&context.env, cli.profile.as_deref());
-            wrong_profile(&cli, &context).is_some()
+            let paths = Paths::resolve(&Env::from([("HOME", "/h")]), cli.profile.as_deref());
+            wrong_profile(&cli, &paths).is_some()
         };
         assert!(!wrong("--profile rescue health") && !wrong("--dev health") && !wrong("health"));
         for name in ["../x", "a/b", "a.b", "-x"] {

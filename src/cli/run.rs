@@ -1,11 +1,12 @@
 //! `gateway run`: the daemon in the foreground.
-use super::{Context, EXIT_CONFIG, fail};
+use super::lock::{LockError, StateLock};
+use super::{Context, EXIT_CONFIG, fail, setup};
 use crate::base::clock::Clock;
-use crate::base::ids;
 use crate::base::log::{Settings, start as start_log};
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
-use crate::config::{Env, File, Issue, Mode, Paths, dotenv};
+use crate::config::ports::Ports;
+use crate::config::{Env, File, Mode, Paths};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::{End, World};
 use crate::server::{self, Options, listen, port};
@@ -20,6 +21,7 @@ pub struct Flags {
     pub token: Option<String>,
     pub password: Option<String>,
     pub force: bool,
+    pub reset: bool,
     pub allow_unconfigured: bool,
     pub strict: bool,
     pub verbose: bool,
@@ -35,6 +37,7 @@ impl Flags {
             token: self.token.or(outer.token),
             password: self.password.or(outer.password),
             force: self.force | outer.force,
+            reset: self.reset | outer.reset,
             allow_unconfigured: self.allow_unconfigured | outer.allow_unconfigured,
             strict: self.strict | outer.strict,
             verbose: self.verbose | outer.verbose,
@@ -46,6 +49,7 @@ impl Flags {
         let given = [
             (self.bind.is_some(), "--bind"),
             (self.force, "--force"),
+            (self.reset, "--reset"),
             (self.allow_unconfigured, "--allow-unconfigured"),
             (self.strict, "--strict"),
             (self.ws_log.is_some(), "--ws-log"),
@@ -59,9 +63,15 @@ impl Flags {
             Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
         };
         let clock = Clock::start();
+        let mut lock = None;
+        if self.reset
+            && let Err((text, status)) = self.start_anew(context, clock, &mut lock)
+        {
+            return fail(&text, status);
+        }
         let mut restarted_ms = None;
         loop {
-            match self.once(context, &signals, clock, restarted_ms) {
+            match self.once(context, &signals, clock, &mut lock, restarted_ms) {
                 Ok(End::Restart) => restarted_ms = Some(clock.now().mono_ms),
                 Ok(End::Stop) => {
                     log::info!(target: "gateway", "stopped");
@@ -76,24 +86,62 @@ impl Flags {
         }
     }
 
+    /// `--reset`: what the dev profile holds is put aside, once no daemon uses it.
+    fn start_anew(
+        &self,
+        context: &Context,
+        clock: Clock,
+        lock: &mut Option<StateLock>,
+    ) -> Result<(), (String, u8)> {
+        if !context.paths.is_dev() {
+            return Err(("--reset is for the dev profile: add --dev".to_owned(), 2));
+        }
+        if self.force {
+            let config = File::load(&context.paths, &context.env).config;
+            let wanted = context.paths.port(self.port, &context.env, config.gateway.port);
+            port::free(wanted).map_err(|err| (err, 1))?;
+        }
+        self.hold(context, lock)?;
+        let aside = setup::put_aside(&context.paths, clock.now().unix_ms).map_err(|err| (err, 1))?;
+        if let Some(aside) = aside {
+            fail(&format!("The old configuration, sessions and workspace are in {}", aside.display()), 0);
+        }
+        Ok(())
+    }
+
+    /// Takes the state folder for this process, from the first life to the last.
+    fn hold(&self, context: &Context, lock: &mut Option<StateLock>) -> Result<(), (String, u8)> {
+        let mut tries = if self.force { FORCE_TRIES } else { 1 };
+        while lock.is_none() {
+            tries -= 1;
+            match StateLock::take(&context.paths.state) {
+                Ok(it) => *lock = Some(it),
+                Err(LockError::Held(..)) if tries > 0 => pause(),
+                Err(err) => return Err((err.to_string(), EXIT_CONFIG)),
+            }
+        }
+        Ok(())
+    }
+
     /// One life: from reading the configuration to the end.
     fn once(
         &self,
         context: &Context,
         signals: &SignalFd,
         clock: Clock,
+        lock: &mut Option<StateLock>,
         restarted_ms: Option<u64>,
     ) -> Result<End, (String, u8)> {
-        if context.paths.is_dev() {
-            make_dev_config(context).map_err(|err| (err, EXIT_CONFIG))?;
-        }
-        let (mut env, wrong) = (context.env.clone(), |text: String| (text, EXIT_CONFIG));
-        let mut said: Vec<String> =
-            dotenv::load(&context.paths, &mut env).iter().map(Issue::to_string).collect();
-        let (mut config, problem) = load(&context.paths, &env).map_err(wrong)?;
-        said.extend(config.warnings.iter().map(Issue::to_string));
-        if self.strict && !said.is_empty() {
-            return Err(wrong(format!("--strict: {}", said.join("\n  "))));
+        setup::first_dev_start(context).map_err(|err| (err, EXIT_CONFIG))?;
+        let wrong = |text: String| (text, EXIT_CONFIG);
+        let (mut config, problem) = load(&context.paths, &context.env).map_err(wrong)?;
+        if self.strict && !config.warnings.is_empty() {
+            let list: Vec<String> = config.warnings.iter().map(|it| format!("  {it}")).collect();
+            return Err(wrong(format!(
+                "--strict, and {} says:\n{}",
+                context.paths.config.display(),
+                list.join("\n")
+            )));
         }
         self.check_mode(&config, context)?;
         if let Some(bind) = &self.bind {
@@ -104,26 +152,29 @@ impl Flags {
             token: self.token.clone().map(Secret::new),
             password: self.password.clone().map(Secret::new),
         };
-        let auth = SharedAuth::resolve(&config.config, &env, &flags).map_err(|err| wrong(err.to_string()))?;
-        let wanted = context.paths.port(self.port, &env, config.config.gateway.port);
-        if self.force {
-            let stopped = port::free(wanted).map_err(|err| (err, 1))?;
-            stopped.iter().for_each(
-                |pid| log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}"),
-            );
-        }
+        let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
+            .map_err(|err| wrong(err.to_string()))?;
+        let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
+        let stopped = if self.force { port::free(wanted).map_err(|err| (err, 1))? } else { vec![] };
         let listeners = self.bind_patiently(&config, wanted)?;
+        self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
         self.log_to(&config, context, clock).map_err(|err| (format!("cannot start the log: {err}"), 1))?;
-        said.iter().for_each(|it| log::warn!(target: "config", "{it}"));
+        for pid in stopped {
+            log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}");
+        }
+        for clash in Ports::of(port, &config.config, &context.env).clashes() {
+            log::warn!(target: "gateway", "{clash}");
+        }
+        config.warnings.iter().for_each(|it| log::warn!(target: "config", "{it}"));
         match &problem {
             Some(it) => log::error!(target: "config", "{it}"),
             None => config.keep_last_good(&context.paths).unwrap_or_else(|err| {
                 log::warn!(target: "config", "cannot keep a copy of the configuration: {err}");
             }),
         }
-        let world = World::new(config, context.paths.clone(), env, port);
+        let world = World::new(config, context.paths.clone(), context.env.clone(), port);
         let world = World { problem, ..world };
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
@@ -240,16 +291,4 @@ fn taken(wanted: u16) -> String {
         "another gateway instance is already listening on ws://127.0.0.1:{wanted}\n\
          The port is held by {who}. Stop it, choose another --port, or pass --force."
     )
-}
-
-/// The dev profile works at once: its first start writes a configuration with a token of its own.
-fn make_dev_config(context: &Context) -> Result<(), String> {
-    let path = &context.paths.config;
-    if path.exists() {
-        return Ok(());
-    }
-    let token = ids::token(&mut ids::os_entropy());
-    let config =
-        serde_json::json!({ "gateway": { "mode": "local", "auth": { "mode": "token", "token": token } } });
-    crate::store::write_json(path, &config)
 }

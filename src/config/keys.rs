@@ -20,6 +20,47 @@ pub fn check(document: &Value) -> Vec<Issue> {
     walk.issues
 }
 
+/// Every line: path, types, limits.
+pub(super) fn lines() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    TABLE.lines().filter_map(|it| {
+        let (path, rest) = it.split_once('\t')?;
+        let (types, limits) = rest.split_once('\t').unwrap_or((rest, ""));
+        Some((path, types, limits))
+    })
+}
+
+/// What may stand at a path of names, items by number: types and limits in the words of the table; None for a key that nobody knows.
+pub fn describe(path: &[String]) -> Option<(String, &'static str)> {
+    let mut place = Place::of(String::new());
+    for (n, name) in path.iter().enumerate() {
+        let is = |kind: &str| place.types.split('|').any(|it| it == kind);
+        if is("any") || (is("object") && !place.has_members) {
+            return Some(("any".to_owned(), ""));
+        }
+        if !place.has_items
+            && place.types.starts_with('[')
+            && n + 1 == path.len()
+            && name.parse::<usize>().is_ok()
+        {
+            return Some((place.types.replace(['[', ']'], ""), ""));
+        }
+        let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
+        let item = place.has_items && name.parse::<usize>().is_ok();
+        let candidates = [
+            item.then(|| format!("{}[]", place.pattern)),
+            plain.then(|| below(&place.pattern, name)),
+            Some(below(&place.pattern, "*")),
+        ];
+        place = candidates.into_iter().flatten().map(Place::of).find(Place::is_known)?;
+    }
+    let mut types = vec![place.types];
+    types.extend(place.has_members.then_some("object"));
+    types.extend(place.has_items.then_some("array"));
+    types.retain(|it| !it.is_empty());
+    types.dedup();
+    Some((types.join("|"), place.limits))
+}
+
 /// The lines from the first that is not below `text`.
 fn from(text: &str) -> &'static str {
     let (mut low, mut high) = (0, TABLE.len());
@@ -239,7 +280,7 @@ fn mismatch(value: &Value, types: &str, limits: &str) -> Option<String> {
     }
 }
 
-fn is_kind(it: &str) -> bool {
+pub(super) fn is_kind(it: &str) -> bool {
     matches!(it, "any" | "string" | "boolean" | "number" | "integer" | "object" | "array")
         || it.starts_with('[')
 }

@@ -27,6 +27,28 @@ fn the_table_is_sorted_and_every_line_of_it_is_found() {
 }
 
 #[test]
+fn a_path_is_described() {
+    let cases = [
+        ("gateway.port", Some(("integer", ">0"))),
+        ("gateway", Some(("object", ""))),
+        ("gateway.mode", Some(("local|remote", ""))),
+        ("gateway.trustedProxies.0", Some(("string", ""))),
+        ("agents.list", Some(("array", ""))),
+        ("agents.list.3.id", Some(("string", ""))),
+        ("env.vars.ANY", Some(("string", ""))),
+        ("plugins.entries.mine.config.deep", Some(("any", ""))),
+        ("gateway.prt", None),
+        ("zzz", None),
+        ("gateway.port.x", None),
+    ];
+    for (path, want) in cases {
+        let names: Vec<String> = path.split('.').map(str::to_owned).collect();
+        let found = describe(&names);
+        assert_eq!(found.as_ref().map(|it| (it.0.as_str(), it.1)), want, "{path}");
+    }
+}
+
+#[test]
 fn what_may_stand_where() {
     let fine = json!({
         "gateway": { "port": 18789, "bind": "lan", "auth": { "mode": "token", "token": { "source": "env", "provider": "default", "id": "T" } } },

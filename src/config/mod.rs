@@ -9,14 +9,17 @@ pub mod edit;
 mod generate;
 mod include;
 pub mod json5;
-mod keys;
+pub mod keys;
 mod layout;
 pub mod merge;
 mod model;
+pub mod origin;
 mod pairing;
 pub mod paths;
 pub mod place;
+pub mod ports;
 mod reader;
+pub mod schema;
 mod substitute;
 pub mod write;
 

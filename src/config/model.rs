@@ -13,6 +13,8 @@ pub struct Config {
     pub models: Vec<Model>,
     pub session: Session,
     pub cron: Cron,
+    /// `canvasHost.port`.
+    pub canvas_port: Option<u16>,
     pub assistant: Identity,
     /// `commands.restart`: SIGUSR1 by hand is allowed.
     pub restart_allowed: bool,
@@ -195,6 +197,7 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),
         },
+        canvas_port: r.port(root.at("canvasHost.port")),
         assistant: Identity {
             name: r.string(root.at("ui.assistant.name")),
             avatar: r.string(root.at("ui.assistant.avatar")),
@@ -215,7 +218,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
     let secret = |text: Option<String>| text.filter(|it| !it.trim().is_empty()).map(Secret::new);
     Gateway {
         mode: r.word(at.at("mode"), &[("local", Mode::Local), ("remote", Mode::Remote)]),
-        port: r.integer(at.at("port"), 1, 65535).and_then(|it| it.try_into().ok()),
+        port: r.port(at.at("port")),
         bind: r.word(at.at("bind"), bind).unwrap_or_default(),
         custom_bind_host: r.string(at.at("customBindHost")),
         auth_mode: r

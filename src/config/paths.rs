@@ -84,6 +84,13 @@ impl Paths {
     pub fn config_audit(&self) -> PathBuf {
         self.logs().join("config-audit.jsonl")
     }
+    /// The workspace of the default agent when the configuration names none. The reference's places.
+    pub fn workspace(&self) -> PathBuf {
+        match self.is_dev() {
+            true => self.home.join(".openclaw").join("workspace-dev"),
+            false => self.state.join("workspace"),
+        }
+    }
     pub fn agent(&self, agent_id: &str) -> PathBuf {
         self.state.join("agents").join(agent_id)
     }

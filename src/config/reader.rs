@@ -88,6 +88,9 @@ impl Reader<'_> {
         }
         self.read(&node, "number", fits)
     }
+    pub fn port(&mut self, node: Node) -> Option<u16> {
+        self.integer(node, 1, 65535).and_then(|it| it.try_into().ok())
+    }
     pub fn strings(&mut self, node: Node) -> Vec<String> {
         if node.value.is_some_and(|it| !it.is_array()) {
             self.wrong(&node, "array");

@@ -9,7 +9,7 @@ use crate::base::{clock, files, sys};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 /// Old texts kept beside the file: `.bak` is the newest, `.bak.4` the oldest. Reference: five.
@@ -108,6 +108,7 @@ impl Change<'_> {
         if !same {
             return Err(WriteError::Changed);
         }
+        let owner = fs::metadata(&target).ok();
         if let Some(old) = now {
             rotate(&self.paths.config).map_err(|err| failed(&backup(&self.paths.config, 0), err))?;
             let newest = backup(&self.paths.config, 0);
@@ -116,7 +117,12 @@ impl Change<'_> {
         let audit = self.paths.config_audit();
         self.audit(&audit, file, changed).map_err(|err| failed(&audit, err))?;
         let raw = file.raw.as_deref().unwrap_or_default();
-        files::write_atomic(&target, raw.as_bytes()).map_err(|err| failed(&target, err))
+        files::write_atomic(&target, raw.as_bytes()).map_err(|err| failed(&target, err))?;
+        if let Some(owner) = owner {
+            let made = [target, backup(&self.paths.config, 0), self.paths.logs(), audit];
+            made.iter().for_each(|it| hand_back(it, &owner));
+        }
+        Ok(())
     }
 
     /// One line: when, who, which paths; never a value. It stands before the change is made, so that none goes unseen.
@@ -155,6 +161,15 @@ fn lock(target: &Path) -> io::Result<Option<fs::File>> {
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
+    }
+}
+
+/// What root writes stays the daemon's: its user has to read and write it afterwards. For anybody else there is nothing to do.
+fn hand_back(path: &Path, owner: &fs::Metadata) {
+    let differs = |it: &fs::Metadata| (it.uid(), it.gid()) != (owner.uid(), owner.gid());
+    if fs::symlink_metadata(path).is_ok_and(|it| it.uid() == 0 && differs(&it)) {
+        // Only root may; the change itself is made and whole.
+        let _ = lchown(path, Some(owner.uid()), Some(owner.gid()));
     }
 }
 

@@ -159,3 +159,18 @@ fn a_link_stays_a_link() {
     assert!(err.to_string().contains("a link to a file that does not exist"), "{err}");
     assert!(home.0.config.is_symlink());
 }
+
+/// Means something when root runs it; for others the owner is the same anyway.
+#[test]
+fn what_root_changes_stays_its_owners() {
+    let home = Home::new("owner", TEXT);
+    let owner = match fs::metadata(&home.0.config).unwrap().uid() {
+        0 => 4321,
+        own => own,
+    };
+    lchown(&home.0.config, Some(owner), None).unwrap();
+    home.set("port", 7).unwrap();
+    for path in [home.0.config.clone(), backup(&home.0.config, 0), home.0.logs(), home.0.config_audit()] {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{path:?}");
+    }
+}

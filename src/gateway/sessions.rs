@@ -40,8 +40,7 @@ pub fn workspace(world: &World, agent_id: &str) -> std::path::PathBuf {
     match own.or(agents.workspace.as_deref().filter(|_| is_default)) {
         Some(it) => crate::config::paths::expand_home(it, &paths.home),
         None if !is_default => paths.state.join(format!("workspace-{agent_id}")),
-        None if paths.is_dev() => paths.home.join(".openclaw").join("workspace-dev"),
-        None => paths.state.join("workspace"),
+        None => paths.workspace(),
     }
 }
 

@@ -17,6 +17,7 @@ struct SimClient {
     /// Requests that must be answered, exactly once.
     pending: BTreeSet<String>,
     seq: Option<u64>,
+    local: bool,
     sees_all: bool,
     hello: bool,
     authenticated: bool,
@@ -177,7 +178,7 @@ impl Sim {
         let origin = *self.seed.pick(&["", "", "Origin: http://evil.example\r\n"]);
         let text = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{origin}\r\n");
         let peer = Peer::of(ip.parse().unwrap(), &head::parse(text.as_bytes()).unwrap());
-        self.clients.insert(conn, SimClient::default());
+        self.clients.insert(conn, SimClient { local: ip == "127.0.0.1", ..SimClient::default() });
         self.core.on_opened(conn, peer, self.now);
     }
 
@@ -206,7 +207,9 @@ impl Sim {
             params["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let client = self.clients.get_mut(&conn).unwrap();
         client.connect_id = Some(id.clone());
-        client.sees_all = params["role"] != "node" && asked.contains(&"operator.admin");
+        // Without a device only who is on this machine keeps the scopes it asks for.
+        let keeps = client.local || params["device"].is_object();
+        client.sees_all = keeps && params["role"] != "node" && asked.contains(&"operator.admin");
         let text = match self.seed.below(25) {
             0 => "{".into(),
             1 => json!({ "type": "req", "id": id, "method": "" }).to_string(),

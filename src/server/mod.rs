@@ -19,12 +19,13 @@ use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
+use crate::config::File;
 use crate::conn::answer::Answer;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
 use crate::gateway::peer::Peer;
-use crate::gateway::{Core, Done, End, Signal, Start, World};
+use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -83,6 +84,9 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
     });
     let mut watch = watch::Watch::new()?;
     watch.set(&options.world.config.sources(&options.world.paths));
+    // It was read before it was watched.
+    let missed = options.world.problem.is_none()
+        && File::hash_on_disk(&options.world.paths).is_some_and(|it| it != options.world.config.hash);
     let sentinel = store::sentinel::take(state);
     let mut core = Core::new(Start {
         world: Arc::new(options.world),
@@ -95,6 +99,9 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
     });
     if let Some(it) = sentinel {
         core.on_sentinel(&it);
+    }
+    if missed {
+        reload::touched(&mut core, options.clock.now());
     }
     let poll = mio::Poll::new()?;
     let bell = Bell::new(mio::Waker::new(poll.registry(), net::WAKER)?);

@@ -3,6 +3,7 @@
 //! Everything that touches the file is a job; what a change does to the running gateway is `gateway/reload.rs`'s business.
 use crate::base::clock::Now;
 use crate::base::limits::*;
+use crate::config::schema::ConfigSchema;
 use crate::config::write::{Change, WriteError, Written};
 use crate::config::{File, Issue, json5, merge};
 use crate::gateway::registry::{Answer, Call, Finish, Lane, Method, Rpc};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub const METHODS: &[Method] = &[
     Method::of::<ConfigGet>(),
+    Method::of::<ConfigSchemaGet>(),
     Method::of::<ConfigSet>(),
     Method::of::<ConfigPatch>(),
     Method::of::<ConfigApply>(),
@@ -70,6 +72,19 @@ impl Rpc for ConfigGet {
                 legacy_issues: vec![],
             })
         }))
+    }
+}
+
+/// What a form needs to edit the configuration.
+enum ConfigSchemaGet {}
+impl Rpc for ConfigSchemaGet {
+    const NAME: &'static str = "config.schema";
+    const ACCESS: Access = Access::Admin;
+    type Params = NoParams;
+    type Reply = ConfigSchema;
+    fn call(core: &mut Core, call: Call, _: NoParams) -> RpcResult<Answer<ConfigSchema>> {
+        let world = core.world.clone();
+        Ok(Answer::read(move || Ok(ConfigSchema::new(world.version(), call.now.unix_ms))))
     }
 }
 
