@@ -80,6 +80,12 @@ impl Identity {
     pub fn token(&self, role: &str) -> Option<Secret> {
         self.tokens()["tokens"][role]["token"].as_str().map(|it| Secret::new(it.to_owned()))
     }
+    /// Whether the token was given for all of these scopes.
+    pub fn covers(&self, role: &str, scopes: &[&str]) -> bool {
+        let all = self.tokens();
+        let given = all["tokens"][role]["scopes"].as_array();
+        scopes.iter().all(|it| given.is_some_and(|given| given.iter().any(|scope| scope == it)))
+    }
     /// Keeps a token; writes only what is new.
     ///
     /// # Errors

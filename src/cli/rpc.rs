@@ -80,8 +80,10 @@ impl Client {
         timeout_ms: u64,
         clock: Clock,
     ) -> Result<Client, Failure> {
-        let stored = if target.explicit { None } else { identity.token(ROLE) };
         let shared = target.token.is_some() || target.password.is_some();
+        // One that is too narrow would be refused, and count as a guess.
+        let fits = !target.explicit && (!shared || identity.covers(ROLE, who.scopes()));
+        let stored = identity.token(ROLE).filter(|_| fits);
         let token = stored.as_ref().or(target.token.as_ref());
         match Client::attempt(target, token, identity, who, timeout_ms, clock) {
             Err(Failure::Refused { message }) if stored.is_some() && shared && is_about_secrets(&message) => {
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn a_refused_device_token_gives_way_to_the_shared_one() {
         let (identity, state) = identity("retry");
-        identity.keep_token(ROLE, "stale", &json!([]), 1).unwrap();
+        identity.keep_token(ROLE, "stale", &json!(As::Cli.scopes()), 1).unwrap();
         let (url, thread) = fake(2, gateway);
         let clock = Clock::start();
         let mut client = Client::open(&target(url, false), &identity, As::Cli, 10_000, clock).unwrap();
@@ -352,9 +354,18 @@ mod tests {
     #[test]
     fn an_explicit_token_keeps_the_stored_one_out() {
         let (identity, state) = identity("explicit");
-        identity.keep_token(ROLE, "stored", &json!([]), 1).unwrap();
+        identity.keep_token(ROLE, "stored", &json!(As::Cli.scopes()), 1).unwrap();
         let (url, thread) = fake(1, gateway);
         drop(Client::open(&target(url, true), &identity, As::Probe, 10_000, Clock::start()).unwrap());
+        assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");
+        std::fs::remove_dir_all(state).unwrap();
+    }
+    #[test]
+    fn a_token_that_is_too_narrow_stays_out() {
+        let (identity, state) = identity("narrow");
+        identity.keep_token(ROLE, "narrow", &json!(As::Probe.scopes()), 1).unwrap();
+        let (url, thread) = fake(1, gateway);
+        drop(Client::open(&target(url, false), &identity, As::Cli, 10_000, Clock::start()).unwrap());
         assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");
         std::fs::remove_dir_all(state).unwrap();
     }
