@@ -127,8 +127,8 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const WORKERS: usize = 2;
 /// Calls whose answer a worker is making or waits to; more are answered `UNAVAILABLE`. Ours.
 pub const JOBS_MAX: usize = 256;
-/// Job queue: the calls above, a pairing write for every unauthenticated socket, and the daemon's own few.
-pub const JOB_QUEUE_MAX: usize = JOBS_MAX + PREAUTH_SOCKETS_MAX + 64;
+/// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
+pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
 /// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.

@@ -108,9 +108,7 @@ fn is_subset(asked: &[String], given: &[String]) -> bool {
 
 /// Whether `token` is this device's live credential for the role, wide enough for the scopes.
 pub fn token_allows(devices: &Devices, device_id: &str, role: &str, scopes: &[String], token: &str) -> bool {
-    devices.paired.get(device_id).and_then(|it| it.tokens.get(role)).is_some_and(|it| {
-        it.revoked_at_ms.is_none() && is_subset(scopes, &it.scopes) && Secret::new(it.token.clone()).is(token)
-    })
+    live_token(devices, device_id, role, scopes).is_some_and(|it| Secret::new(it.token.clone()).is(token))
 }
 
 /// What the device says of itself in `connect`.
@@ -154,7 +152,18 @@ pub fn approve(devices: &mut Devices, device_id: &str, public_key: &str, about: 
     devices.paired.insert(device_id.to_owned(), it);
 }
 
-/// The live token for the role, reused while it is wide enough, else made anew. True when something changed.
+/// The device's credential for the role, when it is wide enough for the scopes.
+pub fn live_token<'a>(
+    devices: &'a Devices,
+    device_id: &str,
+    role: &str,
+    scopes: &[String],
+) -> Option<&'a Token> {
+    let token = devices.paired.get(device_id)?.tokens.get(role)?;
+    Some(token).filter(|it| it.revoked_at_ms.is_none() && is_subset(scopes, &it.scopes))
+}
+
+/// The live token for the role, reused while it is wide enough, else made anew; None when the device is not paired.
 pub fn ensure_token(
     devices: &mut Devices,
     device_id: &str,
@@ -162,12 +171,12 @@ pub fn ensure_token(
     scopes: &[String],
     unix_ms: i64,
     entropy: &mut Entropy,
-) -> Option<(Token, bool)> {
+) -> Option<Token> {
+    if let Some(it) = live_token(devices, device_id, role, scopes) {
+        return Some(it.clone());
+    }
     let paired = devices.paired.get_mut(device_id)?;
     let old = paired.tokens.get(role);
-    if let Some(it) = old.filter(|it| it.revoked_at_ms.is_none() && is_subset(scopes, &it.scopes)) {
-        return Some((it.clone(), false));
-    }
     let fresh = Token {
         token: ids::token(entropy),
         role: role.to_owned(),
@@ -177,14 +186,25 @@ pub fn ensure_token(
         ..Token::default()
     };
     paired.tokens.insert(role.to_owned(), fresh.clone());
-    Some((fresh, true))
+    Some(fresh)
+}
+
+/// The pairing request of this device that still waits.
+pub fn pending_of<'a>(
+    devices: &'a Devices,
+    device_id: &str,
+    public_key: &str,
+    unix_ms: i64,
+) -> Option<&'a Pending> {
+    devices.pending.values().find(|it| {
+        it.device_id == device_id && it.public_key == public_key && unix_ms - it.ts <= PAIRING_TTL_MS
+    })
 }
 
 /// The pending request of this device: the one it has, or a new one (`true`). Expired ones go.
 pub fn request_pairing(devices: &mut Devices, request: Pending, unix_ms: i64) -> (Pending, bool) {
     devices.pending.retain(|_, it| unix_ms - it.ts <= PAIRING_TTL_MS);
-    let same = |it: &&Pending| it.device_id == request.device_id && it.public_key == request.public_key;
-    if let Some(it) = devices.pending.values().find(same) {
+    if let Some(it) = pending_of(devices, &request.device_id, &request.public_key, unix_ms) {
         return (it.clone(), false);
     }
     if devices.pending.len() >= PAIRING_PENDING_MAX {
@@ -260,9 +280,9 @@ mod tests {
             standing(&devices, "5", "other", "operator", &read),
             Standing::Unpaired { is_repair: true }
         );
-        let (token, fresh) = ensure_token(&mut devices, "5", "operator", &read, 9, &mut entropy).unwrap();
-        assert!(fresh && token.token.len() == 32);
-        assert!(!ensure_token(&mut devices, "5", "operator", &read, 10, &mut entropy).unwrap().1);
+        let token = ensure_token(&mut devices, "5", "operator", &read, 9, &mut entropy).unwrap();
+        assert_eq!(token.token.len(), 32);
+        assert_eq!(ensure_token(&mut devices, "5", "operator", &read, 10, &mut entropy), Some(token.clone()));
         assert!(token_allows(&devices, "5", "operator", &read, &token.token));
         assert!(!token_allows(&devices, "5", "operator", &["operator.admin".into()], &token.token));
         assert!(!token_allows(&devices, "5", "node", &[], &token.token));

@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! Challenged ── connect ok ──────────────────► Ready
-//!     │  └───── connect ok, new device ─► Pairing ── written ──► Ready
+//!     │  └───── connect ok, new device ─► Pairing ── written ──► Ready, or Closing when its owner must say yes first
 //!     └──────── anything else ──────────► Closing   (wrong secret: perhaps Held first)
 //! ```
 use super::auth::{Guesser, Verdict};
 use super::device::{self, Standing};
 use super::events::{Decision, DevicePairResolved, WakeWords};
 use super::peer::Peer;
-use super::registry::Lane;
 use super::{Core, Effect, Node, Phase, Ready, Timer, events, health};
 use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::{FRAME_BYTES_MAX, OUT_QUEUE_BYTES_MAX, TICK_MS};
 use crate::base::secret::Secret;
+use crate::conn::Bytes;
 use crate::protocol::connect::{ClientId, ClientMode, ConnectParams, PROTOCOLS};
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::{BadFrame, Request, raw};
@@ -23,7 +23,8 @@ use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Role, Scopes};
 use crate::protocol::shape::{Shaped, join};
 use crate::protocol::types::NonEmpty;
-use crate::store::devices::{self, Pending};
+use crate::store::devices::{Pending, Token};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// How a connection is turned away.
@@ -51,12 +52,9 @@ struct Accepted {
 
 struct Device {
     id: String,
-    token: String,
-    issued_at_ms: i64,
-    /// The stores changed and must be written before anybody is told.
-    changed: bool,
-    /// A pairing was approved silently: its request id.
-    approved: Option<String>,
+    public_key: String,
+    /// Its own credential, once it has one for this role and these scopes.
+    token: Option<Token>,
 }
 
 /// Texts of protocol 4 clients' error details (demand page 4.1, rule 9).
@@ -303,65 +301,122 @@ fn check_device(
         let (text, code) = bad.texts();
         refuse.invalid(text, code)
     })?;
-    let (device_id, scopes) = (proof.id.0.clone(), accepted.scopes.clone());
+    let device = Device { id: proof.id.0.clone(), public_key: device::stored_key(proof), token: None };
     if let Err(wrong) = shared {
         // A device's own token stands in for the shared secret, but cannot ask for more than it has.
         let own = params
             .token()
-            .is_some_and(|it| device::token_allows(&core.devices, &device_id, role, &scopes, it));
+            .is_some_and(|it| device::token_allows(&core.devices, &device.id, role, &accepted.scopes, it));
         if !own || matches!(wrong, Wrong::Locked(_)) {
             return Err(unauthorized(core, params, refuse, guesser, wrong, now));
         }
     }
     core.limiter.right(guesser);
-    let key = device::stored_key(proof);
-    let (mut changed, mut approved) = (false, None);
-    if let Standing::Unpaired { is_repair } = device::standing(&core.devices, &device_id, &key, role, &scopes)
-    {
-        let about = device::about(params, role, &scopes, accepted.client_ip.clone());
-        let request = Pending {
-            request_id: ids::uuid(&mut core.entropy),
-            device_id: device_id.clone(),
-            public_key: key.clone(),
-            about: about.clone(),
-            silent: accepted.local,
-            is_repair,
-            ts: now.unix_ms,
-        };
-        if !accepted.local {
-            return Err(ask_for_pairing(core, request, refuse, now));
-        }
-        approved = Some(request.request_id);
-        device::approve(&mut core.devices, &device_id, &key, about, now.unix_ms);
-        changed = true;
-    }
-    let token =
-        device::ensure_token(&mut core.devices, &device_id, role, &scopes, now.unix_ms, &mut core.entropy);
-    let Some((token, fresh)) = token else {
-        return Err(refuse.invalid("device signature invalid", "DEVICE_AUTH_INVALID"));
-    };
-    accepted.device = Some(Device {
-        id: device_id,
-        issued_at_ms: token.rotated_at_ms.unwrap_or(token.created_at_ms),
-        token: Secret::new(token.token).expose().to_owned(),
-        changed: changed || fresh,
-        approved,
-    });
+    accepted.device = Some(device);
     Ok(())
 }
 
-/// A device that is not on this machine waits for its owner's word.
-fn ask_for_pairing(core: &mut Core, request: Pending, refuse: &Refuse, now: Now) -> Refusal {
-    let (request, is_new) = device::request_pairing(&mut core.devices, request, now.unix_ms);
-    if is_new {
-        log::info!(target: "pairing", "device {} asks to be paired: gatewayd devices approve {}", request.device_id, request.request_id);
-        save_devices(core, |_, _, _| {});
-        core.broadcast(&events::DEVICE_PAIR_REQUESTED, &request);
+/// Who needs a pairing or a token first waits until that is on disk.
+fn accept(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
+    let (role, local) = (accepted.role.as_str(), accepted.local);
+    let Some(own) = &mut accepted.device else { return welcome(core, conn, accepted, now) };
+    let standing = device::standing(&core.devices, &own.id, &own.public_key, role, &accepted.scopes);
+    if standing == Standing::Paired {
+        own.token = device::live_token(&core.devices, &own.id, role, &accepted.scopes).cloned();
+        if own.token.is_some() {
+            return welcome(core, conn, accepted, now);
+        }
     }
-    let details = json!({ "requestId": request.request_id });
+    set_phase(core, conn, Phase::Pairing { waiting: vec![] });
+    match standing {
+        Standing::Unpaired { is_repair } if !local => ask_for_pairing(core, conn, accepted, is_repair, now),
+        _ => give_token(core, conn, accepted, now),
+    }
+}
+
+/// A device on this machine is paired by the way.
+fn give_token(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
+    core.change_devices(Box::new(move |devices, entropy| {
+        let (role, scopes) = (accepted.role.as_str(), &accepted.scopes);
+        let mut approved = None;
+        if let Some(own) = &mut accepted.device {
+            let standing = device::standing(devices, &own.id, &own.public_key, role, scopes);
+            if standing != Standing::Paired && accepted.local {
+                let about = device::about(&accepted.params, role, scopes, accepted.client_ip.clone());
+                device::approve(devices, &own.id, &own.public_key, about, now.unix_ms);
+                approved = Some((ids::uuid(entropy), own.id.clone()));
+            }
+            if standing == Standing::Paired || accepted.local {
+                own.token = device::ensure_token(devices, &own.id, role, scopes, now.unix_ms, entropy);
+            }
+        }
+        Box::new(move |core, saved, now| {
+            if let (Ok(()), Some((request_id, device_id))) = (&saved, approved) {
+                let decision = Decision::Approved;
+                let event = DevicePairResolved { request_id, device_id, decision, ts: now.unix_ms };
+                core.broadcast(&events::DEVICE_PAIR_RESOLVED, &event);
+            }
+            let Some(waiting) = end_pairing(core, conn) else { return };
+            if let Err(err) = saved {
+                return refuse(core, conn, not_saved(accepted.id, err));
+            }
+            if accepted.device.as_ref().is_none_or(|it| it.token.is_none()) {
+                // It was unpaired while this waited for its turn.
+                let refuser = Refuse { id: accepted.id, protocol: accepted.protocol };
+                let error = RpcError::not_paired("pairing required");
+                return refuse(core, conn, refuser.with(error, "PAIRING_REQUIRED", Value::Null));
+            }
+            welcome(core, conn, accepted, now);
+            for text in waiting {
+                core.on_message(conn, text, now);
+            }
+        })
+    }));
+}
+
+/// A device that is not on this machine waits for its owner's word.
+fn ask_for_pairing(core: &mut Core, conn: ConnId, accepted: Accepted, is_repair: bool, now: Now) {
+    let Some(own) = accepted.device else { return };
+    let refuser = Refuse { id: accepted.id, protocol: accepted.protocol };
+    let known = device::pending_of(&core.devices, &own.id, &own.public_key, now.unix_ms);
+    if let Some(it) = known {
+        let refusal = pairing_required(&refuser, &it.request_id);
+        return refuse(core, conn, refusal);
+    }
+    let role = accepted.role.as_str();
+    let about = device::about(&accepted.params, role, &accepted.scopes, accepted.client_ip);
+    core.change_devices(Box::new(move |devices, entropy| {
+        let request = Pending {
+            request_id: ids::uuid(entropy),
+            device_id: own.id,
+            public_key: own.public_key,
+            about,
+            silent: false,
+            is_repair,
+            ts: now.unix_ms,
+        };
+        let (request, is_new) = device::request_pairing(devices, request, now.unix_ms);
+        Box::new(move |core, saved, _| {
+            if is_new && saved.is_ok() {
+                log::info!(target: "pairing", "device {} asks to be paired: gatewayd devices approve {}", request.device_id, request.request_id);
+                core.broadcast(&events::DEVICE_PAIR_REQUESTED, &request);
+            }
+            let refusal = match saved {
+                Ok(()) => pairing_required(&refuser, &request.request_id),
+                Err(err) => not_saved(refuser.id, err),
+            };
+            if end_pairing(core, conn).is_some() {
+                refuse(core, conn, refusal);
+            }
+        })
+    }));
+}
+
+fn pairing_required(refuser: &Refuse, request_id: &str) -> Refusal {
+    let details = json!({ "requestId": request_id });
     let mut refusal =
-        refuse.with(RpcError::not_paired("pairing required"), "PAIRING_REQUIRED", details.clone());
-    if refuse.protocol < 4
+        refuser.with(RpcError::not_paired("pairing required"), "PAIRING_REQUIRED", details.clone());
+    if refuser.protocol < 4
         && let Some((_, error)) = &mut refusal.answer
     {
         error.details = Some(details);
@@ -369,60 +424,18 @@ fn ask_for_pairing(core: &mut Core, request: Pending, refuse: &Refuse, now: Now)
     refusal
 }
 
-/// Writes both device files, then calls `then` on the core with the outcome.
-fn save_devices(core: &mut Core, then: impl FnOnce(&mut Core, Result<(), String>, Now) + Send + 'static) {
-    let (devices, state) = (core.devices.clone(), core.world.paths.state.clone());
-    core.effects.push(Effect::Job {
-        lane: Lane::Store,
-        job: Box::new(move || {
-            let saved = devices::save(&state, &devices);
-            Box::new(move |core: &mut Core, now: Now| {
-                if let Err(err) = &saved {
-                    log::error!(target: "pairing", "{err}");
-                }
-                then(core, saved, now);
-            })
-        }),
-    });
+fn not_saved(id: Value, err: String) -> Refusal {
+    let error = RpcError::unavailable(err);
+    Refusal { reason: error.message.clone(), answer: Some((id, error)), code: 1011, hold_ms: 0 }
 }
 
-fn accept(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
-    if !accepted.device.as_ref().is_some_and(|it| it.changed) {
-        return welcome(core, conn, accepted, now);
+/// What came behind `connect` meanwhile; None when the client did not wait.
+fn end_pairing(core: &mut Core, conn: ConnId) -> Option<Vec<Bytes>> {
+    let client = core.clients.get_mut(&conn).filter(|it| !it.closing)?;
+    match std::mem::replace(&mut client.phase, Phase::Closing) {
+        Phase::Pairing { waiting } => Some(waiting),
+        _ => None,
     }
-    set_phase(core, conn, Phase::Pairing { waiting: vec![] });
-    save_devices(core, move |core, saved, now| {
-        if let (Err(_), Some(device)) = (&saved, &accepted.device) {
-            // Not durable, so not true: the device pairs again next time.
-            core.devices.paired.remove(&device.id);
-        }
-        let Some(client) = core.clients.get_mut(&conn).filter(|it| !it.closing) else { return };
-        let Phase::Pairing { waiting } = std::mem::replace(&mut client.phase, Phase::Closing) else { return };
-        if let Err(err) = saved {
-            let error = RpcError::unavailable(err);
-            let reason = error.message.clone();
-            return refuse(
-                core,
-                conn,
-                Refusal { answer: Some((accepted.id, error)), code: 1011, reason, hold_ms: 0 },
-            );
-        }
-        if let Some((device, request_id)) =
-            accepted.device.as_ref().and_then(|it| Some((it, it.approved.as_ref()?)))
-        {
-            let event = DevicePairResolved {
-                request_id: request_id.clone(),
-                device_id: device.id.clone(),
-                decision: Decision::Approved,
-                ts: now.unix_ms,
-            };
-            core.broadcast(&events::DEVICE_PAIR_RESOLVED, &event);
-        }
-        welcome(core, conn, accepted, now);
-        for text in waiting {
-            core.on_message(conn, text, now);
-        }
-    });
 }
 
 fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
@@ -443,7 +456,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
     set_phase(core, conn, Phase::Ready(Box::new(ready)));
     core.became_ready(now);
     core.effects.push(Effect::Authenticated { conn });
-    let hello = raw(&hello(core, &accepted, &conn_id, now));
+    let hello = hello(core, &accepted, &conn_id, now);
     core.reply(conn, &accepted.id, Ok(&hello));
     if accepted.role == Role::Node {
         let words = WakeWords { triggers: core.wake_words.clone() };
@@ -509,17 +522,19 @@ fn node(accepted: &Accepted, now: Now) -> Node {
     }
 }
 
-fn hello(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Value {
+fn hello(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Box<RawValue> {
     let presence = core.presence.list(now.unix_ms);
     let (world, config) = (&core.world, &core.world.config.config);
     let agent_id = config.agents.default_id();
     let main_key = super::sessions::main_key(agent_id, config.session.global);
-    let device = accepted.device.as_ref();
+    let token = accepted.device.as_ref().and_then(|it| it.token.as_ref());
+    // From here on it is masked in every log.
+    let _ = token.map(|it| Secret::new(it.token.clone()));
     let auth = Auth {
-        device_token: device.map(|it| it.token.as_str()),
+        device_token: token.map(|it| it.token.as_str()),
         role: accepted.role,
         scopes: &accepted.scopes,
-        issued_at_ms: device.map(|it| it.issued_at_ms),
+        issued_at_ms: token.map(|it| it.rotated_at_ms.unwrap_or(it.created_at_ms)),
     };
     let hello = HelloOk {
         r#type: "hello-ok",
@@ -540,12 +555,12 @@ fn hello(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Value
                 scope: if config.session.global { "global" } else { "per-sender" },
             },
         },
-        auth: (device.is_some() || accepted.protocol >= 4).then_some(auth),
+        auth: (token.is_some() || accepted.protocol >= 4).then_some(auth),
         policy: Policy {
             max_payload: FRAME_BYTES_MAX,
             max_buffered_bytes: OUT_QUEUE_BYTES_MAX,
             tick_interval_ms: TICK_MS,
         },
     };
-    serde_json::to_value(&hello).expect("hello-ok serialises")
+    raw(&hello)
 }

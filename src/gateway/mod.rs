@@ -15,6 +15,7 @@ pub mod events;
 mod handshake;
 pub mod health;
 pub mod methods;
+pub mod pairing;
 pub mod peer;
 pub mod presence;
 pub mod registry;
@@ -159,7 +160,7 @@ enum Phase {
         peer: Box<Peer>,
         nonce: String,
     },
-    /// A new pairing is being written; what came behind `connect` waits.
+    /// Its pairing is being written; what came behind `connect` waits.
     Pairing {
         waiting: Vec<Bytes>,
     },
@@ -220,6 +221,7 @@ pub struct Core {
     pub clients: BTreeMap<ConnId, Client>,
     pub presence: Presence,
     pub devices: Devices,
+    device_changes: pairing::Changes,
     pub health: health::HealthCache,
     pub state_version: StateVersion,
     pub heartbeats_enabled: bool,
@@ -265,6 +267,7 @@ impl Core {
             auth: start.auth,
             clients: BTreeMap::new(),
             devices: start.devices,
+            device_changes: pairing::Changes::default(),
             health: health::HealthCache::default(),
             state_version: StateVersion { presence: 1, health: 1 },
             heartbeats_enabled: true,

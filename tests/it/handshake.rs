@@ -248,6 +248,53 @@ fn requests_behind_connect_are_answered() {
     assert!(paired.contains(&Device::new(9).id));
 }
 
+/// What could not be written is not true either: neither the wider scopes, nor that the device was never paired.
+#[test]
+fn a_pairing_that_cannot_be_saved_changes_nothing() {
+    let server = Server::start(&config());
+    let device = json!({ "seed": 7 });
+    let hello = |with: Value, token: &str| {
+        let mut client = Client::open(server.addr(), &[]);
+        connect(&mut client, &with, &device, token)
+    };
+    let read = json!({ "scopes": ["operator.read"] });
+    let first = hello(read.clone(), "");
+    let token = first["payload"]["auth"]["deviceToken"].as_str().unwrap();
+    let mut owner = Client::connect(&server, &json!({}));
+    let before = owner.call("device.pair.list", &json!({}))["payload"].clone();
+    let (devices, aside) = (server.home.state().join("devices"), server.home.state().join("aside"));
+    std::fs::rename(&devices, &aside).unwrap();
+    std::fs::write(&devices, "no folder").unwrap();
+    let refused = hello(json!({ "scopes": ["operator.admin"] }), "");
+    assert_eq!(refused["error"]["code"], "UNAVAILABLE", "{refused}");
+    assert_eq!(owner.call("device.pair.list", &json!({}))["payload"], before);
+    std::fs::remove_file(&devices).unwrap();
+    std::fs::rename(&aside, &devices).unwrap();
+    let mut by_token = read;
+    merge(&mut by_token, &json!({ "auth": { "token": "$DEVICE_TOKEN" } }));
+    let again = hello(by_token, token);
+    assert_eq!(again["payload"]["auth"]["deviceToken"], token, "{again}");
+}
+
+/// However their writes fall together, every device is on disk with the very token it was told.
+#[test]
+fn devices_that_pair_at_once_are_all_kept() {
+    let server = Server::start(&config());
+    let mut clients: Vec<Client> = (0..24).map(|_| Client::open(server.addr(), &[])).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        // Each device comes twice.
+        send_connect(client, &json!({}), &json!({ "seed": n / 2 }), "");
+    }
+    let told: Vec<Value> =
+        clients.iter_mut().map(|it| it.response("1")["payload"]["auth"]["deviceToken"].clone()).collect();
+    let text = std::fs::read_to_string(server.home.state().join("devices/paired.json")).unwrap();
+    let paired: Value = serde_json::from_str(&text).unwrap();
+    for (n, token) in told.iter().enumerate() {
+        let id = Device::new(n as u8 / 2).id;
+        assert_eq!(paired[&id]["tokens"]["operator"]["token"], *token, "device {id}");
+    }
+}
+
 #[test]
 fn an_idle_flood_never_locks_the_owner_out() {
     let server = Home::new(&config()).start(&[]);
