@@ -302,16 +302,19 @@ fn check_device(
         refuse.invalid(text, code)
     })?;
     let device = Device { id: proof.id.0.clone(), public_key: device::stored_key(proof), token: None };
-    if let Err(wrong) = shared {
-        // A device's own token stands in for the shared secret, but cannot ask for more than it has.
-        let own = params
-            .token()
-            .is_some_and(|it| device::token_allows(&core.devices, &device.id, role, &accepted.scopes, it));
-        if !own || matches!(wrong, Wrong::Locked(_)) {
-            return Err(unauthorized(core, params, refuse, guesser, wrong, now));
+    match shared {
+        Ok(()) => core.limiter.right(guesser),
+        Err(wrong) => {
+            // A device's own token stands in for the shared secret, but cannot ask for more than it has. It is no guess
+            // at that secret: it neither waits for a lock-out nor ends one.
+            let own = params.token().is_some_and(|it| {
+                device::token_allows(&core.devices, &device.id, role, &accepted.scopes, it)
+            });
+            if !own {
+                return Err(unauthorized(core, params, refuse, guesser, wrong, now));
+            }
         }
     }
-    core.limiter.right(guesser);
     accepted.device = Some(device);
     Ok(())
 }

@@ -191,6 +191,30 @@ fn guessing_pages_are_locked_out_and_the_owner_is_not() {
     Client::connect(&server, &json!({}));
 }
 
+/// Guesses at the shared secret are no business of a device that has a token of its own, nor the other way round.
+#[test]
+fn a_device_token_neither_suffers_nor_forgives_guesses() {
+    let server = Server::start(&config());
+    let device = json!({ "seed": 5 });
+    let mut client = Client::open(server.addr(), &[]);
+    let paired = connect(&mut client, &json!({}), &device, "");
+    let token = paired["payload"]["auth"]["deviceToken"].as_str().unwrap();
+    let page = || Client::open(server.addr(), &[("Origin".into(), format!("http://{}", server.addr()))]);
+    let guess = || {
+        let answer =
+            page().hello(&json!({ "auth": { "token": "guess" }, "minProtocol": 3, "maxProtocol": 4 }));
+        answer["error"]["details"]["code"].clone()
+    };
+    let by_token = || connect(&mut page(), &json!({ "auth": { "token": "$DEVICE_TOKEN" } }), &device, token);
+    for _ in 0..9 {
+        assert_eq!(guess(), "AUTH_TOKEN_MISMATCH");
+    }
+    assert_eq!(by_token()["ok"], true);
+    assert_eq!(guess(), "AUTH_TOKEN_MISMATCH", "the tenth");
+    assert_eq!(guess(), "AUTH_RATE_LIMITED");
+    assert_eq!(by_token()["ok"], true);
+}
+
 #[test]
 fn messages_over_their_limit_close_1009() {
     let server = Server::start(&config());
