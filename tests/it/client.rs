@@ -17,7 +17,7 @@ pub struct Client {
     socket: WebSocket<TcpStream>,
     /// Of the challenge.
     pub nonce: String,
-    /// Events that came while a response was waited for.
+    /// Events that came while something else was waited for.
     pub events: Vec<Value>,
     calls: u32,
 }
@@ -105,6 +105,7 @@ impl Client {
             if frame["event"] == name {
                 return frame;
             }
+            self.events.push(frame);
         }
     }
 }
