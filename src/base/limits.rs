@@ -123,6 +123,8 @@ pub const LOG_LINE_BYTES_MAX: usize = 2048;
 /// Lines waiting for the log thread; more are counted and dropped. Ours.
 pub const LOG_QUEUE_MAX: usize = 1024;
 
+/// A call that took this long is logged without `--verbose` too. Ours: a person begins to notice.
+pub const SLOW_CALL_MS: u64 = 50;
 /// Worker threads for jobs. Ours: disk and child processes, never long.
 pub const WORKERS: usize = 2;
 /// Calls whose answer a worker is making or waits to; more are answered `UNAVAILABLE`. Ours.

@@ -6,6 +6,7 @@ use super::run::Flags;
 use super::target::Link;
 use super::text::thousands;
 use super::{Context, fail, say};
+use crate::gateway::ws_log::WsLog;
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -44,9 +45,9 @@ macro_rules! runs {
             /// log everything to stdout
             #[argh(switch)]
             verbose: bool,
-            /// log every frame: auto, full or compact
+            /// log every call and event: auto or compact (a line a call), full (a line a frame)
             #[argh(option)]
-            ws_log: Option<String>,
+            ws_log: Option<WsLog>,
             $($own)*
         }
         impl $name {
@@ -61,7 +62,7 @@ macro_rules! runs {
                     allow_unconfigured: self.allow_unconfigured,
                     strict: self.strict,
                     verbose: self.verbose,
-                    ws_log: self.ws_log.clone(),
+                    ws_log: self.ws_log,
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
 use crate::config::{Env, File, Mode, Paths};
 use crate::gateway::auth::{self, SharedAuth};
+use crate::gateway::ws_log::WsLog;
 use crate::gateway::{End, World};
 use crate::server::{self, Options, listen, port};
 use log::LevelFilter;
@@ -25,7 +26,7 @@ pub struct Flags {
     pub allow_unconfigured: bool,
     pub strict: bool,
     pub verbose: bool,
-    pub ws_log: Option<String>,
+    pub ws_log: Option<WsLog>,
 }
 
 impl Flags {
@@ -181,8 +182,11 @@ impl Flags {
                 log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
             }
         }
-        server::run(Options { world, auth, listeners, clock, restarted_ms }, signals)
-            .map_err(|err| (err.to_string(), 1))
+        server::run(
+            Options { world, auth, listeners, clock, restarted_ms, ws_log: self.ws_log.unwrap_or_default() },
+            signals,
+        )
+        .map_err(|err| (err.to_string(), 1))
     }
 
     fn check_mode(&self, config: &File, context: &Context) -> Result<(), (String, u8)> {

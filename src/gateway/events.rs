@@ -124,6 +124,7 @@ impl Core {
             .map(|(conn, _)| *conn)
             .collect();
         if !to.is_empty() {
+            log::debug!(target: "ws", "→ event {} {} to {}", kind.name, self.event_seq, to.len());
             let text = frame::event(kind.name, payload, Some(self.event_seq), state_version);
             self.effects.push(Effect::Broadcast { to, text, drop_if_slow: kind.drop_if_slow });
         }

@@ -21,6 +21,7 @@ pub mod presence;
 pub mod registry;
 pub mod reload;
 pub mod sessions;
+pub mod ws_log;
 
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
@@ -43,6 +44,7 @@ use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
+use ws_log::{Asked, WsLog};
 
 /// What does not change while this configuration is in force. Jobs read it; the core never waits for it.
 #[derive(Debug, Clone)]
@@ -234,6 +236,7 @@ pub struct Core {
     entropy: Entropy,
     registry: &'static Registry,
     event_seq: u64,
+    ws_log: WsLog,
     ready: usize,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
@@ -252,6 +255,7 @@ pub struct Start {
     pub entropy: Entropy,
     /// When this process last started over, on the monotonic clock.
     pub restarted_ms: Option<u64>,
+    pub ws_log: WsLog,
 }
 
 impl Core {
@@ -279,6 +283,7 @@ impl Core {
             entropy: start.entropy,
             registry: methods::registry(),
             event_seq: 0,
+            ws_log: start.ws_log,
             ready: 0,
             calls_at_work: 0,
             timers: BinaryHeap::new(),
@@ -415,14 +420,12 @@ impl Core {
                 return self.count_error(conn, now);
             }
         };
-        let id = Value::String(request.id);
-        log::debug!(target: "ws", "→ {} {}", request.method, id);
-        match self.dispatch(conn, &request.method, request.params, now) {
-            Ok(Answer::Now(payload)) => self.reply(conn, &id, Ok(&payload)),
-            Ok(Answer::Later(lane, work)) => self.run_later(conn, id, lane, work),
+        let asked = self.asked(conn, Value::String(request.id), request.method, now);
+        match self.dispatch(conn, &asked.method, request.params, now) {
+            Ok(Answer::Now(payload)) => self.answer(&asked, Ok(&payload), now),
+            Ok(Answer::Later(lane, work)) => self.run_later(asked, lane, work, now),
             Err(error) => {
-                log::debug!(target: "ws", "← {} {} {}", request.method, id, error.message);
-                self.reply(conn, &id, Err(error));
+                self.answer(&asked, Err(error), now);
                 self.count_error(conn, now);
             }
         }
@@ -458,9 +461,9 @@ impl Core {
         method.call(self, Call { conn, protocol, now }, params)
     }
 
-    fn run_later(&mut self, conn: ConnId, id: Value, lane: Lane, work: registry::Work<Box<RawValue>>) {
+    fn run_later(&mut self, asked: Asked, lane: Lane, work: registry::Work<Box<RawValue>>, now: Now) {
         if self.calls_at_work >= JOBS_MAX {
-            return self.reply(conn, &id, Err(RpcError::busy(1000)));
+            return self.answer(&asked, Err(RpcError::busy(1000)), now);
         }
         self.calls_at_work += 1;
         let job: Job = Box::new(move || {
@@ -468,10 +471,15 @@ impl Core {
             Box::new(move |core: &mut Core, now: Now| {
                 core.calls_at_work -= 1;
                 let result = finish(core, now);
-                core.reply(conn, &id, result.as_deref().map_err(Clone::clone));
+                core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
             })
         });
         self.effects.push(Effect::Job { lane, job });
+    }
+
+    fn answer(&mut self, asked: &Asked, result: Result<&RawValue, RpcError>, now: Now) {
+        self.log_answer(asked, result.as_ref().err(), now);
+        self.reply(asked.conn, &asked.id, result);
     }
 
     fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {

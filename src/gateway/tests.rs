@@ -63,6 +63,7 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
         wake_words: vec![],
         entropy,
         restarted_ms: None,
+        ws_log: WsLog::default(),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
 use crate::gateway::peer::Peer;
+use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub struct Options {
     pub clock: Clock,
     /// When this process last started over, on the clock.
     pub restarted_ms: Option<u64>,
+    pub ws_log: WsLog,
 }
 
 /// Why the gateway could not run.
@@ -96,6 +98,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
         wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
         entropy: ids::os_entropy(),
         restarted_ms: options.restarted_ms,
+        ws_log: options.ws_log,
     });
     if let Some(it) = sentinel {
         core.on_sentinel(&it);

@@ -111,6 +111,32 @@ fn nothing_it_creates_is_readable_by_others() {
     assert!(seen >= 3, "a log and the settings were written");
 }
 
+/// `--ws-log`: a line a call, or a line a frame; without it only what was refused.
+#[test]
+fn frames_are_logged_as_asked() {
+    for (args, request, answer) in [
+        (&[][..], false, false),
+        (&["--verbose"][..], false, true),
+        (&["--ws-log", "compact"], false, true),
+        (&["--ws-log", "full"], true, true),
+    ] {
+        let mut server = Home::new(&config()).start(args);
+        let mut client = Client::connect(&server, &json!({}));
+        client.call("voicewake.get", &json!({}));
+        client.call("no.such", &json!({}));
+        server.signal(libc::SIGTERM);
+        server.wait();
+        let has = |text: &str| server.log().iter().any(|it| it.contains(text));
+        assert_eq!(has("← voicewake.get"), request, "{args:?} {:?}", server.log());
+        assert_eq!(has("⇄ voicewake.get"), answer, "{args:?} {:?}", server.log());
+        assert_eq!(has("→ event shutdown"), answer, "{args:?} {:?}", server.log());
+        assert!(has("⇄ no.such"), "{args:?} {:?}", server.log());
+    }
+    let out = Home::new(&config()).run(&["gateway", "--ws-log", "moon"]);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && stderr.contains("none of auto, compact, full"), "{stderr}");
+}
+
 #[test]
 fn secrets_never_reach_the_log() {
     let mut server = Home::new(&config()).start(&["--verbose"]);

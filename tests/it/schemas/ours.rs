@@ -76,6 +76,7 @@ impl Gateway {
             wake_words,
             entropy: os_entropy(),
             restarted_ms: None,
+            ws_log: Default::default(),
         });
         Gateway {
             core,
