@@ -35,7 +35,14 @@ pub(super) fn start(
     // One thread: writes of state files happen in the order they were decided.
     let store = Pool::start("store", 1, JOB_QUEUE_MAX)?;
     let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
-    Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || driver.run())
+    Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
+        driver.run();
+        let Driver { store, inbox, .. } = driver;
+        // Nobody hears its answers any more, so none of them waits to be heard.
+        drop(inbox);
+        // What is being written is on disk before the next life reads it.
+        store.finish();
+    })
 }
 
 impl Driver {
