@@ -189,24 +189,39 @@ pub struct HealthCache {
     /// As it goes on the wire; `{}` before the first refresh.
     pub payload: Arc<RawValue>,
     taken_at_ms: Option<u64>,
+    /// When the last refresh started, whoever asked for it.
+    started_at_ms: Option<u64>,
     in_flight: bool,
     again: bool,
 }
 
 impl Default for HealthCache {
     fn default() -> HealthCache {
-        HealthCache { payload: raw(&Map::new()).into(), taken_at_ms: None, in_flight: false, again: false }
+        HealthCache {
+            payload: raw(&Map::new()).into(),
+            taken_at_ms: None,
+            started_at_ms: None,
+            in_flight: false,
+            again: false,
+        }
     }
 }
 
 impl HealthCache {
-    pub fn is_fresh(&self, now: Now) -> bool {
-        self.taken_at_ms.is_some_and(|it| now.mono_ms - it < HEALTH_REFRESH_MS)
+    /// Whether the snapshot will do as an answer; who probes wants a new one, but not more often than is made.
+    pub fn is_fresh(&self, probe: bool, now: Now) -> bool {
+        let (since, ms) = if probe {
+            (self.started_at_ms, HEALTH_REFRESH_MIN_MS)
+        } else {
+            (self.taken_at_ms, HEALTH_REFRESH_MS)
+        };
+        self.taken_at_ms.is_some() && since.is_some_and(|it| now.mono_ms - it < ms)
     }
 }
 
-/// The work of a refresh, and what to do with it on the core.
-pub fn refresh_work(core: &Core) -> impl FnOnce() -> HealthReply + Send + 'static {
+/// The work of a refresh; [`keep`] what it makes.
+pub fn refresh_work(core: &mut Core, now: Now) -> impl FnOnce() -> HealthReply + Send + 'static {
+    core.health.started_at_ms = Some(now.mono_ms);
     let (world, clock) = (core.world.clone(), core.clock);
     move || take(&world, clock)
 }
@@ -226,7 +241,7 @@ pub fn refresh(core: &mut Core, now: Now) {
         return;
     }
     core.health.in_flight = true;
-    let work = refresh_work(core);
+    let work = refresh_work(core, now);
     core.effects.push(Effect::Job {
         lane: Lane::Pool,
         job: Box::new(move || {

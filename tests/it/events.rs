@@ -67,9 +67,11 @@ fn a_client_that_does_not_read_is_closed_for_what_may_not() {
     let server = Server::start(&config());
     let (mut deaf, mut loud) = pair(&server);
     (0..MANY).for_each(|n| shout(&mut loud, n));
-    // `health` is for everybody.
+    // `health` is for everybody; there is a new one once a second.
     loud.events.clear();
-    assert_eq!(loud.call("health", &json!({ "probe": true }))["ok"], true);
+    while loud.events.is_empty() {
+        assert_eq!(loud.call("health", &json!({ "probe": true }))["ok"], true);
+    }
     let closed = loop {
         if let Came::Closed(code, reason) = deaf.next() {
             break (code, reason);
@@ -99,6 +101,26 @@ fn device(server: &Server, seed: u8, host: Option<&str>, with: &Value) -> Client
     Device::new(seed).sign(&mut all, Some(&nonce), now_ms());
     client.send(&json!({ "type": "req", "id": "c", "method": "connect", "params": all }).to_string());
     client
+}
+
+/// Any client may probe, and everybody is told of each new snapshot: so there are not many.
+#[test]
+fn probing_floods_nobody() {
+    let server = Server::start(&config());
+    let mut client = Client::connect(&server, &json!({ "scopes": [], "maxProtocol": 4 }));
+    let start = std::time::Instant::now();
+    for n in 0..200 {
+        let probe =
+            json!({ "type": "req", "id": n.to_string(), "method": "health", "params": { "probe": true } });
+        client.send(&probe.to_string());
+    }
+    let (mut answers, mut came) = (0, 0);
+    while answers < 200 {
+        let frame = client.frame();
+        answers += u64::from(frame["ok"] == true);
+        came += u64::from(frame["event"] == "health");
+    }
+    assert!(came <= 3 + start.elapsed().as_secs(), "{came} in {:?}", start.elapsed());
 }
 
 /// Events have scopes as methods have. Each takes a number, whoever sees it.

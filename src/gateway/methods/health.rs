@@ -24,11 +24,11 @@ impl Rpc for Health {
     type Params = Value;
     type Reply = Snapshot;
     fn call(core: &mut Core, call: Call, params: Value) -> RpcResult<Answer<Snapshot>> {
-        if core.health.is_fresh(call.now) && params["probe"] != true {
+        if core.health.is_fresh(params["probe"] == true, call.now) {
             health::refresh(core, call.now);
             return Ok(Answer::Now(Snapshot(core.health.payload.clone())));
         }
-        let work = health::refresh_work(core);
+        let work = health::refresh_work(core, call.now);
         Ok(Answer::Later(
             Lane::Pool,
             Box::new(move || {
