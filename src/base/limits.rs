@@ -63,6 +63,8 @@ pub const PAIRING_PENDING_MAX: usize = 64;
 
 /// Presence entries kept. Reference: 200.
 pub const PRESENCE_MAX: usize = 200;
+/// Roles, and scopes, that one presence entry gathers. Ours: there are two roles and five scopes.
+pub const PRESENCE_NAMES_MAX: usize = 32;
 /// A presence entry lives this long after its `ts`. Reference: 5 minutes.
 pub const PRESENCE_TTL_MS: i64 = 300_000;
 /// A cached health snapshot older than this is refreshed while clients are connected. Reference: 60 s.

@@ -1,5 +1,5 @@
 //! Who is here: the gateway itself, its clients, and devices that report in with `system-event`.
-use crate::base::limits::{PRESENCE_MAX, PRESENCE_TTL_MS};
+use crate::base::limits::{EVENT_TEXT_BYTES_MAX, PRESENCE_MAX, PRESENCE_NAMES_MAX, PRESENCE_TTL_MS};
 use crate::protocol::presence::PresenceEntry;
 use std::collections::BTreeMap;
 
@@ -26,22 +26,23 @@ impl Presence {
         all
     }
     pub fn get(&self, key: &str) -> Option<&PresenceEntry> {
-        let key = key.to_lowercase();
+        let key = cut(key.to_lowercase());
         if key == self.own_key { Some(&self.own) } else { self.entries.get(&key) }
     }
     /// Fields that are set replace, roles and scopes are merged, the rest stays.
     pub fn upsert(&mut self, key: &str, news: PresenceEntry) {
-        let key = key.to_lowercase();
+        let key = cut(key.to_lowercase());
         if key != self.own_key && !self.entries.contains_key(&key) && self.entries.len() + 1 >= PRESENCE_MAX {
             let oldest = self.entries.iter().min_by_key(|it| it.1.ts).map(|it| it.0.clone());
             oldest.map(|it| self.entries.remove(&it));
         }
         let it = if key == self.own_key { &mut self.own } else { self.entries.entry(key).or_default() };
-        macro_rules! take { ($($field:ident)*) => { $(if news.$field.is_some() { it.$field = news.$field; })* } }
-        take!(host ip version platform device_family model_identifier mode last_input_seconds reason device_id instance_id text);
+        macro_rules! take { ($($field:ident)*) => { $(it.$field = news.$field.map(cut).or(it.$field.take());)* } }
+        take!(host ip version platform device_family model_identifier mode reason device_id instance_id text);
+        it.last_input_seconds = news.last_input_seconds.or(it.last_input_seconds);
         for (old, new) in [(&mut it.roles, news.roles), (&mut it.scopes, news.scopes)] {
-            for name in new {
-                if !old.contains(&name) {
+            for name in new.into_iter().map(cut) {
+                if old.len() < PRESENCE_NAMES_MAX && !old.contains(&name) {
                     old.push(name);
                 }
             }
@@ -50,11 +51,16 @@ impl Presence {
     }
     /// The connection behind this entry is gone; the entry stays and says so.
     pub fn disconnected(&mut self, key: &str, unix_ms: i64) {
-        if let Some(it) = self.entries.get_mut(&key.to_lowercase()) {
+        if let Some(it) = self.entries.get_mut(&cut(key.to_lowercase())) {
             it.reason = Some("disconnect".into());
             it.ts = unix_ms;
         }
     }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
+    text
 }
 
 /// The parts of `Node: <host> (<ip>) · app <ver> · last input <n>s ago · mode <mode> · reason <reason>`; absent parts stay unset.
@@ -110,6 +116,20 @@ mod tests {
             (got.host.as_deref(), got.mode.as_deref(), got.roles.len(), got.ts),
             (Some("h"), Some("x"), 2, 2)
         );
+    }
+    #[test]
+    fn entries_stay_small() {
+        let mut it = Presence::new(entry(0));
+        let long = "é".repeat(EVENT_TEXT_BYTES_MAX);
+        for n in 0..PRESENCE_NAMES_MAX + 10 {
+            let (host, scopes) = (Some(long.clone()), vec![format!("{n}{long}")]);
+            it.upsert(&long, PresenceEntry { host, scopes, ..entry(1) });
+        }
+        let got = it.get(&long).unwrap();
+        assert_eq!(got.scopes.len(), PRESENCE_NAMES_MAX);
+        assert!(got.scopes.iter().chain(&got.host).all(|it| it.len() <= EVENT_TEXT_BYTES_MAX));
+        it.disconnected(&long, 2);
+        assert_eq!(it.get(&long).unwrap().reason.as_deref(), Some("disconnect"));
     }
     #[test]
     fn text_form() {

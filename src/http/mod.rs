@@ -39,7 +39,9 @@ const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"];
 /// The answer to one request.
 pub fn answer(core: &Core, request: &Request, now: Now) -> Answer {
     let head = &request.head;
-    if !head.http10 && !core.host_names.allow(&head.host.name) {
+    // HTTP/1.0 may come without a Host.
+    let host = head.host.name.as_str();
+    if !host.is_empty() && !core.host_names.allow(host) {
         let text = "Misdirected Request: this gateway does not go by that name (add it to gateway.controlUi.allowedOrigins)";
         return Answer::text(421, text);
     }

@@ -10,6 +10,7 @@ use crate::base::ids::ConnId;
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, Inbox};
 use crate::base::sys::{self, SignalFd};
+use crate::conn::answer::Refusal;
 use crate::conn::websocket::text_frame;
 use crate::conn::{Bytes, Conn, ConnEvent};
 use crate::gateway::peer::Peer;
@@ -560,8 +561,9 @@ fn offer(conn: &mut Conn, frame: &Bytes, drop_if_slow: bool, now_ms: u64) {
 }
 
 fn say_busy(mut socket: TcpStream) {
-    let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    let refusal = Refusal::new(503, "Service Unavailable: too many connections, try again in a moment");
+    let answer = refusal.with("Retry-After", "1").answer().into_bytes(false, true, false);
     // Best effort: the client is refused either way.
-    let _ = socket.write(answer);
+    let _ = socket.write(&answer);
     let _ = socket.shutdown(Shutdown::Both);
 }

@@ -149,16 +149,37 @@ fn secrets_never_reach_the_log() {
     assert!(!log.contains(TOKEN) && !log.contains("guess-the-secret") && !log.contains('\u{1b}'), "{log}");
 }
 
-/// 30 descriptors are all it may have: it answers 503, and serves again when some are free.
-#[test]
-fn out_of_descriptors_it_says_so_and_recovers() {
+/// A gateway that may have 48 descriptors: 16 connections, and what it needs itself.
+fn cramped() -> Server {
     let home = Home::new(&config());
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -n 48; exec \"$0\" gateway --port 0", env!("CARGO_BIN_EXE_gatewayd")]);
     command.env_clear().env("HOME", home.temp.path()).env("PATH", std::env::var_os("PATH").unwrap());
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
-    let server = Server::spawn(home, command);
+    Server::spawn(home, command)
+}
+
+#[test]
+fn a_full_house_turns_the_next_one_away_politely() {
+    let server = cramped();
+    let house: Vec<Client> = (0..16).map(|_| Client::connect(&server, &json!({}))).collect();
+    let mut answer = String::new();
+    TcpStream::connect(server.addr()).unwrap().read_to_string(&mut answer).unwrap();
+    let answer = answer.to_lowercase();
+    assert!(answer.starts_with("http/1.1 503 "), "{answer}");
+    for header in
+        ["retry-after: 1", "connection: close", "x-content-type-options: nosniff", "x-frame-options: deny"]
+    {
+        assert!(answer.contains(&format!("{header}\r\n")), "{header}: {answer}");
+    }
+    drop(house);
+}
+
+/// It answers 503 or drops the oldest, and serves again when some descriptors are free.
+#[test]
+fn out_of_descriptors_it_says_so_and_recovers() {
+    let server = cramped();
     let mut crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
     let mut answer = String::new();
     let last = crowd.last_mut().unwrap();

@@ -1,6 +1,5 @@
 //! All methods, one file a family. Adding a method touches its family's file alone; adding a family adds one word here.
 use super::registry::{Method, Registry};
-use crate::protocol::scope::Access;
 use std::sync::OnceLock;
 
 macro_rules! families {
@@ -16,9 +15,4 @@ families! { health, logs, channels, usage, config, talk, models, agents, skills,
 pub fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| Registry::new(FAMILIES))
-}
-
-/// Who may learn that a method does not exist here.
-pub fn reserved_access(_name: &str) -> Access {
-    Access::Admin
 }

@@ -117,7 +117,7 @@ impl Rpc for SystemEvent {
         let note = if text.starts_with("Node:") { delta(old.as_ref(), &news) } else { Some(text) };
         core.presence.upsert(&key, news);
         if let Some(note) = note {
-            core.queue_system_event(&note);
+            core.queue_system_event(&bounded(&note));
         }
         core.announce_presence(call.now.unix_ms);
         Ok(Answer::Now(Okay { ok: true }))
@@ -132,10 +132,10 @@ fn bounded(text: &str) -> String {
 fn entry(params: &Value, text: &str) -> PresenceEntry {
     let parsed =
         if text.starts_with("Node:") { presence::parse_text(text) } else { PresenceEntry::default() };
-    let field = |name: &str| params[name].as_str().map(str::trim).filter(|it| !it.is_empty()).map(bounded);
+    let field = |name: &str| params[name].as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let list = |name: &str| {
         let items = params[name].as_array().into_iter().flatten();
-        items.filter_map(|it| it.as_str().map(bounded)).take(32).collect()
+        items.filter_map(|it| it.as_str().map(str::to_owned)).collect()
     };
     PresenceEntry {
         host: field("host").or(parsed.host),
