@@ -98,6 +98,8 @@ pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub const WORKSPACE_FILE_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64;
 /// One transcript read for usage totals. Ours.
 pub const TRANSCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One line of a transcript or journal. Ours: the largest image a client may attach (5 MB, reference) in base64, several times.
+pub const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A log file before it is rotated; five are kept. Reliability plan R20.
 pub const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Log files kept.

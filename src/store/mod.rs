@@ -3,8 +3,12 @@
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
 pub mod cron;
 pub mod devices;
+pub mod lines;
 pub mod sessions;
 pub mod settings;
+pub mod transcript;
+#[cfg(test)]
+mod transcript_tests;
 
 use crate::base::{files, limits::STATE_BYTES_MAX};
 use serde_json::Value;
