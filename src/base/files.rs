@@ -127,28 +127,57 @@ const ASIDE_MAX: usize = 5;
 /// # Errors
 /// What the system says.
 pub fn set_aside(path: &Path, why: &str, unix_ms: i64, from: &mut impl Read) -> io::Result<PathBuf> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let prefix = format!("{}.{why}-", path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy());
-    let mut kept = dir.join(format!("{prefix}{unix_ms:013}"));
-    for n in 1.. {
-        if !kept.exists() {
-            break;
-        }
-        kept = dir.join(format!("{prefix}{unix_ms:013}-{n}"));
-    }
+    let kept = aside(path, why, unix_ms)?;
     fault::step()?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&kept)?;
     fault::step()?;
     io::copy(from, &mut file)?;
     fault::step()?;
     file.sync_all()?;
-    sync_dir(dir)?;
+    sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    forget_oldest(path, why);
+    Ok(kept)
+}
+
+/// As [`set_aside`], of a whole regular file, however large. It stays where it is as well.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_aside(path: &Path, why: &str, unix_ms: i64) -> io::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = aside(path, why, unix_ms)?;
+    fault::step()?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    link(path, &kept)?;
+    forget_oldest(path, why);
+    Ok(kept)
+}
+
+/// `<name>.<why>-<ms>` beside the file; nothing has that name yet.
+fn aside(path: &Path, why: &str, unix_ms: i64) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let numbered = |n: u32| match n {
+        0 => path.with_file_name(format!("{name}.{why}-{unix_ms:013}")),
+        n => path.with_file_name(format!("{name}.{why}-{unix_ms:013}-{n}")),
+    };
+    let free = (0..1000).map(numbered).find(|it| !it.exists());
+    free.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+}
+
+fn forget_oldest(path: &Path, why: &str) {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let prefix = format!("{}.{why}-", name.to_string_lossy());
     let all: Vec<String> = names(dir).into_iter().filter(|it| it.starts_with(&prefix)).collect();
     for name in &all[..all.len().saturating_sub(ASIDE_MAX)] {
         // Best effort: one copy too many harms nobody.
         let _ = fs::remove_file(dir.join(name));
     }
-    Ok(kept)
+}
+
+/// When a file was last written, in milliseconds since 1970; 0 when that cannot be said.
+pub fn modified_ms(path: &Path) -> i64 {
+    let at = fs::metadata(path).and_then(|it| it.modified()).ok();
+    at.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |it| it.as_millis() as i64)
 }
 
 /// A folder and its parents, each 0700 when new.

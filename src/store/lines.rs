@@ -203,6 +203,18 @@ fn last_line(file: &File, len: u64) -> io::Result<(u64, Option<Vec<u8>>)> {
     Ok((start, Some(line)))
 }
 
+/// The first line of a file, at most [`STEP_BYTES`] of it; None when there is no file.
+///
+/// # Errors
+/// A folder, link or device, or what the system says.
+pub fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open(path, &mut OpenOptions::new())? else { return Ok(None) };
+    let mut bytes = vec![];
+    io::Read::read_to_end(&mut io::Read::take(file, STEP_BYTES as u64), &mut bytes)?;
+    bytes.truncate(bytes.iter().position(|it| *it == b'\n').unwrap_or(bytes.len()));
+    Ok(Some(bytes))
+}
+
 /// The lines of a file from the end to the start, without their line breaks. Empty lines and lines over
 /// [`LINE_BYTES_MAX`] are passed over.
 pub struct Back {

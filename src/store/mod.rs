@@ -2,8 +2,18 @@
 //!
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
 pub mod cron;
+pub mod dedupe;
 pub mod devices;
+pub mod entry;
+#[cfg(test)]
+mod entry_tests;
+pub mod history;
+pub mod index;
+pub mod index_file;
+#[cfg(test)]
+mod index_file_tests;
 pub mod lines;
+pub mod lookup;
 pub mod sessions;
 pub mod settings;
 pub mod transcript;
