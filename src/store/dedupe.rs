@@ -14,31 +14,48 @@ use std::path::{Path, PathBuf};
 /// Answers by key.
 #[derive(Debug, Default)]
 pub struct Dedupe {
-    answers: HashMap<String, (i64, Value)>,
-    /// Keys and when they were put; a key that was put again stands twice, and counts where it stands last.
-    order: VecDeque<(i64, String)>,
+    answers: HashMap<String, Answer>,
+    /// Keys with the number of their put; a key that was put again stands twice, and counts where it stands last.
+    order: VecDeque<(u64, String)>,
+    puts: u64,
+}
+
+#[derive(Debug)]
+struct Answer {
+    put: u64,
+    at: i64,
+    value: Value,
 }
 
 impl Dedupe {
     /// The answer to a key that is younger than [`DEDUPE_TTL_MS`]. One from the future (the clock went back) counts as young.
     pub fn get(&self, key: &str, unix_ms: i64) -> Option<&Value> {
-        self.answers.get(key).filter(|it| unix_ms.saturating_sub(it.0) < DEDUPE_TTL_MS).map(|it| &it.1)
+        self.answers.get(key).filter(|it| unix_ms.saturating_sub(it.at) < DEDUPE_TTL_MS).map(|it| &it.value)
     }
     /// Remembers or replaces an answer; forgets what is old, and the oldest beyond [`DEDUPE_MAX`].
-    pub fn put(&mut self, key: &str, answer: Value, unix_ms: i64) {
-        self.answers.insert(key.to_owned(), (unix_ms, answer));
-        self.order.push_back((unix_ms, key.to_owned()));
-        while let Some((at, key)) = self.order.front() {
-            let is_last = self.answers.get(key).is_some_and(|it| it.0 == *at);
-            let is_old = unix_ms.saturating_sub(*at) >= DEDUPE_TTL_MS;
-            if is_last && !is_old && self.answers.len() <= DEDUPE_MAX && self.order.len() <= 2 * DEDUPE_MAX {
+    pub fn put(&mut self, key: &str, value: Value, unix_ms: i64) {
+        self.puts += 1;
+        self.answers.insert(key.to_owned(), Answer { put: self.puts, at: unix_ms, value });
+        self.order.push_back((self.puts, key.to_owned()));
+        while let Some((put, key)) = self.order.front() {
+            let last = self.answers.get(key).filter(|it| it.put == *put);
+            let young = last.is_some_and(|it| unix_ms.saturating_sub(it.at) < DEDUPE_TTL_MS);
+            if young && self.answers.len() <= DEDUPE_MAX {
                 break;
             }
-            if is_last {
+            if last.is_some() {
                 self.answers.remove(key);
             }
             self.order.pop_front();
         }
+        if self.order.len() > 2 * DEDUPE_MAX {
+            let answers = &self.answers;
+            self.order.retain(|(put, key)| answers.get(key).is_some_and(|it| it.put == *put));
+        }
+    }
+    /// Forgets a key: what it stood for could not be done, and may be asked for again.
+    pub fn remove(&mut self, key: &str) {
+        self.answers.remove(key);
     }
     pub fn len(&self) -> usize {
         self.answers.len()
@@ -48,8 +65,8 @@ impl Dedupe {
     }
     fn lines(&self) -> Vec<Vec<u8>> {
         let mut all: Vec<_> = self.answers.iter().collect();
-        all.sort_by_key(|(_, it)| it.0);
-        all.into_iter().map(|(key, it)| line(key, it.0, &it.1)).collect()
+        all.sort_by_key(|(_, it)| it.put);
+        all.into_iter().map(|(key, it)| line(key, it.at, &it.value)).collect()
     }
 }
 
@@ -78,12 +95,12 @@ impl Journal {
         let mut count = 0;
         for line in Back::open(path)?.into_iter().flatten() {
             count += 1;
+            if newest.len() == DEDUPE_MAX {
+                continue;
+            }
             let Ok(mut value) = serde_json::from_slice::<Value>(&line?) else { continue };
             if let (Some(key), Some(at)) = (value["k"].as_str().map(str::to_owned), value["t"].as_i64()) {
                 newest.push((key, at, value["v"].take()));
-            }
-            if newest.len() == DEDUPE_MAX {
-                break;
             }
         }
         let mut known = Dedupe::default();
@@ -142,6 +159,9 @@ mod tests {
             it.put("chat:same", json!(0), NOW + 3);
         }
         assert!(it.order.len() <= 2 * DEDUPE_MAX, "{}", it.order.len());
+        assert!(it.get("chat:same", NOW + 3).is_some() && it.get("chat:2999", NOW + 3).is_some());
+        it.remove("chat:same");
+        assert!(it.get("chat:same", NOW + 3).is_none());
         it.put("chat:late", json!(0), NOW + 3 + DEDUPE_TTL_MS);
         assert_eq!(it.len(), 1);
     }

@@ -113,6 +113,10 @@ impl Index {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.slots.iter().map(|(key, slot)| (key.as_str(), slot))
     }
+    /// The key of the session that has a label.
+    pub fn labelled(&self, label: &str) -> Option<&str> {
+        self.iter().find(|(_, slot)| slot.label() == Some(label)).map(|(key, _)| key)
+    }
     pub fn len(&self) -> usize {
         self.slots.len()
     }

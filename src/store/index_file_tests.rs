@@ -1,7 +1,7 @@
 //! Store files that are cut, broken, missing or on a failing disk.
 use super::index::Index;
 use super::index_file::*;
-use super::transcript::{Header, Transcript};
+use super::transcript::{self, Header, Transcript};
 use crate::base::fault::{self, Trouble};
 use crate::base::files;
 use crate::base::testing::{Seed, TempDir};
@@ -21,7 +21,8 @@ fn home() -> (TempDir, PathBuf, Vec<u8>) {
     let mut index = Index::default();
     for (key, session_id) in [("agent:main:main", "one"), ("agent:main:b", "two"), ("agent:main:c", "three")]
     {
-        Transcript::open(dir.path(), Header { session_id, session_key: key, cwd: "/" }, NOW).unwrap();
+        let path = transcript::path(dir.path(), session_id).unwrap();
+        Transcript::open(&path, Header { session_id, session_key: key, cwd: "/" }, NOW).unwrap();
         let _ = index.put(key, entry(session_id), 0);
     }
     let bytes = index.snapshot().1;

@@ -1,6 +1,7 @@
 //! What survives a restart, in the reference's own files: paired devices, sessions, cron jobs, settings.
 //!
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
+pub mod agent_sessions;
 pub mod cron;
 pub mod dedupe;
 pub mod devices;

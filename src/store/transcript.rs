@@ -98,15 +98,12 @@ pub fn path(dir: &Path, session_id: &str) -> Option<PathBuf> {
 }
 
 impl Transcript {
-    /// Opens the transcript below `dir`, repairs its end, and begins it when there is none.
+    /// Opens the transcript, repairs its end, and begins it when there is none. See [`path`].
     ///
     /// # Errors
-    /// A session id that must not name a file, something there that is no regular file, or what the system says.
-    pub fn open(dir: &Path, header: Header<'_>, unix_ms: i64) -> io::Result<(Transcript, Option<Repair>)> {
-        let bad =
-            || io::Error::new(io::ErrorKind::InvalidInput, format!("bad session id {:?}", header.session_id));
-        let path = path(dir, header.session_id).ok_or_else(bad)?;
-        let (mut lines, repair) = Lines::open(&path, unix_ms)?;
+    /// Something there that is no regular file, or what the system says.
+    pub fn open(path: &Path, header: Header<'_>, unix_ms: i64) -> io::Result<(Transcript, Option<Repair>)> {
+        let (mut lines, repair) = Lines::open(path, unix_ms)?;
         if lines.is_empty() {
             let first = json!({
                 "type": "session", "version": 3, "id": header.session_id, "timestamp": iso(unix_ms),

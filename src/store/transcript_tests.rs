@@ -6,7 +6,7 @@ use crate::base::files;
 use crate::base::ids::Entropy;
 use crate::base::testing::TempDir;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const NOW: i64 = 1_795_478_083_046;
 const HEADER: Header<'_> =
@@ -24,6 +24,10 @@ fn said(text: &str) -> Entry {
     Entry::Message { message: json!({ "role": "user", "content": [{ "type": "text", "text": text }] }) }
 }
 
+fn file(dir: &TempDir) -> PathBuf {
+    path(dir.path(), HEADER.session_id).unwrap()
+}
+
 fn text(message: &Value) -> &str {
     message["content"][0]["text"].as_str().unwrap_or_default()
 }
@@ -32,7 +36,7 @@ fn shown(path: &Path) -> Vec<String> {
     last_messages(path, 1000).unwrap().iter().map(|it| text(it).to_owned()).collect()
 }
 
-fn reference() -> std::path::PathBuf {
+fn reference() -> PathBuf {
     let name = "tests/data/state-reference/9fd19fbe-b7cf-4384-9cd3-b1828b98f64c.jsonl";
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -61,14 +65,14 @@ fn a_transcript_of_the_reference_is_read() {
 #[test]
 fn the_shape_is_the_references() {
     let dir = TempDir::new();
-    let (mut it, repair) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (mut it, repair) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     assert_eq!((repair, it.leaf()), (None, None));
     let compaction =
         Entry::Compaction { summary: "s".into(), first_kept_entry_id: "00000001".into(), tokens_before: 18 };
     let change = Entry::ModelChange { provider: "mock".into(), model_id: "mock-1".into() };
     let ids = it.append(&[change, said("one"), compaction], NOW, &mut counting()).unwrap();
     assert_eq!(ids, ["00000001", "00000002", "00000003"]);
-    let path = path(dir.path(), HEADER.session_id).unwrap();
+    let path = file(&dir);
     let lines = files::read_text(&path, 10_000).unwrap().unwrap();
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(
@@ -101,11 +105,11 @@ fn the_shape_is_the_references() {
 #[test]
 fn a_question_without_answer_gives_way_to_the_next() {
     let dir = TempDir::new();
-    let (mut it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     let mut entropy = counting();
     let answer = Entry::Message { message: json!({ "role": "assistant", "content": [] }) };
     it.append(&[said("one"), answer, said("aborted")], NOW, &mut entropy).unwrap();
-    let path = path(dir.path(), HEADER.session_id).unwrap();
+    let path = file(&dir);
     let before = context(&path).unwrap();
     let parent = before.unanswered().expect("the last one has no answer").map(str::to_owned);
     assert_eq!(parent.as_deref(), Some("00000002"));
@@ -129,14 +133,14 @@ fn ids_that_repeat_make_no_circle() {
 #[test]
 fn half_a_line_is_kept_aside() {
     let dir = TempDir::new();
-    let path = path(dir.path(), HEADER.session_id).unwrap();
-    let (mut it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let path = file(&dir);
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     it.append(&[said("one"), said("two")], NOW, &mut counting()).unwrap();
     let whole = files::read(&path, 10_000).unwrap().unwrap();
     for cut in 0..=whole.len() {
         let _ = std::fs::remove_dir_all(dir.path());
         files::write_atomic(&path, &whole[..cut]).unwrap();
-        let (mut it, repair) = Transcript::open(dir.path(), HEADER, NOW + cut as i64).unwrap();
+        let (mut it, repair) = Transcript::open(&file(&dir), HEADER, NOW + cut as i64).unwrap();
         let lines = whole[..cut].iter().filter(|it| **it == b'\n').count();
         let ended = cut > 0 && whole.get(cut) == Some(&b'\n');
         match &repair {
@@ -160,12 +164,12 @@ fn half_a_line_is_kept_aside() {
 #[test]
 fn whatever_fails_nothing_acknowledged_is_lost() {
     let dir = TempDir::new();
-    let path = path(dir.path(), HEADER.session_id).unwrap();
+    let path = file(&dir);
     // Five runs, each opening anew; says which texts were acknowledged.
     let story = || {
         let (mut acknowledged, mut entropy) = (vec![], counting());
         for run in 0..3 {
-            let Ok((mut it, _)) = Transcript::open(dir.path(), HEADER, NOW) else { continue };
+            let Ok((mut it, _)) = Transcript::open(&file(&dir), HEADER, NOW) else { continue };
             for n in 0..2 {
                 let texts = [format!("{run}.{n}.question"), format!("{run}.{n}.answer")];
                 if it.append(&texts.each_ref().map(|it| said(it)), NOW, &mut entropy).is_ok() {
@@ -184,7 +188,7 @@ fn whatever_fails_nothing_acknowledged_is_lost() {
             if trouble == Trouble::Once {
                 assert!(acknowledged.len() >= 8, "one failure costs no more than one run: {k}");
             }
-            let (mut it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+            let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
             it.append(&[said("after")], NOW, &mut counting()).unwrap();
             let mut want = acknowledged;
             want.push("after".into());
@@ -199,12 +203,11 @@ fn whatever_fails_nothing_acknowledged_is_lost() {
 #[test]
 fn what_is_no_transcript_is_refused() {
     let dir = TempDir::new();
-    let open = |id: &str| {
-        let header = Header { session_id: id, ..HEADER };
-        Transcript::open(dir.path(), header, NOW).err().map(|it| it.to_string())
-    };
-    assert_eq!(open("../x").unwrap(), r#"bad session id "../x""#);
-    assert!(open("").is_some() && open(".hidden").is_some() && open(&"x".repeat(129)).is_some());
+    let open =
+        |id: &str| Transcript::open(&path(dir.path(), id)?, HEADER, NOW).err().map(|it| it.to_string());
+    for bad in ["../x", "", ".hidden", "a/b", &"x".repeat(129)] {
+        assert_eq!(path(dir.path(), bad), None, "{bad}");
+    }
     std::fs::create_dir_all(dir.path().join("folder.jsonl")).unwrap();
     assert!(open("folder").is_some());
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link.jsonl")).unwrap();
@@ -217,25 +220,25 @@ fn what_is_no_transcript_is_refused() {
 #[test]
 fn another_writer_is_noticed() {
     let dir = TempDir::new();
-    let (it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     assert!(it.is_current());
-    let (mut other, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (mut other, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     other.append(&[said("theirs")], NOW, &mut counting()).unwrap();
     assert!(!it.is_current() && other.is_current());
-    archive(&path(dir.path(), HEADER.session_id).unwrap(), "deleted", NOW).unwrap();
+    archive(&file(&dir), "deleted", NOW).unwrap();
     assert!(!other.is_current());
 }
 
 #[test]
 fn long_lines_and_many_lines_are_read_from_the_end() {
     let dir = TempDir::new();
-    let (mut it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     let mut entropy = counting();
     for n in 0..300 {
         let long = "x".repeat(if n % 100 == 0 { 300_000 } else { n });
         it.append(&[said(&format!("{n} {long}"))], NOW, &mut entropy).unwrap();
     }
-    let path = path(dir.path(), HEADER.session_id).unwrap();
+    let path = file(&dir);
     let number = |it: &String| it.split(' ').next().unwrap().parse::<usize>().unwrap();
     assert!(shown(&path).iter().map(number).eq(0..300));
     let base = crate::base::testing::held();
@@ -248,9 +251,9 @@ fn long_lines_and_many_lines_are_read_from_the_end() {
 #[test]
 fn the_last_lines_are_kept() {
     let dir = TempDir::new();
-    let path = path(dir.path(), HEADER.session_id).unwrap();
+    let path = file(&dir);
     assert_eq!(keep_last(&path, 3, NOW).unwrap(), None);
-    let (mut it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     it.append(&["a", "b", "c", "d"].map(said), NOW, &mut counting()).unwrap();
     let done = keep_last(&path, 3, NOW).unwrap().unwrap();
     assert_eq!(shown(&path), ["b", "c", "d"]);
@@ -259,6 +262,6 @@ fn the_last_lines_are_kept() {
     assert_eq!(shown(&archived), ["a", "b", "c", "d"]);
     assert!(!it.is_current());
     assert_eq!(keep_last(&path, 3, NOW).unwrap().unwrap(), Compacted { kept: 3, archived: None });
-    let (it, _) = Transcript::open(dir.path(), HEADER, NOW).unwrap();
+    let (it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     assert_eq!(it.leaf(), Some("00000004"));
 }
