@@ -136,7 +136,7 @@ impl AgentSessions {
         });
         Ok(Some(archived.into_iter().collect()))
     }
-    /// Keeps the last entries of a transcript. None when there is none.
+    /// Keeps the last entries of a transcript, and forgets what the dropped ones had cost. None when there is none.
     ///
     /// # Errors
     /// The disk.
@@ -144,7 +144,17 @@ impl AgentSessions {
         let Some(file) = self.transcript(key) else { return Ok(None) };
         self.close(&file);
         let named = |err| Trouble::Disk(format!("cannot compact {}: {err}", file.display()));
-        transcript::keep_last(&file, lines_max, now.unix_ms).map_err(named)
+        let done = transcript::keep_last(&file, lines_max, now.unix_ms).map_err(named)?;
+        if done.as_ref().is_some_and(|it| it.archived.is_some()) {
+            let forget = |entry: &mut Map<String, Value>| {
+                for name in ["inputTokens", "outputTokens", "totalTokens"] {
+                    entry.shift_remove(name);
+                }
+                entry.insert("updatedAt".into(), now.unix_ms.into());
+            };
+            self.note(key, forget, now);
+        }
+        Ok(done)
     }
     /// Appends to a session's transcript, durably, in one write. `cwd` is the agent's workspace. Returns the entries' ids.
     ///
@@ -267,7 +277,7 @@ mod tests {
             (None, &json!(11))
         );
         let done = it.keep_last(KEY, 1, NOW).unwrap().unwrap();
-        assert_eq!(done.kept, 1);
+        assert_eq!((done.kept, it.index().get(KEY).unwrap().entry().get("inputTokens")), (1, None));
         it.append(KEY, "/ws", Behind::Leaf, &[said("d")], NOW, &mut entropy).unwrap();
         assert_eq!(texts(&it.context(KEY).unwrap()), ["c", "d"]);
         let refused = it.change(KEY, |_, _| Err("no".into()), NOW);

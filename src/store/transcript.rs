@@ -170,13 +170,14 @@ fn entry_id(entropy: &mut Entropy) -> String {
     hex(&bytes)
 }
 
+fn is_entry(line: &Value) -> bool {
+    line["type"].is_string() && line["type"] != "session"
+}
+
 /// Entries, newest first. Lines that are no entry are passed over; so is the header.
 fn entries(back: Back) -> impl Iterator<Item = io::Result<Value>> {
     back.filter_map(|line| match line {
-        Ok(line) => serde_json::from_slice::<Value>(&line)
-            .ok()
-            .filter(|it| it["type"].is_string() && it["type"] != "session")
-            .map(Ok),
+        Ok(line) => serde_json::from_slice::<Value>(&line).ok().filter(is_entry).map(Ok),
         Err(err) => Some(Err(err)),
     })
 }
@@ -234,9 +235,13 @@ pub fn context(path: &Path) -> io::Result<Context> {
     let mut out = Context::default();
     // The id to look for; None takes any entry.
     let (mut want, mut first_kept) = (None::<String>, None::<String>);
-    for entry in entries(back) {
-        let entry = entry?;
-        if want.is_some() && entry["id"].as_str() != want.as_deref() {
+    for line in back {
+        let Ok(entry) = serde_json::from_slice::<Value>(&line?) else {
+            // The parent may have been on this line: better one message too many than all before it lost.
+            want = None;
+            continue;
+        };
+        if !is_entry(&entry) || want.is_some() && entry["id"].as_str() != want.as_deref() {
             continue;
         }
         if entry["type"] == "compaction" && out.summary.is_none() {

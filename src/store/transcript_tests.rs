@@ -4,7 +4,7 @@ use super::transcript::*;
 use crate::base::fault::{self, Trouble};
 use crate::base::files;
 use crate::base::ids::Entropy;
-use crate::base::testing::TempDir;
+use crate::base::testing::{Seed, TempDir};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -264,4 +264,35 @@ fn the_last_lines_are_kept() {
     assert_eq!(keep_last(&path, 3, NOW).unwrap().unwrap(), Compacted { kept: 3, archived: None });
     let (it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
     assert_eq!(it.leaf(), Some("00000004"));
+}
+
+#[test]
+fn flipped_bytes_never_stop_a_conversation() {
+    let dir = TempDir::new();
+    let whole = files::read(&reference(), 100_000).unwrap().unwrap();
+    let mut seed = Seed(11);
+    for round in 0..100 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + seed.below(64) {
+            let at = seed.below(bytes.len());
+            bytes[at] ^= 1 << seed.below(8);
+        }
+        files::write_atomic(&file(&dir), &bytes).unwrap();
+        let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW + round).unwrap();
+        it.append(&[said("next")], NOW, &mut counting()).unwrap();
+        assert_eq!(shown(&file(&dir)).last().unwrap(), "next");
+        let context = context(&file(&dir)).unwrap();
+        assert_eq!(context.messages().last().map(text), Some("next"));
+    }
+}
+
+#[test]
+fn a_broken_line_does_not_cut_the_conversation_off() {
+    let dir = TempDir::new();
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
+    it.append(&["a", "b", "c", "d"].map(said), NOW, &mut counting()).unwrap();
+    let whole = files::read_text(&file(&dir), 10_000).unwrap().unwrap();
+    files::write_atomic(&file(&dir), whole.replace(r#""text":"b""#, "\0\0\0").as_bytes()).unwrap();
+    let context = context(&file(&dir)).unwrap();
+    assert_eq!(context.messages().map(text).collect::<Vec<_>>(), ["a", "c", "d"]);
 }
