@@ -296,3 +296,13 @@ fn a_broken_line_does_not_cut_the_conversation_off() {
     let context = context(&file(&dir)).unwrap();
     assert_eq!(context.messages().map(text).collect::<Vec<_>>(), ["a", "c", "d"]);
 }
+
+#[test]
+fn an_entry_has_a_size() {
+    let dir = TempDir::new();
+    let (mut it, _) = Transcript::open(&file(&dir), HEADER, NOW).unwrap();
+    let huge = "x".repeat(crate::base::limits::LINE_BYTES_MAX);
+    let err = it.append(&[said("fine"), said(&huge)], NOW, &mut counting()).unwrap_err();
+    assert!(err.to_string().contains("more than the"), "{err}");
+    assert_eq!((shown(&file(&dir)).len(), it.leaf()), (0, None), "all of a batch or nothing");
+}
