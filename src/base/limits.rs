@@ -84,6 +84,8 @@ pub const ERROR_WINDOW_MS: u64 = 10_000;
 
 /// The configuration file. Ours: the largest seen is 250 KB.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The audit log of the configuration before it is put aside; one older is kept. Ours: some 3,000 changes.
+pub const AUDIT_BYTES_MAX: u64 = 1024 * 1024;
 /// Files that include each other in a row. Reference: 10.
 pub const INCLUDE_DEPTH_MAX: usize = 10;
 /// Inclusions in all, so that files which include others twice cannot multiply without end. Ours.

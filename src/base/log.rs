@@ -1,7 +1,7 @@
 //! The log: one line a record to stdout (simplelog), the same record as JSON to the daily file that `logs.tail` reads.
 //!
 //! * The caller never blocks: records go to the `log` thread through a bounded queue; what does not fit is counted.
-//! * Nothing secret, no control character and no flood gets through: see [`Gate`].
+//! * Nothing secret, no control character and no flood gets through: see `Gate`.
 //! * File records have the reference's shape (keys `"0"`, `"1"`, `_meta`, `time`), so its clients read them.
 use super::{clock, files, limits::*, secret, sys};
 use crossbeam_channel::{Sender, bounded};

@@ -59,7 +59,7 @@ impl Context {
     /// A connection for several calls.
     ///
     /// # Errors
-    /// [`Trouble`].
+    /// `Trouble`.
     pub fn open(&self, link: &Link, who: As) -> Result<Client, Trouble> {
         let target = target::resolve(link, &self.config().config, self);
         let target = target.map_err(|text| Trouble { text, hint: None, refused: true })?;
@@ -67,7 +67,7 @@ impl Context {
     }
 
     /// # Errors
-    /// [`Failure`].
+    /// `Failure`.
     pub fn open_at(&self, target: &Target, who: As, timeout_ms: u64) -> Result<Client, Failure> {
         let clock = Clock::start();
         let identity = Identity::load_or_make(&self.paths.state, clock.now().unix_ms);
@@ -77,7 +77,7 @@ impl Context {
     /// One call on a connection of its own.
     ///
     /// # Errors
-    /// [`Trouble`].
+    /// `Trouble`.
     pub fn call(&self, link: Link, method: &str, params: Option<Value>) -> Result<Value, Trouble> {
         let mut client = self.open(&link, As::Cli)?;
         Ok(client.call(method, params, link.expect_final)?)

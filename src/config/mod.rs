@@ -15,8 +15,10 @@ pub mod merge;
 mod model;
 mod pairing;
 pub mod paths;
+pub mod place;
 mod reader;
 mod substitute;
+pub mod write;
 
 use crate::base::{
     files, ids,

@@ -80,6 +80,10 @@ impl Paths {
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
+    /// A line for each change of the configuration file.
+    pub fn config_audit(&self) -> PathBuf {
+        self.logs().join("config-audit.jsonl")
+    }
     pub fn agent(&self, agent_id: &str) -> PathBuf {
         self.state.join("agents").join(agent_id)
     }

@@ -32,7 +32,7 @@ shaped! {
     }
 }
 shaped! {
-    /// The client's device identity: an Ed25519 key and a signature over [`DeviceProof::payload`].
+    /// The client's device identity: an Ed25519 key and a signature over the payload that [`signature_payload`] builds.
     pub struct DeviceProof {
         /// Lower-case hex SHA-256 of the raw public key.
         pub id = "id": NonEmpty,

@@ -23,18 +23,20 @@ impl Server {
         std::fs::write(state.join("openclaw.json"), config).unwrap();
         Server::start(Command::new(path).args(["gateway", "--port", "0"]), home)
     }
-    /// Prints `… ws://ADDR …` when it listens.
     pub fn echo(path: &str) -> Server {
-        Server::start(&mut Command::new(path), std::env::temp_dir().join("gatewayd-load-none"))
+        Server::start(Command::new(path).arg("--whole"), std::env::temp_dir().join("gatewayd-load-none"))
     }
+    /// Waits for `… ws://ADDR …`, or for a line that is a port.
     fn start(command: &mut Command, home: PathBuf) -> Server {
         let mut child = command.env_clear().env("HOME", &home).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let addr = loop {
             let mut line = String::new();
             assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
-            if let Some(rest) = line.split("ws://").nth(1) {
-                break rest.split_whitespace().next().unwrap().parse().unwrap();
+            let port = line.trim().parse::<u16>().ok().map(|port| ([127, 0, 0, 1], port).into());
+            let named = line.split("ws://").nth(1).and_then(|it| it.split_whitespace().next()?.parse().ok());
+            if let Some(addr) = port.or(named) {
+                break addr;
             }
         };
         Server { child, addr, home, _out: out }
