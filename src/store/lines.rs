@@ -203,7 +203,7 @@ fn last_line(file: &File, len: u64) -> io::Result<(u64, Option<Vec<u8>>)> {
     Ok((start, Some(line)))
 }
 
-/// The first line of a file, at most [`STEP_BYTES`] of it; None when there is no file.
+/// The first line of a file, at most 64 KiB of it; None when there is no file.
 ///
 /// # Errors
 /// A folder, link or device, or what the system says.
