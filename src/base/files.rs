@@ -1,6 +1,7 @@
 //! Files of our own: read with a cap, written so that a crash leaves the old or the new one, never half.
 //!
 //! Only jobs and the start call this; the net and core threads never touch a file.
+use super::fault;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -82,17 +83,101 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temp = dir.join(format!(".{name}.{}.tmp", std::process::id()));
     let result = (|| {
         let mut options = fs::OpenOptions::new();
+        fault::step()?;
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
+        fault::step()?;
         file.write_all(bytes)?;
+        fault::step()?;
         file.sync_all()?;
-        fs::rename(&temp, path)?;
-        sync_dir(dir)
+        rename(&temp, path)
     })();
     if result.is_err() {
         // Best effort: the error that matters is already in hand.
         let _ = fs::remove_file(&temp);
     }
     result
+}
+
+/// Renames within a folder, durably.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::step()?;
+    fs::rename(from, to)?;
+    sync_dir(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
+/// Gives a file a second name in the same folder, durably.
+///
+/// # Errors
+/// What the system says.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fault::step()?;
+    fs::hard_link(from, to)?;
+    sync_dir(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
+/// Broken copies of one file that are kept; the oldest goes first. Reliability plan R10.
+const ASIDE_MAX: usize = 5;
+
+/// Keeps bytes that could not be used beside the file they come from, as `<name>.<why>-<ms>` (0600, durable), for a person to
+/// look at. The newest five stay.
+///
+/// # Errors
+/// What the system says.
+pub fn set_aside(path: &Path, why: &str, unix_ms: i64, from: &mut impl Read) -> io::Result<PathBuf> {
+    let kept = aside(path, why, unix_ms)?;
+    fault::step()?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&kept)?;
+    fault::step()?;
+    io::copy(from, &mut file)?;
+    fault::step()?;
+    file.sync_all()?;
+    sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    forget_oldest(path, why);
+    Ok(kept)
+}
+
+/// As [`set_aside`], of a whole regular file, however large. It stays where it is as well.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_aside(path: &Path, why: &str, unix_ms: i64) -> io::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = aside(path, why, unix_ms)?;
+    fault::step()?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    link(path, &kept)?;
+    forget_oldest(path, why);
+    Ok(kept)
+}
+
+/// `<name>.<why>-<ms>` beside the file; nothing has that name yet.
+fn aside(path: &Path, why: &str, unix_ms: i64) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let numbered = |n: u32| match n {
+        0 => path.with_file_name(format!("{name}.{why}-{unix_ms:013}")),
+        n => path.with_file_name(format!("{name}.{why}-{unix_ms:013}-{n}")),
+    };
+    let free = (0..1000).map(numbered).find(|it| !it.exists());
+    free.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+}
+
+fn forget_oldest(path: &Path, why: &str) {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let prefix = format!("{}.{why}-", name.to_string_lossy());
+    let all: Vec<String> = names(dir).into_iter().filter(|it| it.starts_with(&prefix)).collect();
+    for name in &all[..all.len().saturating_sub(ASIDE_MAX)] {
+        // Best effort: one copy too many harms nobody.
+        let _ = fs::remove_file(dir.join(name));
+    }
+}
+
+/// When a file was last written, in milliseconds since 1970; 0 when that cannot be said.
+pub fn modified_ms(path: &Path) -> i64 {
+    let at = fs::metadata(path).and_then(|it| it.modified()).ok();
+    at.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |it| it.as_millis() as i64)
 }
 
 /// A folder and its parents, each 0700 when new.
@@ -108,6 +193,7 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
 /// What the system says.
 #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    fault::step()?;
     File::open(dir)?.sync_all()
 }
 

@@ -114,6 +114,20 @@ pub const STATE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub const WORKSPACE_FILE_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64;
 /// One transcript read for usage totals. Ours.
 pub const TRANSCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One line of a transcript or journal. Ours: the largest image a client may attach (5 MB, reference) in base64, several times.
+pub const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long a changed session index may wait to be written, so that a run costs one write (SD cards). Ours.
+pub const INDEX_WRITE_MS: u64 = 2_000;
+/// How long after a failed write of it. Ours: a full disk is no reason to spin.
+pub const INDEX_RETRY_MS: u64 = 5_000;
+/// Transcripts that come back when a session index is broken, newest first. Ours.
+pub const RECOVERED_MAX: usize = 100;
+/// The messages of one `chat.history` answer, as JSON. Reference: 6 MiB.
+pub const HISTORY_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// How long an answer is remembered by its idempotency key. Reference: 5 minutes.
+pub const DEDUPE_TTL_MS: i64 = 300_000;
+/// Answers remembered; the oldest goes first. Reference: 1000.
+pub const DEDUPE_MAX: usize = 1000;
 /// A log file before it is rotated; five are kept. Reliability plan R20.
 pub const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Log files kept.

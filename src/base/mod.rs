@@ -3,6 +3,7 @@
 //! Nothing here knows a word of the protocol.
 pub mod beneath;
 pub mod clock;
+pub mod fault;
 pub mod files;
 pub mod ids;
 pub mod limits;

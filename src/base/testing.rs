@@ -35,6 +35,28 @@ pub fn each_seed(seeds: u64, play: impl Fn(Seed) + std::panic::RefUnwindSafe) {
     }
 }
 
+/// A folder that goes with its test.
+pub struct TempDir(std::path::PathBuf);
+
+impl TempDir {
+    #[expect(clippy::new_without_default, reason = "a folder is made")]
+    pub fn new() -> TempDir {
+        let name = super::ids::token(&mut super::ids::os_entropy());
+        let dir = std::env::temp_dir().join(format!("gatewayd-test-{name}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        TempDir(dir)
+    }
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 struct Counting;
 
 thread_local! {

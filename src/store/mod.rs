@@ -1,11 +1,26 @@
 //! What survives a restart, in the reference's own files: paired devices, sessions, cron jobs, settings.
 //!
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
+pub mod agent_sessions;
 pub mod cron;
+pub mod dedupe;
 pub mod devices;
+pub mod entry;
+#[cfg(test)]
+mod entry_tests;
+pub mod history;
+pub mod index;
+pub mod index_file;
+#[cfg(test)]
+mod index_file_tests;
+pub mod lines;
+pub mod lookup;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;
+pub mod transcript;
+#[cfg(test)]
+mod transcript_tests;
 
 use crate::base::{files, limits::STATE_BYTES_MAX};
 use serde_json::Value;

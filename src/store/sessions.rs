@@ -1,5 +1,5 @@
 //! `agents/<id>/sessions/sessions.json` (a map from canonical key to entry) and the transcripts beside it. Read side.
-use super::read_json;
+use super::{read_json, transcript};
 use crate::base::{files, limits::TRANSCRIPT_BYTES_MAX};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -43,13 +43,6 @@ pub fn transcripts(dir: &Path, mut each: impl FnMut(&Value)) {
 
 /// The messages of one transcript, oldest first. A session id that is no plain name has none.
 pub fn messages(store: &Path, session_id: &str) -> Vec<Value> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let Some(dir) = store.parent().filter(|_| session_id.chars().all(plain) && !session_id.starts_with('.'))
-    else {
-        return vec![];
-    };
-    let path = dir.join(format!("{session_id}.jsonl"));
-    let Ok(Some(bytes)) = files::read(&path, TRANSCRIPT_BYTES_MAX) else { return vec![] };
-    let message = |line: &[u8]| serde_json::from_slice::<Value>(line).ok().map(|mut it| it["message"].take());
-    bytes.split(|it| *it == b'\n').filter_map(message).filter(Value::is_object).collect()
+    let path = store.parent().and_then(|dir| transcript::path(dir, session_id));
+    path.and_then(|it| transcript::last_messages(&it, usize::MAX).ok()).unwrap_or_default()
 }
