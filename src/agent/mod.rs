@@ -7,7 +7,13 @@
 //! ```
 //!
 //! Nothing here knows who listens: no connection ids, no channel names.
+mod dns;
 pub mod error;
+pub mod http;
+pub mod lines;
 pub mod model;
+pub mod proxy;
+mod refusal;
+pub mod sse;
 
 pub use error::{ErrorKind, TurnError};
