@@ -12,6 +12,7 @@ pub mod error;
 pub mod http;
 pub mod lines;
 pub mod model;
+pub mod providers;
 pub mod proxy;
 mod refusal;
 pub mod sse;

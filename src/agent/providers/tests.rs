@@ -1,0 +1,1 @@
+//! Every language on recorded streams.
