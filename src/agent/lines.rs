@@ -17,8 +17,11 @@ impl Lines {
         mut bytes: &[u8],
         mut on_line: impl FnMut(&[u8]) -> Result<(), TurnError>,
     ) -> Result<(), TurnError> {
-        if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
-            bytes = &bytes[1..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.after_cr) {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
         while let Some(at) = bytes.iter().position(|it| matches!(it, b'\n' | b'\r')) {
             let (line, end) = (&bytes[..at], bytes[at]);

@@ -276,15 +276,23 @@ pub(super) struct Calls<K> {
 }
 
 impl<K: PartialEq> Calls<K> {
-    pub fn start(&mut self, key: K) -> Result<usize, TurnError> {
-        if self.open.len() >= MODEL_TOOL_CALLS_MAX {
-            return Err(TurnError::new(
-                ErrorKind::Protocol,
-                format!("more than {MODEL_TOOL_CALLS_MAX} tool calls in one answer"),
-            ));
+    /// A call without an id gets one: its result must name it.
+    pub fn start(
+        &mut self,
+        key: K,
+        id: Option<&str>,
+        name: Option<&str>,
+        out: &mut Vec<Delta>,
+    ) -> Result<usize, TurnError> {
+        let index = self.open.len();
+        if index >= MODEL_TOOL_CALLS_MAX {
+            let text = format!("more than {MODEL_TOOL_CALLS_MAX} tool calls in one answer");
+            return Err(TurnError::new(ErrorKind::Protocol, text));
         }
         self.open.push((key, true));
-        Ok(self.open.len() - 1)
+        let id = id.map_or_else(|| format!("call_{index}"), str::to_owned);
+        out.push(Delta::ToolStart { index, id, name: name.unwrap_or_default().to_owned() });
+        Ok(index)
     }
     /// The latest call of that name, while it is open.
     pub fn find(&self, key: &K) -> Option<usize> {

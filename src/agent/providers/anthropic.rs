@@ -135,9 +135,7 @@ impl Decode for Decoder {
                 let block = &event["content_block"];
                 match text(block, "type") {
                     Some("tool_use") => {
-                        let index = self.calls.start(place)?;
-                        let of = |name| text(block, name).unwrap_or_default().to_owned();
-                        out.push(Delta::ToolStart { index, id: of("id"), name: of("name") });
+                        self.calls.start(place, text(block, "id"), text(block, "name"), out)?;
                     }
                     Some("redacted_thinking") => {
                         self.seal = format!("{REDACTED}{}", text(block, "data").unwrap_or_default());

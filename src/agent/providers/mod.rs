@@ -205,9 +205,15 @@ impl Reader {
     }
     fn end(&mut self, out: &mut Vec<Delta>) -> Result<Done, TurnError> {
         let decoder = &mut *self.decoder;
-        match &mut self.frames {
-            Frames::Sse(sse) => std::mem::take(sse).end(|_, data| decode(decoder, data, out))?,
-            Frames::Lines(lines) => decode(decoder, &std::mem::take(lines).rest(), out)?,
+        let rest = match &mut self.frames {
+            Frames::Sse(sse) => std::mem::take(sse).end(|_, data| decode(decoder, data, out)),
+            Frames::Lines(lines) => decode(decoder, &std::mem::take(lines).rest(), out),
+        };
+        // Half an event is what a cut leaves, no mistake of the language.
+        if let Err(err) = rest.as_ref()
+            && err.kind != ErrorKind::Protocol
+        {
+            rest?;
         }
         let text = if self.begun { "the answer ended early" } else { "an empty answer" };
         self.decoder.end(out).ok_or_else(|| TurnError::new(ErrorKind::Network, text))

@@ -97,10 +97,7 @@ impl Decode for Decoder {
         out.extend(text(message, "content").map(|it| Delta::Text(it.to_owned())));
         for call in message["tool_calls"].as_array().into_iter().flatten() {
             let function = &call["function"];
-            let index = self.calls.start(0)?;
-            let id = text(call, "id").map_or_else(|| format!("call_{index}"), str::to_owned);
-            let name = text(function, "name").unwrap_or_default().to_owned();
-            out.push(Delta::ToolStart { index, id, name });
+            let index = self.calls.start(0, text(call, "id"), text(function, "name"), out)?;
             let arguments = &function["arguments"];
             let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
             out.push(Delta::ToolArgs { index, text: arguments });

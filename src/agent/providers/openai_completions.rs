@@ -237,11 +237,9 @@ impl Decoder {
         let index = match known {
             Some(index) => index,
             None => {
-                let index = self.calls.start(number)?;
-                let id = id.map_or_else(|| format!("call_{index}"), str::to_owned);
-                let name = call.pointer("/function/name").and_then(Value::as_str).unwrap_or_default();
-                self.ids.push(id.clone());
-                out.push(Delta::ToolStart { index, id, name: name.to_owned() });
+                let name = call.get("function").and_then(|it| text(it, "name"));
+                let index = self.calls.start(number, id, name, out)?;
+                self.ids.push(id.unwrap_or_default().to_owned());
                 index
             }
         };

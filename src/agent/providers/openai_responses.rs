@@ -157,10 +157,8 @@ impl Decode for Decoder {
 impl Decoder {
     fn begin(&mut self, place: u64, item: &Value, out: &mut Vec<Delta>) -> Result<(), TurnError> {
         if item["type"] == "function_call" {
-            let index = self.calls.start(place)?;
+            self.calls.start(place, text(item, "call_id"), text(item, "name"), out)?;
             self.pieces.push(false);
-            let of = |name| text(item, name).unwrap_or_default().to_owned();
-            out.push(Delta::ToolStart { index, id: of("call_id"), name: of("name") });
         }
         Ok(())
     }
