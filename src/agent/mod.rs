@@ -7,6 +7,8 @@
 //! ```
 //!
 //! Nothing here knows who listens: no connection ids, no channel names.
+#[cfg(test)]
+mod broken_servers;
 mod dns;
 pub mod error;
 pub mod http;

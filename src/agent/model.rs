@@ -276,7 +276,7 @@ pub(super) struct Calls<K> {
 }
 
 impl<K: PartialEq> Calls<K> {
-    /// A call without an id gets one: its result must name it.
+    /// A call without an id stands with an empty one; the driver gives it one, for its result must name it.
     pub fn start(
         &mut self,
         key: K,
@@ -290,8 +290,8 @@ impl<K: PartialEq> Calls<K> {
             return Err(TurnError::new(ErrorKind::Protocol, text));
         }
         self.open.push((key, true));
-        let id = id.map_or_else(|| format!("call_{index}"), str::to_owned);
-        out.push(Delta::ToolStart { index, id, name: name.unwrap_or_default().to_owned() });
+        let (id, name) = (id.unwrap_or_default().to_owned(), name.unwrap_or_default().to_owned());
+        out.push(Delta::ToolStart { index, id, name });
         Ok(index)
     }
     /// The latest call of that name, while it is open.

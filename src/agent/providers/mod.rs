@@ -16,6 +16,7 @@ use super::model::{Delta, Done, TurnRequest};
 use super::refusal;
 use super::sse::Sse;
 use crate::base::cancel::Cancel;
+use crate::base::ids;
 use crate::base::secret::Secret;
 use serde_json::Value;
 
@@ -122,7 +123,8 @@ pub fn run(
     let Some(language) = target.api.language() else { return parrot::run(request, cancel, sink) };
     let mut arriving = http::post(&encode(language, target, request), wire, cancel)?;
     refuse_unstreamed(language.framing(), &mut arriving)?;
-    let (mut reader, mut out, mut buffer) = (Reader::new(language), vec![], [0; 16 * 1024]);
+    let (mut reader, mut out, mut buffer) =
+        (Reader::new(language, ids::token(&mut ids::os_entropy())), vec![], [0; 16 * 1024]);
     loop {
         let n = arriving.read(&mut buffer)?;
         let done =
@@ -136,12 +138,13 @@ pub fn run(
 
 fn encode(language: &dyn Language, target: &Target, request: &TurnRequest) -> Post {
     let base = target.base_url.trim_end_matches('/');
-    let base = base.strip_suffix("/v1").filter(|_| language.path().starts_with("/v1/")).unwrap_or(base);
-    let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    let ours = language.headers(target).into_iter().map(|(name, value)| (name.to_owned(), value));
-    let mine = |name: &str| target.headers.iter().any(|it| it.0.eq_ignore_ascii_case(name));
-    headers.extend(ours.filter(|it| !mine(&it.0)));
-    headers.extend(target.headers.iter().cloned());
+    // People write it with the version or without; for these two it stands in the path, or is wrong.
+    let versioned = language.path().starts_with("/v1/") || language.path().starts_with("/api/");
+    let base = base.strip_suffix("/v1").filter(|_| versioned).unwrap_or(base);
+    let ours = [("content-type", "application/json".to_owned())].into_iter().chain(language.headers(target));
+    let theirs = |name: &str| target.headers.iter().any(|it| it.0.eq_ignore_ascii_case(name));
+    let ours = ours.filter(|it| !theirs(it.0)).map(|(name, value)| (name.to_owned(), value));
+    let headers = ours.chain(target.headers.iter().cloned()).collect();
     let body = language.body(target, request).to_string().into_bytes();
     Post { url: format!("{base}{}", language.path()), headers, body }
 }
@@ -174,6 +177,8 @@ struct Reader {
     decoder: Box<dyn Decode>,
     /// Something other than white space has arrived.
     begun: bool,
+    /// Begins the ids of tool calls that come without one: they must differ in a whole conversation.
+    mark: String,
 }
 
 enum Frames {
@@ -182,14 +187,35 @@ enum Frames {
 }
 
 impl Reader {
-    fn new(language: &dyn Language) -> Reader {
+    fn new(language: &dyn Language, mark: String) -> Reader {
         let frames = match language.framing() {
             Framing::Sse => Frames::Sse(Sse::default()),
             Framing::Lines => Frames::Lines(Lines::default()),
         };
-        Reader { frames, decoder: language.decoder(), begun: false }
+        Reader { frames, decoder: language.decoder(), begun: false, mark }
     }
     fn push(&mut self, bytes: &[u8], out: &mut Vec<Delta>) -> Result<Option<Done>, TurnError> {
+        let known = out.len();
+        let done = self.frames(bytes, out);
+        self.name_calls(&mut out[known..]);
+        done
+    }
+    fn end(&mut self, out: &mut Vec<Delta>) -> Result<Done, TurnError> {
+        let known = out.len();
+        let done = self.last_frame(out);
+        self.name_calls(&mut out[known..]);
+        done
+    }
+    fn name_calls(&self, fresh: &mut [Delta]) {
+        for it in fresh {
+            if let Delta::ToolStart { index, id, .. } = it
+                && id.is_empty()
+            {
+                *id = format!("call_{}_{index}", self.mark);
+            }
+        }
+    }
+    fn frames(&mut self, bytes: &[u8], out: &mut Vec<Delta>) -> Result<Option<Done>, TurnError> {
         if !self.begun {
             if refusal::is_html("", bytes) {
                 return Err(web_page());
@@ -203,7 +229,7 @@ impl Reader {
         }
         Ok(self.decoder.done())
     }
-    fn end(&mut self, out: &mut Vec<Delta>) -> Result<Done, TurnError> {
+    fn last_frame(&mut self, out: &mut Vec<Delta>) -> Result<Done, TurnError> {
         let decoder = &mut *self.decoder;
         let rest = match &mut self.frames {
             Frames::Sse(sse) => std::mem::take(sse).end(|_, data| decode(decoder, data, out)),

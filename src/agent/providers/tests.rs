@@ -35,7 +35,7 @@ fn expect(path: &Path, found: &Value) {
 
 /// The deltas and the end of a stream that arrives in these pieces.
 fn play<'c>(language: &dyn Language, chunks: impl Iterator<Item = &'c [u8]>) -> Value {
-    let (mut reader, mut out) = (Reader::new(language), vec![]);
+    let (mut reader, mut out) = (Reader::new(language, "mark".to_owned()), vec![]);
     let mut feed = || {
         for it in chunks {
             if let Some(done) = reader.push(it, &mut out)? {
@@ -255,7 +255,8 @@ fn keys_travel_in_headers_of_their_language() {
 fn an_answer_goes_back() {
     for (api, language) in languages() {
         let stream = recordings(api).into_iter().find(|it| it.0 == "tools").unwrap().1;
-        let (mut reader, mut deltas, mut answer) = (Reader::new(language), vec![], Answer::default());
+        let (mut reader, mut deltas, mut answer) =
+            (Reader::new(language, "mark".to_owned()), vec![], Answer::default());
         reader.push(&stream, &mut deltas).unwrap();
         deltas.iter().for_each(|it| answer.push(it));
         let ids: Vec<String> = answer.tool_calls().map(|it| it.id.clone()).collect();
