@@ -148,3 +148,19 @@ pub const MODEL_REASON_CHARS_MAX: usize = 300;
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
 /// Name look-ups that may hang at one time; each holds a thread. Ours.
 pub const LOOKUPS_MAX: usize = 16;
+/// Calls repeated after a passing failure, on the same model. Ours.
+pub const MODEL_RETRIES_MAX: u32 = 2;
+/// Before the first repetition; four times as long before the second. Ours.
+pub const MODEL_RETRY_MS: u64 = 500;
+/// The longest wait a server may ask for while the person waits too. Ours.
+pub const MODEL_RETRY_WAIT_MS_MAX: u64 = 10_000;
+/// The first rest of a key that was refused; five times as long at each failure. Reference's documentation: 1 minute.
+pub const KEY_REST_MS: i64 = 60_000;
+/// See [`KEY_REST_MS`]. Reference's documentation: 1 hour.
+pub const KEY_REST_MS_MAX: i64 = 3_600_000;
+/// The first rest of a key without credit, in hours; twice as long at each failure. Reference's documentation: 5.
+pub const BILLING_REST_HOURS: f64 = 5.0;
+/// See [`BILLING_REST_HOURS`]. Reference's documentation: 24.
+pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
+/// A key without failure for so long starts afresh. Reference's documentation: 24.
+pub const FAILURE_WINDOW_HOURS: f64 = 24.0;

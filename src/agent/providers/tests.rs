@@ -36,7 +36,7 @@ fn expect(path: &Path, found: &Value) {
 /// The deltas and the end of a stream that arrives in these pieces.
 fn play<'c>(language: &dyn Language, chunks: impl Iterator<Item = &'c [u8]>) -> Value {
     let (mut reader, mut out) = (Reader::new(language, "mark".to_owned()), vec![]);
-    let mut feed = || {
+    let feed = || {
         for it in chunks {
             if let Some(done) = reader.push(it, &mut out)? {
                 return Ok(done);
