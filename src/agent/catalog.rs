@@ -3,6 +3,7 @@
 //!
 //! Names are `provider/model`, an alias, or a model alone when one provider lists it.
 use super::error::{ErrorKind, TurnError};
+use super::known::{KNOWN, Known, thinks};
 use super::model::ModelRef;
 use super::providers::{Api, Target};
 use crate::base::secret::Secret;
@@ -10,57 +11,10 @@ use crate::config::normal_id;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// name, API, base URL, environment variables of its key (none: it needs no key).
-type Known = (&'static str, Api, &'static str, &'static [&'static str]);
-
-const KNOWN: [Known; 13] = [
-    (
-        "anthropic",
-        Api::AnthropicMessages,
-        "https://api.anthropic.com",
-        &["ANTHROPIC_OAUTH_TOKEN", "ANTHROPIC_API_KEY"],
-    ),
-    ("openai", Api::OpenaiResponses, "https://api.openai.com/v1", &["OPENAI_API_KEY"]),
-    ("openrouter", Api::OpenaiCompletions, "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
-    ("groq", Api::OpenaiCompletions, "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
-    ("mistral", Api::OpenaiCompletions, "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
-    ("deepseek", Api::OpenaiCompletions, "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"]),
-    ("xai", Api::OpenaiCompletions, "https://api.x.ai/v1", &["XAI_API_KEY"]),
-    ("together", Api::OpenaiCompletions, "https://api.together.xyz/v1", &["TOGETHER_API_KEY"]),
-    (
-        "google",
-        Api::OpenaiCompletions,
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-    ),
-    ("cerebras", Api::OpenaiCompletions, "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
-    ("ollama", Api::Ollama, "http://127.0.0.1:11434", &[]),
-    ("lmstudio", Api::OpenaiCompletions, "http://127.0.0.1:1234/v1", &[]),
-    ("builtin", Api::Parrot, "", &[]),
-];
-
 /// What is asked when nothing is configured. Reference.
 const DEFAULT: (&str, &str) = ("anthropic", "claude-opus-4-5");
 /// What is asked in the dev profile while there is no key at all.
 const PARROT: (&str, &str) = ("builtin", "parrot");
-
-/// Beginnings of the names of models that think, for those that no configuration describes.
-const THINKERS: [&str; 14] = [
-    "claude-3-7",
-    "claude-opus-4",
-    "claude-sonnet-4",
-    "claude-haiku-4",
-    "gpt-5",
-    "gpt-oss",
-    "o1",
-    "o3",
-    "o4",
-    "deepseek-reasoner",
-    "gemini-2.5",
-    "gemini-3",
-    "grok-3-mini",
-    "magistral",
-];
 
 #[derive(Debug)]
 pub struct Catalog {
@@ -367,106 +321,6 @@ fn parse(name: &str) -> Option<ModelRef> {
     (!provider.is_empty() && !model.is_empty()).then_some(ModelRef { provider, model })
 }
 
-fn thinks(model: &str) -> bool {
-    let bare = model.rsplit('/').next().unwrap_or(model);
-    THINKERS.iter().any(|it| bare.starts_with(it))
-}
-
 fn unknown(text: String) -> TurnError {
     TurnError::new(ErrorKind::NotFound, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    fn catalog() -> Catalog {
-        let root = json!({
-            "models": {"providers": {
-                "Mock": {
-                    "baseUrl": "http://127.0.0.1:5/v1", "apiKey": "mock-secret", "api": "openai-completions",
-                    "headers": {"X-A": "1", "X-B": "2"},
-                    "models": [
-                        {"id": "mock-1", "contextWindow": 128000, "maxTokens": 4096, "input": ["text"], "compat": {"supportsStore": false}},
-                        {"id": "o-mock", "api": "anthropic-messages", "reasoning": true, "headers": {"x-a": "9"}},
-                    ],
-                },
-                "anthropic": {"baseUrl": "http://proxy.lan"},
-                "odd": {"baseUrl": "http://odd", "api": "bedrock-converse-stream"},
-                "lost": {},
-            }},
-            "agents": {
-                "defaults": {
-                    "model": {"primary": "fast", "fallbacks": ["anthropic/claude-x", "mock/mock-1"]},
-                    "models": {
-                        "mock/mock-1": {"alias": "Fast", "params": {"temperature": 0.2, "maxTokens": 99}},
-                        "openrouter/a/b": {},
-                    },
-                },
-                "list": [
-                    {"id": "one", "model": "openai/gpt-5"},
-                    {"id": "two", "model": {"primary": "o-mock", "fallbacks": []}},
-                ],
-            },
-        });
-        Catalog::read(&root, false)
-    }
-    fn names(found: Result<Vec<ModelRef>, TurnError>) -> Vec<String> {
-        found.unwrap().iter().map(ToString::to_string).collect()
-    }
-    #[test]
-    fn choosing() {
-        let it = catalog();
-        assert_eq!(names(it.choose("main", None, true)), ["mock/mock-1", "anthropic/claude-x"]);
-        assert_eq!(names(it.choose("one", None, true))[0], "openai/gpt-5");
-        assert_eq!(names(it.choose("two", None, true)), ["mock/o-mock"]);
-        assert_eq!(names(it.choose("two", Some("FAST"), true)), ["mock/mock-1"]);
-        assert_eq!(names(it.choose("main", Some("openrouter/a/b"), true))[0], "openrouter/a/b");
-        assert_eq!(names(it.choose("main", Some("anthropic/claude-x"), true))[0], "anthropic/claude-x");
-        for bad in ["openai/gpt-4", "nobody/x", "nothing", "/", ""] {
-            assert_eq!(it.choose("main", Some(bad), true).unwrap_err().kind, ErrorKind::NotFound, "{bad}");
-        }
-        assert_eq!(
-            it.params(&it.find("fast").unwrap()),
-            Params { temperature: Some(0.2), max_tokens: Some(99) }
-        );
-    }
-    #[test]
-    fn defaults_without_a_word() {
-        let empty = |dev| Catalog::read(&json!({}), dev);
-        assert_eq!(names(empty(true).choose("main", None, false)), ["builtin/parrot"]);
-        assert_eq!(names(empty(true).choose("main", None, true)), ["anthropic/claude-opus-4-5"]);
-        assert_eq!(names(empty(false).choose("main", None, false)), ["anthropic/claude-opus-4-5"]);
-        let listed =
-            json!({"models": {"providers": {"mock": {"baseUrl": "http://h", "models": [{"id": "m"}]}}}});
-        assert_eq!(names(Catalog::read(&listed, true).choose("main", None, false)), ["mock/m"]);
-    }
-    #[test]
-    fn targets() {
-        let it = catalog();
-        let of = |name: &str, key: Option<&str>| {
-            it.target(&it.find(name).unwrap(), key.map(|it| Secret::new(it.to_owned())))
-        };
-        let mock = of("mock-1", None).unwrap();
-        assert_eq!(
-            (mock.base_url.as_str(), mock.context_window, mock.max_tokens),
-            ("http://127.0.0.1:5/v1", Some(128_000), Some(4096))
-        );
-        assert_eq!(
-            (mock.api, mock.reasoning, &mock.compat["supportsStore"]),
-            (Api::OpenaiCompletions, false, &json!(false))
-        );
-        let other = of("o-mock", None).unwrap();
-        assert_eq!(other.api, Api::AnthropicMessages);
-        assert_eq!(other.headers, [("X-B".to_owned(), "2".to_owned()), ("x-a".to_owned(), "9".to_owned())]);
-        let claude = of("anthropic/claude-opus-4-5", Some("k")).unwrap();
-        assert_eq!((claude.base_url.as_str(), claude.reasoning), ("http://proxy.lan", true));
-        let missing = of("anthropic/claude-x", None).unwrap_err();
-        assert_eq!(missing.kind, ErrorKind::Auth);
-        assert!(missing.reason.contains("ANTHROPIC_API_KEY"), "{missing}");
-        assert!(of("odd/x", None).unwrap_err().reason.contains("openai-completions"));
-        assert!(of("lost/x", None).unwrap_err().reason.contains("baseUrl"));
-        assert_eq!(of("ollama/llama3", None).unwrap().api, Api::Ollama);
-        assert_eq!(of("builtin/parrot", None).unwrap().api, Api::Parrot);
-    }
 }

@@ -13,10 +13,13 @@
 #[cfg(test)]
 mod broken_servers;
 pub mod catalog;
+#[cfg(test)]
+mod catalog_tests;
 mod dns;
 pub mod error;
 pub mod http;
 pub mod keys;
+mod known;
 pub mod lines;
 pub mod model;
 pub mod providers;
