@@ -159,3 +159,40 @@ pub const ACCEPTS_A_TURN: usize = 64;
 pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
+
+/// Name look-up, and TCP connect with TLS, of a model server; each. Ours: a Pi on slow Wi-Fi needs 3 s.
+pub const MODEL_CONNECT_MS: u64 = 15_000;
+/// From the request to the answer's head. Reliability plan R15.
+pub const MODEL_FIRST_BYTE_MS: u64 = 60_000;
+/// Silence in the middle of an answer. Reliability plan R15.
+pub const MODEL_IDLE_MS: u64 = 120_000;
+/// One model call in all, when the run has no shorter limit. Reference: 10 minutes a run.
+pub const MODEL_TOTAL_MS: u64 = 600_000;
+/// One line of a model's stream. Ours: the longest real one repeats a whole answer.
+pub const MODEL_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One answer of a model, framing included. Ours: 100,000 tokens, 300 bytes of framing each.
+pub const MODEL_ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The body of a refusal that is read for its reason. Ours.
+pub const MODEL_REFUSAL_BYTES_MAX: u64 = 64 * 1024;
+/// A model server's own words in an error, in characters. Ours: a chat error event carries 240 in the reference.
+pub const MODEL_REASON_CHARS_MAX: usize = 300;
+/// Tool calls in one answer. Ours: real ones stay under 20.
+pub const MODEL_TOOL_CALLS_MAX: usize = 128;
+/// Name look-ups that may hang at one time; each holds a thread. Ours.
+pub const LOOKUPS_MAX: usize = 16;
+/// Calls repeated after a passing failure, on the same model. Ours.
+pub const MODEL_RETRIES_MAX: u32 = 2;
+/// Before the first repetition; four times as long before the second. Ours.
+pub const MODEL_RETRY_MS: u64 = 500;
+/// The longest wait a server may ask for while the person waits too. Ours.
+pub const MODEL_RETRY_WAIT_MS_MAX: u64 = 10_000;
+/// The first rest of a key that was refused; five times as long at each failure. Reference's documentation: 1 minute.
+pub const KEY_REST_MS: i64 = 60_000;
+/// See [`KEY_REST_MS`]. Reference's documentation: 1 hour.
+pub const KEY_REST_MS_MAX: i64 = 3_600_000;
+/// The first rest of a key without credit, in hours; twice as long at each failure. Reference's documentation: 5.
+pub const BILLING_REST_HOURS: f64 = 5.0;
+/// See [`BILLING_REST_HOURS`]. Reference's documentation: 24.
+pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
+/// A key without failure for so long starts afresh. Reference's documentation: 24.
+pub const FAILURE_WINDOW_HOURS: f64 = 24.0;

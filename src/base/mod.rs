@@ -1,7 +1,8 @@
-//! Primitives with no opinion: limits, ids, time, mailboxes, worker pool, files, secrets, log sink, system calls.
+//! Primitives with no opinion: limits, ids, time, mailboxes, worker pool, cancellation, files, secrets, log sink, system calls.
 //!
 //! Nothing here knows a word of the protocol.
 pub mod beneath;
+pub mod cancel;
 pub mod clock;
 pub mod fault;
 pub mod files;

@@ -1,0 +1,31 @@
+//! Runs a turn on a model: the words of a turn, the providers that speak to model servers, and which of them to ask.
+//!
+//! ```text
+//! let catalog = Catalog::read(&file.resolved, dev);                             // what is configured
+//! let keys = Keys::collect(&catalog, &file.resolved, &profiles, &env, now_ms);  // which keys there are, and which of them rest
+//! let mut way = Attempts::new(catalog.choose(agent_id, wanted, keys.any())?);   // which models to try
+//! let target = catalog.target(way.model(), key)?;
+//! providers::run(&target, &request, &wire, &cancel, &mut sink)                  // one call; blocks: it has a thread of its own
+//! way.next(&error, given, key, &mut keys, now_ms)                               // again, another model, or the error
+//! ```
+//!
+//! Nothing here knows who listens: no connection ids, no channel names.
+#[cfg(test)]
+mod broken_servers;
+pub mod catalog;
+#[cfg(test)]
+mod catalog_tests;
+mod dns;
+pub mod error;
+pub mod http;
+pub mod keys;
+mod known;
+pub mod lines;
+pub mod model;
+pub mod providers;
+pub mod proxy;
+mod refusal;
+pub mod retry;
+pub mod sse;
+
+pub use error::{ErrorKind, TurnError};

@@ -1,0 +1,84 @@
+//! Which proxy a request goes through, by the usual environment variables.
+use super::error::{ErrorKind, TurnError};
+use crate::config::Env;
+use std::net::IpAddr;
+use ureq::http::Uri;
+use ureq::{Proxy, ProxyProtocol};
+
+/// The environment's word on proxies. Requests to this machine never use one.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    http: Option<String>,
+    https: Option<String>,
+    no: Vec<String>,
+}
+
+impl Proxies {
+    /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case; blank counts as absent.
+    pub fn of(env: &Env) -> Proxies {
+        let set = |name: &str| env.get(name).map(str::trim).filter(|it| !it.is_empty());
+        let get = |name: &str| set(&name.to_lowercase()).or_else(|| set(name)).map(str::to_owned);
+        let no = get("NO_PROXY").unwrap_or_default();
+        Proxies {
+            http: get("HTTP_PROXY").or_else(|| get("ALL_PROXY")),
+            https: get("HTTPS_PROXY").or_else(|| get("ALL_PROXY")),
+            no: no.split(',').map(|it| it.trim().trim_start_matches(['*', '.']).to_lowercase()).collect(),
+        }
+        .without_blanks(&no)
+    }
+    fn without_blanks(mut self, no: &str) -> Proxies {
+        let all = no.split(',').any(|it| it.trim() == "*");
+        self.no.retain(|it| !it.is_empty());
+        if all {
+            (self.http, self.https) = (None, None);
+        }
+        self
+    }
+    /// # Errors
+    /// A proxy that is not an http(s) one.
+    pub(super) fn of_uri(&self, uri: &Uri) -> Result<Option<Proxy>, TurnError> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_lowercase();
+        let own = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
+        let suffix =
+            |it: &String| host == *it || host.strip_suffix(it).is_some_and(|rest| rest.ends_with('.'));
+        let chosen = if uri.scheme_str() == Some("https") { &self.https } else { &self.http };
+        let Some(text) = chosen.as_ref().filter(|_| !own && !self.no.iter().any(suffix)) else {
+            return Ok(None);
+        };
+        let proxy = Proxy::new(text).ok();
+        match proxy.filter(|it| matches!(it.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)) {
+            Some(proxy) => Ok(Some(proxy)),
+            None => Err(TurnError::new(
+                ErrorKind::Network,
+                "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not of the form http://host:port",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn the_usual_rules() {
+        let env = [("HTTPS_PROXY", "http://p:1"), ("all_proxy", "http://q:2"), ("no_proxy", ".a.org, b.org")];
+        let proxies = Proxies::of(&Env::from(env));
+        let port = |uri: &str| proxies.of_uri(&uri.parse().unwrap()).unwrap().map(|it| it.port());
+        assert_eq!(port("https://api.openai.com/v1"), Some(1));
+        assert_eq!(port("http://ollama.lan:11434"), Some(2));
+        for direct in [
+            "http://localhost/",
+            "https://127.0.0.2:5/",
+            "http://[::1]:5/",
+            "https://x.b.org",
+            "https://a.org",
+        ] {
+            assert_eq!(port(direct), None, "{direct}");
+        }
+        assert_eq!(port("https://xb.org"), Some(1));
+        let none = Proxies::of(&Env::from([("https_proxy", "http://p:1"), ("NO_PROXY", "*")]));
+        assert!(none.of_uri(&"https://x.org".parse().unwrap()).unwrap().is_none());
+        let socks = Proxies::of(&Env::from([("all_proxy", "socks5://p:1")]));
+        assert!(socks.of_uri(&"https://x.org".parse().unwrap()).is_err());
+    }
+}
