@@ -132,7 +132,8 @@ fn bounded(text: &str) -> String {
 fn entry(params: &Value, text: &str) -> PresenceEntry {
     let parsed =
         if text.starts_with("Node:") { presence::parse_text(text) } else { PresenceEntry::default() };
-    let field = |name: &str| params[name].as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let field =
+        |name: &str| params[name].as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let list = |name: &str| {
         let items = params[name].as_array().into_iter().flatten();
         items.filter_map(|it| it.as_str().map(str::to_owned)).collect()
