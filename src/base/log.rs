@@ -120,9 +120,13 @@ impl Log for Gate {
         if suppressed > 0 {
             text.push_str(&format!(" (suppressed {suppressed} like this)"));
         }
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            text.push_str(&format!(" ({dropped} lines before this one were lost: too many at once)"));
+        }
         let line = Line::Record { level: record.level(), target: record.target().to_owned(), text };
         if self.tx.try_send(line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }
     fn flush(&self) {
@@ -261,10 +265,13 @@ fn rotate(path: &Path) {
     let _ = std::fs::rename(path, numbered(1));
 }
 
-/// Keeps the newest daily files.
+/// Keeps the newest daily files: the later day first, and within a day the lower number.
 fn prune(dir: &Path) {
-    let logs: Vec<String> = files::names(dir).into_iter().filter(|it| it.starts_with("openclaw-")).collect();
-    for name in logs.iter().rev().skip(LOG_FILES_MAX) {
+    let mut logs: Vec<String> = files::names(dir);
+    logs.retain(|it| it.starts_with("openclaw-"));
+    let day = |it: &String| it.split('.').next().map(str::to_owned);
+    logs.sort_by(|a, b| day(b).cmp(&day(a)).then(a.cmp(b)));
+    for name in logs.iter().skip(LOG_FILES_MAX) {
         let _ = std::fs::remove_file(dir.join(name));
     }
 }
@@ -276,6 +283,37 @@ mod tests {
     fn printable_escapes_what_could_deceive() {
         assert_eq!(printable("a\nb\x1b[2J\u{202e}c"), "a\\nb\\u{1b}[2J\\u{202e}c");
         assert!(printable(&"x".repeat(10_000)).len() < LOG_LINE_BYTES_MAX + 8);
+    }
+    #[test]
+    fn what_was_lost_is_told() {
+        log::set_max_level(LevelFilter::Info);
+        let (tx, rx) = bounded(1);
+        let clock = clock::Clock::start();
+        let gate = Gate { tx, dropped: AtomicU64::new(0), sites: Mutex::default(), clock };
+        let say =
+            || gate.log(&Record::builder().level(Level::Info).target("t").args(format_args!("x")).build());
+        let came = || match rx.try_recv().unwrap() {
+            Line::Record { text, .. } => text,
+            _ => panic!("a record was said"),
+        };
+        (0..3).for_each(|_| say());
+        assert_eq!(came(), "x");
+        say();
+        assert_eq!(came(), "x (2 lines before this one were lost: too many at once)");
+        say();
+        assert_eq!(came(), "x");
+    }
+    #[test]
+    fn the_newest_files_are_kept() {
+        let dir = std::env::temp_dir().join(format!("gatewayd-prune-{}", std::process::id()));
+        for name in ["22.log", "23.log", "23.log.1", "23.log.2", "23.log.3", "23.log.4", "24.log"] {
+            files::write_atomic(&dir.join(format!("openclaw-2026-11-{name}")), b"").unwrap();
+        }
+        prune(&dir);
+        let names: Vec<String> =
+            files::names(&dir).iter().map(|it| it.replace("openclaw-2026-11-", "")).collect();
+        assert_eq!(names, ["23.log", "23.log.1", "23.log.2", "23.log.3", "24.log"]);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
     #[test]
     fn files_rotate_at_the_cap_and_five_are_kept() {
