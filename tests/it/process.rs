@@ -47,6 +47,43 @@ fn a_taken_port_names_its_owner() {
     assert!(stderr.contains(&says) && stderr.contains(&format!("PID {}", std::process::id())), "{stderr}");
 }
 
+/// An `lsof` that knows one process.
+fn fake_lsof(home: &Home, pid: u32) -> String {
+    let path = home.temp.path().join("bin/lsof");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\necho {pid}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path.parent().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn force_stops_who_holds_the_port_and_says_so() {
+    let mut old = Server::start(&config());
+    let home = Home::new(&config());
+    let bin = fake_lsof(&home, old.pid);
+    let mut command = home.command(&["gateway", "--port", &old.port.to_string(), "--force"]);
+    command.env("PATH", bin);
+    let port = old.port;
+    // The new one gets the port once the old one has let go of it, which it does without being waited for.
+    let mut new = Server::spawn(home, command);
+    assert_eq!(new.port, port);
+    assert_eq!(old.wait().0.code(), Some(0), "{:?}", old.log());
+    Client::connect(&new, &json!({}));
+    new.signal(libc::SIGTERM);
+    new.wait();
+    let said = format!("--force stopped process {} on port {port}", old.pid);
+    assert!(new.log().iter().any(|it| it.contains(&said)), "{:?}", new.log());
+}
+
+#[test]
+fn force_without_lsof_fails_at_once() {
+    let home = Home::new(&config());
+    let out = home.command(&["gateway", "--port", "1", "--force"]).env("PATH", "/nowhere").output().unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--force needs lsof, which is not installed"), "{stderr}");
+}
+
 #[test]
 fn sigterm_says_goodbye_and_exits_0_within_a_second() {
     let mut server = Server::start(&config());
