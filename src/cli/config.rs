@@ -40,7 +40,7 @@ struct FilePath {}
 #[derive(FromArgs)]
 #[argh(subcommand, name = "get", help_triggers("-h", "--help", "help"))]
 struct Get {
-    /// such as gateway.port or agents.list[0].id
+    /// such as gateway.port or `agents.list[0].id`
     #[argh(positional)]
     path: String,
     /// print JSON
@@ -55,7 +55,7 @@ struct Get {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "set", help_triggers("-h", "--help", "help"))]
 struct Set {
-    /// such as gateway.port or agents.list[0].id
+    /// such as gateway.port or `agents.list[0].id`
     #[argh(positional)]
     path: String,
     /// JSON5, else taken as text; behind `--` when it begins with a dash
@@ -109,7 +109,7 @@ struct Schema {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "explain", help_triggers("-h", "--help", "help"))]
 struct Explain {
-    /// such as gateway.port or agents.list[0].id
+    /// such as gateway.port or `agents.list[0].id`
     #[argh(positional)]
     path: String,
     /// print JSON

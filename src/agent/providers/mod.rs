@@ -1,6 +1,6 @@
 //! The languages of model servers: each turns a request into bytes and bytes into deltas, without a socket; one driver moves them.
 //!
-//! A new language is a file with a [`Language`] and a word in [`Api`].
+//! A new language is a file with a `Language` and a word in [`Api`].
 mod anthropic;
 mod ollama;
 mod openai_completions;
