@@ -76,7 +76,7 @@ struct Set {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "unset", help_triggers("-h", "--help", "help"))]
 struct Unset {
-    /// such as gateway.port or agents.list[0]
+    /// such as gateway.port or `agents.list[0]`
     #[argh(positional)]
     path: String,
     /// even when more than half of the file goes
