@@ -128,6 +128,8 @@ pub const HISTORY_BYTES_MAX: usize = 6 * 1024 * 1024;
 pub const DEDUPE_TTL_MS: i64 = 300_000;
 /// Answers remembered; the oldest goes first. Reference: 1000.
 pub const DEDUPE_MAX: usize = 1000;
+/// The journal of accepted messages is rewritten when it is twice what it was, and at least twice this. Ours.
+pub const ACCEPTED_BYTES_MIN: u64 = 64 * 1024;
 /// A log file before it is rotated; five are kept. Reliability plan R20.
 pub const LOG_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Log files kept.
@@ -147,6 +149,8 @@ pub const WORKERS: usize = 2;
 pub const JOBS_MAX: usize = 256;
 /// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
+/// Work waiting for the one writer of state files: that of all calls, and of all runs. Ours.
+pub const STORE_QUEUE_MAX: usize = JOB_QUEUE_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
 /// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.

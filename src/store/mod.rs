@@ -1,6 +1,7 @@
 //! What survives a restart, in the reference's own files: paired devices, sessions, cron jobs, settings.
 //!
 //! Readers and writers of files; no protocol decisions. All of it runs in jobs or at start.
+pub mod accepted;
 pub mod agent_sessions;
 pub mod cron;
 pub mod dedupe;
@@ -18,9 +19,11 @@ pub mod lookup;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;
+pub mod stores;
 pub mod transcript;
 #[cfg(test)]
 mod transcript_tests;
+pub mod writer;
 
 use crate::base::{files, limits::STATE_BYTES_MAX};
 use serde_json::Value;

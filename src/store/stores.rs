@@ -1,0 +1,78 @@
+//! What the store thread owns: the sessions of every agent, opened when first asked for, and the journal of accepted messages.
+use super::accepted::Accepted;
+use super::agent_sessions::{AgentSessions, Trouble};
+use crate::base::clock::{Clock, Now};
+use crate::base::ids::Entropy;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub struct Stores {
+    pub accepted: Accepted,
+    pub entropy: Entropy,
+    clock: Clock,
+    /// By store file: agents may share one.
+    sessions: BTreeMap<PathBuf, AgentSessions>,
+    /// What was wrong with store files, each a sentence; for `health`.
+    damage: Vec<String>,
+}
+
+impl Stores {
+    pub fn new(accepted: Accepted, clock: Clock, entropy: Entropy) -> Stores {
+        Stores { accepted, entropy, clock, sessions: BTreeMap::new(), damage: vec![] }
+    }
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+    /// The sessions in a store file. `agent_id` completes keys that were written without one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, in which case nothing may be written in its place.
+    pub fn sessions(&mut self, path: &Path, agent_id: &str) -> Result<&mut AgentSessions, Trouble> {
+        if !self.sessions.contains_key(path) {
+            let unix_ms = self.now().unix_ms;
+            let (opened, damage) = AgentSessions::open(path, agent_id, unix_ms).map_err(Trouble::Disk)?;
+            if let Some(it) = damage {
+                log::error!("{it}");
+                self.damage.push(it.to_string());
+            }
+            self.sessions.insert(path.to_owned(), opened);
+        }
+        Ok(self.sessions.get_mut(path).expect("it was inserted above"))
+    }
+    /// As [`Stores::sessions`], with what a change needs beside them.
+    ///
+    /// # Errors
+    /// As [`Stores::sessions`].
+    pub fn open(
+        &mut self,
+        path: &Path,
+        agent_id: &str,
+    ) -> Result<(&mut AgentSessions, Now, &mut Entropy), Trouble> {
+        self.sessions(path, agent_id)?;
+        let now = self.now();
+        let sessions = self.sessions.get_mut(path).expect("it was opened above");
+        Ok((sessions, now, &mut self.entropy))
+    }
+    pub fn damage(&self) -> &[String] {
+        &self.damage
+    }
+    /// When notes want to be written, on the monotonic clock; None while none waits.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.sessions.values().filter_map(AgentSessions::due_ms).min()
+    }
+    /// Writes the notes whose time has come, or all of them.
+    pub fn save(&mut self, all: bool) {
+        let now = self.now();
+        for it in self.sessions.values_mut() {
+            if it.due_ms().is_some_and(|due| all || due <= now.mono_ms)
+                && let Err(err) = it.save(now)
+            {
+                log::error!("{err}");
+            }
+        }
+    }
+    /// Forgets what is in memory: after a panic nobody knows how whole it is. It is read again when asked for.
+    pub(super) fn forget(&mut self) {
+        self.sessions.clear();
+    }
+}
