@@ -1,9 +1,8 @@
 //! The health snapshot: read from disk by a job, cached, refreshed at most once a second.
-use super::{Core, Effect, Timer, World, events, sessions};
+use super::{Core, Timer, World, events, sessions};
 use crate::base::clock::{Clock, Now};
 use crate::base::limits::{HEALTH_REFRESH_MIN_MS, HEALTH_REFRESH_MS};
 use crate::config::{Agents, Heartbeat};
-use crate::gateway::registry::Lane;
 use crate::protocol::frame::raw;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -242,20 +241,15 @@ pub fn refresh(core: &mut Core, now: Now) {
     }
     core.health.in_flight = true;
     let work = refresh_work(core, now);
-    core.effects.push(Effect::Job {
-        lane: Lane::Pool,
-        job: Box::new(move || {
-            let reply = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().map(|it| raw(&it));
-            Box::new(move |core: &mut Core, now: Now| {
-                core.health.in_flight = false;
-                if let Some(reply) = reply {
-                    keep(core, now, reply.into());
-                }
-                if core.health.again {
-                    refresh_soon(core, now);
-                }
-            })
-        }),
+    let take = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().map(|it| raw(&it));
+    core.job(take, |core, reply, now| {
+        core.health.in_flight = false;
+        if let Some(reply) = reply {
+            keep(core, now, reply.into());
+        }
+        if core.health.again {
+            refresh_soon(core, now);
+        }
     });
 }
 

@@ -35,10 +35,11 @@ use crate::protocol::frame::{self, BadFrame, Request, StateVersion};
 use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role, Scopes};
 use crate::store::devices::Devices;
+use crate::store::stores::Stores;
 use auth::{Limiter, SharedAuth};
 use peer::{HostNames, Peer};
 use presence::Presence;
-use registry::{Answer, Call, Lane, Outcome, Registry};
+use registry::{Answer, Call, Finish, Outcome, Registry};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::cmp::Reverse;
@@ -114,7 +115,9 @@ pub enum Effect {
     /// `connect` was accepted.
     Authenticated { conn: ConnId },
     /// Work that may block; what it returns comes back through [`Core::on_done`].
-    Job { lane: Lane, job: Job },
+    Job(Job),
+    /// As [`Effect::Job`], on the thread that writes state files, in the order given.
+    Store(StoreJob),
     /// Tell when one of these files changes, and forget those named before.
     Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
@@ -122,6 +125,7 @@ pub enum Effect {
 }
 
 pub type Job = Box<dyn FnOnce() -> Done + Send>;
+pub type StoreJob = Box<dyn FnOnce(&mut Stores) -> Done + Send>;
 pub type Done = Box<dyn FnOnce(&mut Core, Now) + Send>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -421,9 +425,19 @@ impl Core {
             }
         };
         let asked = self.asked(conn, Value::String(request.id), request.method, now);
-        match self.dispatch(conn, &asked.method, request.params, now) {
+        match self.dispatch(&asked, request.params, now) {
             Ok(Answer::Now(payload)) => self.answer(&asked, Ok(&payload), now),
-            Ok(Answer::Later(lane, work)) => self.run_later(asked, lane, work, now),
+            Ok(Answer::Later(work)) => {
+                if self.admit_work(&asked, now) {
+                    self.effects.push(Effect::Job(Box::new(move || finished(asked, work()))));
+                }
+            }
+            Ok(Answer::Stored(work)) => {
+                if self.admit_work(&asked, now) {
+                    self.effects.push(Effect::Store(Box::new(move |stores| finished(asked, work(stores)))));
+                }
+            }
+            Ok(Answer::Held) => {}
             Err(error) => {
                 self.answer(&asked, Err(error), now);
                 self.count_error(conn, now);
@@ -432,7 +446,8 @@ impl Core {
     }
 
     /// Role, then scope, then the table: in that order, as the reference does.
-    fn dispatch(&mut self, conn: ConnId, name: &str, params: Value, now: Now) -> RpcResult<Outcome> {
+    fn dispatch(&mut self, asked: &Asked, params: Value, now: Now) -> RpcResult<Outcome> {
+        let (conn, name) = (asked.conn, asked.method.as_str());
         let Some(ready) = self.clients.get(&conn).and_then(Client::ready) else {
             return Err(RpcError::busy(0));
         };
@@ -458,23 +473,17 @@ impl Core {
             return Err(RpcError::invalid("connect is only valid as the first request"));
         }
         let method = method.ok_or_else(|| RpcError::invalid(format!("unknown method: {name}")))?;
-        method.call(self, Call { conn, protocol, now }, params)
+        method.call(self, Call { conn, protocol, now, asked }, params)
     }
 
-    fn run_later(&mut self, asked: Asked, lane: Lane, work: registry::Work<Box<RawValue>>, now: Now) {
-        if self.calls_at_work >= JOBS_MAX {
-            return self.answer(&asked, Err(RpcError::busy(1000)), now);
+    /// Whether there is room for one more call at work; the caller has been told when there is not.
+    fn admit_work(&mut self, asked: &Asked, now: Now) -> bool {
+        let room = self.calls_at_work < JOBS_MAX;
+        match room {
+            true => self.calls_at_work += 1,
+            false => self.answer(asked, Err(RpcError::busy(1000)), now),
         }
-        self.calls_at_work += 1;
-        let job: Job = Box::new(move || {
-            let finish = work();
-            Box::new(move |core: &mut Core, now: Now| {
-                core.calls_at_work -= 1;
-                let result = finish(core, now);
-                core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
-            })
-        });
-        self.effects.push(Effect::Job { lane, job });
+        room
     }
 
     fn answer(&mut self, asked: &Asked, result: Result<&RawValue, RpcError>, now: Now) {
@@ -550,10 +559,42 @@ impl Core {
         self.system_events.push_back(text.to_owned());
     }
 
+    /// Asks a worker.
+    fn job<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
+    ) {
+        self.effects.push(Effect::Job(Box::new(move || {
+            let result = work();
+            Box::new(move |core, now| then(core, result, now))
+        })));
+    }
+    /// Asks the thread that writes state files.
+    fn store<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Stores) -> T + Send + 'static,
+        then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
+    ) {
+        self.effects.push(Effect::Store(Box::new(move |stores| {
+            let result = work(stores);
+            Box::new(move |core, now| then(core, result, now))
+        })));
+    }
+
     fn check(&self) {
         debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
         debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
+}
+
+/// The end of a call that was at work.
+fn finished(asked: Asked, finish: Finish<Box<RawValue>>) -> Done {
+    Box::new(move |core: &mut Core, now: Now| {
+        core.calls_at_work -= 1;
+        let result = finish(core, now);
+        core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
+    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! * [`Core::devices`] is what the disk holds: a change is made to a copy, written, and taken over when that worked.
 //! * One write at a time; what comes meanwhile goes to disk together behind it, so that no change undoes another.
-use super::registry::Lane;
-use super::{Core, Effect};
+use super::Core;
 use crate::base::clock::Now;
 use crate::base::ids::Entropy;
 use crate::store::devices::{self, Devices};
+use crate::store::stores::Stores;
 
 /// Runs on the core when its turn to be written has come.
 pub type Change = Box<dyn FnOnce(&mut Devices, &mut Entropy) -> Told + Send>;
@@ -36,17 +36,14 @@ impl Core {
         }
         let (mut devices, state) = (self.devices.clone(), self.world.paths.state.clone());
         let told: Vec<Told> = changes.into_iter().map(|it| it(&mut devices, &mut self.entropy)).collect();
-        let job = move || {
-            let saved = devices::save(&state, &devices);
-            Box::new(move |core: &mut Core, now: Now| {
-                match &saved {
-                    Ok(()) => core.devices = devices,
-                    Err(err) => log::error!(target: "pairing", "{err}"),
-                }
-                told.into_iter().for_each(|it| it(core, saved.clone(), now));
-                core.write_devices();
-            }) as super::Done
-        };
-        self.effects.push(Effect::Job { lane: Lane::Store, job: Box::new(job) });
+        let write = move |_: &mut Stores| (devices::save(&state, &devices), devices);
+        self.store(write, move |core, (saved, devices), now| {
+            match &saved {
+                Ok(()) => core.devices = devices,
+                Err(err) => log::error!(target: "pairing", "{err}"),
+            }
+            told.into_iter().for_each(|it| it(core, saved.clone(), now));
+            core.write_devices();
+        });
     }
 }

@@ -1,22 +1,26 @@
 //! The method table. A method is one `impl Rpc` in one file under `methods/`; everything else about it follows from that.
 use super::Core;
+use super::ws_log::Asked;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
 use crate::protocol::shape::{Kind, Shaped, join};
+use crate::store::stores::Stores;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Who calls, and when.
-#[derive(Debug, Clone, Copy)]
-pub struct Call {
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
     pub conn: ConnId,
     pub protocol: u32,
     pub now: Now,
+    /// The request itself, for what is answered more than once, or much later.
+    pub asked: &'a Asked,
 }
 
 /// What a handler gives back. The dispatcher, not the handler, knows about frames and sockets.
@@ -24,53 +28,44 @@ pub enum Answer<T> {
     /// Ready.
     Now(T),
     /// Comes from a worker, and perhaps finishes on the core.
-    Later(Lane, Work<T>),
-}
-
-/// Which threads do the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Any worker.
-    Pool,
-    /// The one writer of state files: jobs run in the order they were given.
-    Store,
+    Later(Work<T>),
+    /// As [`Answer::Later`], from the one thread that writes state files: in the order in which they were asked.
+    Stored(StoreWork<T>),
+    /// Comes when what it waits for has happened: the handler has kept the request.
+    Held,
 }
 
 /// Runs on a worker; what it returns runs on the core.
 pub type Work<T> = Box<dyn FnOnce() -> Finish<T> + Send>;
+/// Runs where state files are written; what it returns runs on the core.
+pub type StoreWork<T> = Box<dyn FnOnce(&mut Stores) -> Finish<T> + Send>;
 /// Runs on the core, behind its [`Work`].
 pub type Finish<T> = Box<dyn FnOnce(&mut Core, Now) -> RpcResult<T> + Send>;
 
 impl<T: Send + 'static> Answer<T> {
     /// Reads something on a worker.
     pub fn read(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
-        Answer::Later(
-            Lane::Pool,
-            Box::new(move || {
-                let result = work();
-                Box::new(move |_, _| result)
-            }),
-        )
+        Answer::Later(Box::new(move || {
+            let result = work();
+            Box::new(move |_, _| result)
+        }))
     }
-    /// Changes a file and answers what came of it.
-    pub fn store(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
-        match Answer::read(work) {
-            Answer::Later(_, work) => Answer::Later(Lane::Store, work),
-            now => now,
-        }
+    /// Reads or changes what the store thread owns, and answers what came of it.
+    pub fn store(work: impl FnOnce(&mut Stores) -> RpcResult<T> + Send + 'static) -> Answer<T> {
+        Answer::Stored(Box::new(move |stores| {
+            let result = work(stores);
+            Box::new(move |_, _| result)
+        }))
     }
     /// Makes something durable, then lets the core know it. A failed write changes nothing.
     pub fn write(
         work: impl FnOnce() -> Result<(), String> + Send + 'static,
         then: impl FnOnce(&mut Core, Now) -> RpcResult<T> + Send + 'static,
     ) -> Answer<T> {
-        Answer::Later(
-            Lane::Store,
-            Box::new(move || match work() {
-                Ok(()) => Box::new(then) as Finish<T>,
-                Err(err) => Box::new(move |_, _| Err(RpcError::unavailable(err))),
-            }),
-        )
+        Answer::Stored(Box::new(move |_| match work() {
+            Ok(()) => Box::new(then) as Finish<T>,
+            Err(err) => Box::new(move |_, _| Err(RpcError::unavailable(err))),
+        }))
     }
 }
 
@@ -163,18 +158,23 @@ fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome>
         .map_err(|err| RpcError::invalid(format!("invalid {} params: {err}", M::NAME)))?;
     Ok(match M::call(core, call, params)? {
         Answer::Now(reply) => Answer::Now(raw(&reply)),
-        Answer::Later(lane, work) => Answer::Later(lane, erase(M::NAME, work)),
+        Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, work))),
+        Answer::Stored(work) => Answer::Stored(Box::new(move |stores| erase(M::NAME, || work(stores)))),
+        Answer::Held => Answer::Held,
     })
 }
 
-/// A panic in the work becomes this one caller's error.
-fn erase<T: Serialize + Send + 'static>(name: &'static str, work: Work<T>) -> Work<Box<RawValue>> {
-    Box::new(move || match catch_unwind(AssertUnwindSafe(work)) {
+/// Does the work; a panic in it becomes this one caller's error.
+fn erase<T: Serialize + Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> Finish<T>,
+) -> Finish<Box<RawValue>> {
+    match catch_unwind(AssertUnwindSafe(work)) {
         Ok(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
         Err(_) => Box::new(move |_, _| {
             Err(RpcError::unavailable(format!("{name} failed inside the gateway; see its log")))
         }),
-    })
+    }
 }
 
 /// All methods, sorted by name for look-up and kept in the order of the families for `features.methods`.

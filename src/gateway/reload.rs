@@ -8,7 +8,7 @@
 //!
 //! * Nothing is half in force: a document is used whole, or not at all.
 //! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
-use super::{Core, Effect, Lane, Timer, World, health};
+use super::{Core, Effect, Timer, World, health};
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
 use crate::config::change::{Plan, hold};
@@ -74,17 +74,14 @@ pub(super) fn on_timer(core: &mut Core, now: Now) {
     }
     core.reload.looking = Some(false);
     let (world, judged) = (core.world.clone(), core.reload.judged.clone());
-    let job = Box::new(move || {
-        let found = look(&world, judged.as_deref().unwrap_or(&world.config.hash));
-        Box::new(move |core: &mut Core, now: Now| {
-            let again = core.reload.looking.take() == Some(true);
-            judge(core, found, now);
-            if again {
-                touched(core, now);
-            }
-        }) as super::Done
+    let work = move || look(&world, judged.as_deref().unwrap_or(&world.config.hash));
+    core.job(work, |core, found, now| {
+        let again = core.reload.looking.take() == Some(true);
+        judge(core, found, now);
+        if again {
+            touched(core, now);
+        }
     });
-    core.effects.push(Effect::Job { lane: Lane::Pool, job });
 }
 
 fn look(world: &World, judged: &str) -> Found {

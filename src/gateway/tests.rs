@@ -30,7 +30,9 @@ struct Sim {
     core: Core,
     now: Now,
     clients: HashMap<ConnId, SimClient>,
-    jobs: Vec<(Lane, Job)>,
+    stores: Stores,
+    jobs: Vec<Job>,
+    store_jobs: VecDeque<StoreJob>,
     done: Vec<Done>,
     opened: u32,
     asked: u64,
@@ -137,10 +139,25 @@ impl Sim {
     fn new(mut seed: Seed) -> Sim {
         let home = std::env::temp_dir().join(format!("gatewayd-core-{}-{}", std::process::id(), seed.0));
         let now = Now { mono_ms: 1000, unix_ms: 1_795_000_000_000 };
-        let core = core(&mut seed, &home, Clock::start(), now);
+        let clock = Clock::start();
+        let core = core(&mut seed, &home, clock, now);
+        let stores = Stores::new(home.join("accepted.jsonl"), clock, ids::os_entropy());
         let clients = HashMap::new();
-        let (jobs, done) = (vec![], vec![]);
-        Sim { seed, core, now, clients, jobs, done, opened: 0, asked: 0, ended: None, home }
+        let (jobs, store_jobs, done) = (vec![], VecDeque::new(), vec![]);
+        Sim {
+            seed,
+            core,
+            now,
+            clients,
+            stores,
+            jobs,
+            store_jobs,
+            done,
+            opened: 0,
+            asked: 0,
+            ended: None,
+            home,
+        }
     }
 
     fn step(&mut self) {
@@ -292,15 +309,13 @@ impl Sim {
 
     /// Jobs of the pool run in any order, those of the store in theirs.
     fn run_job(&mut self) {
-        if self.jobs.is_empty() {
-            return;
+        let stored = self.seed.below(self.jobs.len() + self.store_jobs.len()) >= self.jobs.len();
+        if let Some(job) = self.store_jobs.pop_front_if(|_| stored) {
+            self.done.push(job(&mut self.stores));
+        } else if !self.jobs.is_empty() {
+            let at = self.seed.below(self.jobs.len());
+            self.done.push(self.jobs.remove(at)());
         }
-        let mut at = self.seed.below(self.jobs.len());
-        if self.jobs[at].0 == Lane::Store {
-            at = self.jobs.iter().position(|it| it.0 == Lane::Store).unwrap();
-        }
-        let (_, job) = self.jobs.remove(at);
-        self.done.push(job());
     }
 
     fn finish_job(&mut self) {
@@ -336,7 +351,8 @@ impl Sim {
                     assert!(!it.authenticated && !it.closed && !it.refused);
                     it.authenticated = true;
                 }
-                Effect::Job { lane, job } => self.jobs.push((lane, job)),
+                Effect::Job(job) => self.jobs.push(job),
+                Effect::Store(job) => self.store_jobs.push_back(job),
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }
@@ -344,7 +360,7 @@ impl Sim {
         let hello = self.clients.values().filter(|it| it.hello).count();
         assert_eq!(self.core.ready, hello, "who is ready has heard so");
         assert!(self.core.clients.keys().all(|it| self.clients.contains_key(it)));
-        assert!(self.core.calls_at_work <= self.jobs.len() + self.done.len());
+        assert!(self.core.calls_at_work <= self.jobs.len() + self.store_jobs.len() + self.done.len());
     }
 
     fn told(&mut self, conn: ConnId, frame: &Value) {
@@ -377,7 +393,9 @@ impl Sim {
 
     /// All work ends, all clients go, and the core falls asleep.
     fn end(mut self) {
-        while !(self.jobs.is_empty() && self.done.is_empty()) && self.ended.is_none() {
+        while !(self.jobs.is_empty() && self.store_jobs.is_empty() && self.done.is_empty())
+            && self.ended.is_none()
+        {
             self.run_job();
             self.finish_job();
             self.take();

@@ -29,7 +29,8 @@ impl std::str::FromStr for WsLog {
 }
 
 /// A request that waits for its answer.
-pub(super) struct Asked {
+#[derive(Debug, Clone)]
+pub struct Asked {
     pub conn: ConnId,
     pub id: Value,
     pub method: String,

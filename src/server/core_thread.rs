@@ -1,12 +1,14 @@
 //! The core thread: feeds [`Core`], carries its effects out.
 use super::{Input, Output};
 use crate::base::clock::Clock;
+use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
-use crate::gateway::registry::Lane;
-use crate::gateway::{Core, Effect, Job, reload};
+use crate::gateway::{Core, Effect, Job, StoreJob, reload};
 use crate::http;
+use crate::store::stores::Stores;
+use crate::store::writer::{Hand, Writer};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +22,7 @@ struct Driver {
     net: Outbox<Vec<Output>>,
     starved: Arc<AtomicBool>,
     workers: Pool,
-    store: Pool,
+    store: Hand,
 }
 
 pub(super) fn start(
@@ -32,16 +34,16 @@ pub(super) fn start(
     starved: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     let workers = Pool::start("job", WORKERS, JOB_QUEUE_MAX)?;
-    // One thread: writes of state files happen in the order they were decided.
-    let store = Pool::start("store", 1, JOB_QUEUE_MAX)?;
+    let journal = core.world.paths.state.join("accepted.jsonl");
+    let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
+    let store = writer.hand();
     let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
-        let Driver { store, inbox, .. } = driver;
         // Nobody hears its answers any more, so none of them waits to be heard.
-        drop(inbox);
+        drop(driver);
         // What is being written is on disk before the next life reads it.
-        store.finish();
+        writer.finish();
     })
 }
 
@@ -106,8 +108,12 @@ impl Driver {
                     ended = true;
                     Output::End(end)
                 }
-                Effect::Job { lane, job } => {
-                    self.start_job(lane, job);
+                Effect::Job(job) => {
+                    self.start_job(job);
+                    continue;
+                }
+                Effect::Store(job) => {
+                    self.start_store_job(job);
                     continue;
                 }
             });
@@ -119,15 +125,21 @@ impl Driver {
         ended
     }
 
-    fn start_job(&self, lane: Lane, job: Job) {
+    fn start_job(&self, job: Job) {
         let back = self.back.clone();
         let work = Box::new(move || {
             // The core is gone: nobody waits for this any more.
             let _ = back.send(vec![Input::Done(job())]);
         });
-        let pool = if lane == Lane::Store { &self.store } else { &self.workers };
-        if pool.run(work).is_err() {
+        if self.workers.run(work).is_err() {
             log::error!(target: "gateway", "the job queue is full, which its size should make impossible");
         }
+    }
+
+    fn start_store_job(&self, job: StoreJob) {
+        let back = self.back.clone();
+        self.store.give(Box::new(move |stores| {
+            let _ = back.send(vec![Input::Done(job(stores))]);
+        }));
     }
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub struct Stores {
-    pub accepted: Accepted,
-    pub entropy: Entropy,
     clock: Clock,
+    entropy: Entropy,
+    journal: PathBuf,
+    accepted: Option<Accepted>,
     /// By store file: agents may share one.
     sessions: BTreeMap<PathBuf, AgentSessions>,
     /// What was wrong with store files, each a sentence; for `health`.
@@ -17,8 +18,21 @@ pub struct Stores {
 }
 
 impl Stores {
-    pub fn new(accepted: Accepted, clock: Clock, entropy: Entropy) -> Stores {
-        Stores { accepted, entropy, clock, sessions: BTreeMap::new(), damage: vec![] }
+    /// `journal` is the file of [`Accepted`].
+    pub fn new(journal: PathBuf, clock: Clock, entropy: Entropy) -> Stores {
+        Stores { clock, entropy, journal, accepted: None, sessions: BTreeMap::new(), damage: vec![] }
+    }
+    /// The journal of accepted messages, opened when first asked for.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn accepted(&mut self) -> Result<&mut Accepted, Trouble> {
+        let named = |err| Trouble::Disk(format!("cannot use {}: {err}", self.journal.display()));
+        let opened = match self.accepted.take() {
+            Some(it) => it,
+            None => Accepted::open(&self.journal, self.clock.now().unix_ms).map_err(named)?,
+        };
+        Ok(self.accepted.insert(opened))
     }
     pub fn now(&self) -> Now {
         self.clock.now()
@@ -74,5 +88,6 @@ impl Stores {
     /// Forgets what is in memory: after a panic nobody knows how whole it is. It is read again when asked for.
     pub(super) fn forget(&mut self) {
         self.sessions.clear();
+        self.accepted = None;
     }
 }

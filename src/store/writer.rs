@@ -98,13 +98,11 @@ mod tests {
     use super::*;
     use crate::base::ids::os_entropy;
     use crate::base::testing::TempDir;
-    use crate::store::accepted::Accepted;
     use serde_json::json;
 
     fn writer(dir: &TempDir) -> Writer {
         let clock = Clock::start();
-        let accepted = Accepted::open(&dir.path().join("accepted.jsonl"), clock.now().unix_ms).unwrap();
-        Writer::start(Stores::new(accepted, clock, os_entropy()), clock).unwrap()
+        Writer::start(Stores::new(dir.path().join("accepted.jsonl"), clock, os_entropy()), clock).unwrap()
     }
 
     #[test]
@@ -132,6 +130,9 @@ mod tests {
         writer.finish();
         assert_eq!(hand.ask(|_| ()), Err(NoAnswer), "nobody is there any more");
         let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["agent:main:main"]["n"], json!(2));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["agent:main:main"]["n"],
+            json!(2)
+        );
     }
 }

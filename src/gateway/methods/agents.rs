@@ -311,7 +311,7 @@ impl Rpc for FilesSet {
     type Reply = FilesSetReply;
     fn call(core: &mut Core, _: Call, params: FilesSetParams) -> RpcResult<Answer<FilesSetReply>> {
         let world: Arc<World> = core.world.clone();
-        Ok(Answer::store(move || {
+        Ok(Answer::store(move |_| {
             let agent_id = known_agent(&world, &params.agent_id)?;
             check_name(&params.name)?;
             let dir = sessions::workspace(&world, &agent_id);

@@ -6,7 +6,7 @@ use crate::base::limits::*;
 use crate::config::schema::ConfigSchema;
 use crate::config::write::{Change, WriteError, Written};
 use crate::config::{File, Issue, json5, merge};
-use crate::gateway::registry::{Answer, Call, Finish, Lane, Method, Rpc};
+use crate::gateway::registry::{Answer, Call, Finish, Method, Rpc};
 use crate::gateway::{Core, World, reload};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
@@ -310,19 +310,16 @@ fn start<T: Send + 'static>(
     let client = client(core, call);
     core.config_writes.allow(&client, call.now)?;
     let (write, world) = (write(client.clone()), core.world.clone());
-    Ok(Answer::Later(
-        Lane::Store,
-        Box::new(move || {
-            let outcome = write.run(&world).and_then(|(_, shown)| finish(&world, &shown));
-            Box::new(move |core: &mut Core, now: Now| {
-                let reply = outcome?;
-                core.config_writes.count(client, now);
-                reload::written(core, now);
-                then(core, now);
-                Ok(reply)
-            }) as Finish<T>
-        }),
-    ))
+    Ok(Answer::Stored(Box::new(move |_| {
+        let outcome = write.run(&world).and_then(|(_, shown)| finish(&world, &shown));
+        Box::new(move |core: &mut Core, now: Now| {
+            let reply = outcome?;
+            core.config_writes.count(client, now);
+            reload::written(core, now);
+            then(core, now);
+            Ok(reply)
+        }) as Finish<T>
+    })))
 }
 
 enum ConfigSet {}

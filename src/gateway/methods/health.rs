@@ -1,7 +1,7 @@
 //! `health`: the whole state in one answer; `status`: a summary with the sessions.
 use crate::base::clock::Clock;
 use crate::gateway::health::{self, Snapshot};
-use crate::gateway::registry::{Answer, Call, Finish, Lane, Method, Rpc};
+use crate::gateway::registry::{Answer, Call, Finish, Method, Rpc};
 use crate::gateway::sessions::{self, Defaults, StatusRow};
 use crate::gateway::{Core, World};
 use crate::protocol::error::RpcResult;
@@ -29,16 +29,13 @@ impl Rpc for Health {
             return Ok(Answer::Now(Snapshot(core.health.payload.clone())));
         }
         let work = health::refresh_work(core, call.now);
-        Ok(Answer::Later(
-            Lane::Pool,
-            Box::new(move || {
-                let payload: Arc<RawValue> = raw(&work()).into();
-                Box::new(move |core: &mut Core, now| {
-                    health::keep(core, now, payload.clone());
-                    Ok(Snapshot(payload))
-                }) as Finish<Snapshot>
-            }),
-        ))
+        Ok(Answer::Later(Box::new(move || {
+            let payload: Arc<RawValue> = raw(&work()).into();
+            Box::new(move |core: &mut Core, now| {
+                health::keep(core, now, payload.clone());
+                Ok(Snapshot(payload))
+            }) as Finish<Snapshot>
+        })))
     }
 }
 

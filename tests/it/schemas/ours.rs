@@ -12,6 +12,7 @@ use gatewayd::gateway::auth::{Flags, SharedAuth};
 use gatewayd::gateway::peer::Peer;
 use gatewayd::gateway::{Core, Effect, Signal, Start, World};
 use gatewayd::protocol::connect::{ConnectParams, signature_payload};
+use gatewayd::store::stores::Stores;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 /// A gateway without sockets in a home of its own: jobs run at once, in the same thread.
 struct Gateway {
     core: Core,
+    stores: Stores,
     clock: Clock,
     home: PathBuf,
     protocol: u32,
@@ -78,8 +80,10 @@ impl Gateway {
             restarted_ms: None,
             ws_log: Default::default(),
         });
+        let stores = Stores::new(home.join("accepted.jsonl"), clock, os_entropy());
         Gateway {
             core,
+            stores,
             clock,
             home,
             protocol,
@@ -103,9 +107,13 @@ impl Gateway {
                     Effect::Send { text, .. } | Effect::Broadcast { text, .. } => {
                         frames.push(self.judge(&text))
                     }
-                    Effect::Job { job, .. } => {
+                    Effect::Job(job) => {
                         let now = self.now();
                         self.core.on_done(job(), now);
+                    }
+                    Effect::Store(job) => {
+                        let now = self.now();
+                        self.core.on_done(job(&mut self.stores), now);
                     }
                     Effect::Close { .. }
                     | Effect::Authenticated { .. }
