@@ -2,6 +2,7 @@
 //! `agents.list[].model`.
 //!
 //! Names are `provider/model`, an alias, or a model alone when one provider lists it.
+use super::conversation::Price;
 use super::error::{ErrorKind, TurnError};
 use super::known::{KNOWN, Known, thinks};
 use super::model::ModelRef;
@@ -51,6 +52,8 @@ struct Entry {
     max_tokens: Option<u64>,
     headers: Vec<(String, String)>,
     compat: Value,
+    price: Price,
+    images: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -182,6 +185,21 @@ impl Catalog {
     pub fn params(&self, model: &ModelRef) -> Params {
         self.params.get(model).copied().unwrap_or_default()
     }
+    /// What a million tokens cost; nothing where nobody says.
+    pub fn price(&self, model: &ModelRef) -> Price {
+        self.entry(model).map(|it| it.price).unwrap_or_default()
+    }
+    /// Tokens that a model can read, where the configuration says so.
+    pub fn context_window(&self, model: &ModelRef) -> Option<u64> {
+        self.entry(model)?.context_window
+    }
+    /// Whether a model takes images: one that is not described is asked.
+    pub fn takes_images(&self, model: &ModelRef) -> bool {
+        self.entry(model).is_none_or(|it| it.images)
+    }
+    fn entry(&self, model: &ModelRef) -> Option<&Entry> {
+        self.providers.get(&model.provider)?.models.iter().find(|it| it.id == model.model)
+    }
     /// The names of all providers.
     pub fn providers(&self) -> impl Iterator<Item = &str> {
         self.providers.keys().map(String::as_str)
@@ -199,7 +217,7 @@ impl Catalog {
         let provider = self.providers.get(name);
         let provider =
             provider.ok_or_else(|| unknown(format!("there is no provider {name:?} in models.providers")))?;
-        let entry = provider.models.iter().find(|it| it.id == model.model);
+        let entry = self.entry(model);
         let api = entry.and_then(|it| it.api.as_ref()).unwrap_or(&provider.api);
         let api = *api.as_ref().map_err(|word| {
             let all: Vec<_> = Api::ALL.into_iter().filter(|it| *it != Api::Parrot).map(Api::word).collect();
@@ -285,6 +303,8 @@ impl Entry {
             max_tokens: tokens("maxTokens"),
             headers: headers(&section["headers"]),
             compat: section["compat"].clone(),
+            price: serde_json::from_value(section["cost"].clone()).unwrap_or_default(),
+            images: section["input"].as_array().is_none_or(|it| it.iter().any(|it| it == "image")),
             id,
         })
     }

@@ -15,6 +15,7 @@ mod broken_servers;
 pub mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+pub mod conversation;
 mod dns;
 pub mod error;
 pub mod http;
@@ -22,6 +23,7 @@ pub mod keys;
 mod known;
 pub mod lines;
 pub mod model;
+pub mod models;
 pub mod providers;
 pub mod proxy;
 mod refusal;
