@@ -29,5 +29,6 @@ pub mod proxy;
 mod refusal;
 pub mod retry;
 pub mod sse;
+pub mod tools;
 
 pub use error::{ErrorKind, TurnError};

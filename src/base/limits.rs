@@ -200,3 +200,34 @@ pub const BILLING_REST_HOURS: f64 = 5.0;
 pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
+
+/// What one tool call tells the model, in bytes. Reference: 50 KiB for `read`; its `exec` keeps 200,000 characters.
+pub const TOOL_TEXT_BYTES_MAX: usize = 50 * 1024;
+/// How much of that is the beginning of a command's output, when its middle is left out. Ours: errors stand at the end.
+pub const EXEC_HEAD_BYTES: usize = 10 * 1024;
+/// A path in a tool call. Linux: PATH_MAX; what is deeper can be made a folder at a time, and hardly be removed again.
+pub const TOOL_PATH_BYTES_MAX: usize = 4096;
+/// The text of a tool result in an event, in characters. Reference: 8000.
+pub const TOOL_EVENT_CHARS_MAX: usize = 8000;
+/// One line that says what a call does, in characters. Ours.
+pub const TOOL_META_CHARS_MAX: usize = 200;
+/// The end of a running command's output that an update carries, in characters. Reference: 2000.
+pub const EXEC_TAIL_CHARS: usize = 2000;
+/// Between two updates of a running command. Ours: what chat deltas use (reference: one for every piece of output).
+pub const EXEC_UPDATE_MS: u64 = 150;
+/// A command may run so long when neither the call nor `tools.exec.timeoutSec` says. Reference: 1800 s.
+pub const EXEC_TIMEOUT_S: u64 = 1800;
+/// The longest a call may ask for. Ours: a day; a run ends much earlier.
+pub const EXEC_TIMEOUT_S_MAX: u64 = 86_400;
+/// From SIGTERM to SIGKILL. Ours: enough to remove a lock file, short enough for a person who pressed stop.
+pub const EXEC_KILL_MS: u64 = 1_000;
+/// How long output is still read once the command itself has ended, while something holds its pipe. Ours.
+pub const EXEC_DRAIN_MS: u64 = 100;
+/// Lines that `read` shows at once. Reference: 2000.
+pub const READ_LINES_MAX: usize = 2000;
+/// A file that `read` goes through, as a stream. Ours: longer ones are for grep and tail.
+pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A picture that `read` gives to the model. Reference: what a client may attach.
+pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
+/// A file that `edit` changes or `write` makes. Ours: it is held in memory, twice.
+pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
