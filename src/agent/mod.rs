@@ -15,6 +15,7 @@ mod broken_servers;
 pub mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+pub mod compact;
 pub mod conversation;
 mod dns;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod providers;
 pub mod proxy;
 mod refusal;
 pub mod retry;
+pub mod run;
 pub mod sse;
 pub mod tools;
 

@@ -182,6 +182,32 @@ pub const MODEL_REFUSAL_BYTES_MAX: u64 = 64 * 1024;
 pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
+/// Runs at a time whatever the configuration says; each has a thread. Ours.
+pub const RUNS_MAX: usize = 64;
+/// Runs that are under way or wait, in all sessions; each holds its message. Ours.
+pub const RUNS_WAITING_MAX: usize = 256;
+/// The longest a run may take, whatever a client asks for. Ours: a day.
+pub const RUN_TIMEOUT_MS_MAX: u64 = 86_400_000;
+/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so twice.
+pub const RUN_LIVES_MAX: u32 = 2;
+/// `agent.wait` without a timeout. Reference: 30 s.
+pub const RUN_WAIT_MS: u64 = 30_000;
+/// How long the end of a run is remembered for `agent.wait`. Reference: 10 minutes.
+pub const RUN_WAIT_TTL_MS: u64 = 600_000;
+/// Calls of `agent.wait` that wait at a time. Ours.
+pub const RUN_WAITS_MAX: usize = 256;
+/// How long `sessions.delete` waits for the runs that it ends. Reference: 15 s.
+pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
+/// How long a stopping gateway waits for what is being answered. Ours: well below the 90 s that systemd gives a service to stop.
+pub const DRAIN_MS: u64 = 30_000;
+/// Between two `chat` deltas of a run. Reference: 150 ms.
+pub const CHAT_DELTA_MS: u64 = 150;
+/// Characters of a chat event's error. Reference: 240.
+pub const ERROR_CHARS_MAX: usize = 240;
+/// One attached image, decoded. Reference: 5,000,000 bytes.
+pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
+/// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.
+pub const RUN_TURNS_MAX: usize = 200;
 /// Name look-ups that may hang at one time; each holds a thread. Ours.
 pub const LOOKUPS_MAX: usize = 16;
 /// Calls repeated after a passing failure, on the same model. Ours.

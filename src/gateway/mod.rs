@@ -7,6 +7,7 @@
 //! * `Core` never touches a socket, a file or the clock: time and randomness arrive from outside.
 //! * One owner: no lock anywhere.
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
+pub mod attachments;
 pub mod auth;
 #[cfg(test)]
 mod contract;
@@ -20,9 +21,12 @@ pub mod peer;
 pub mod presence;
 pub mod registry;
 pub mod reload;
+pub mod runs;
 pub mod sessions;
 pub mod ws_log;
 
+use crate::agent;
+use crate::agent::models::Models;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
@@ -40,6 +44,7 @@ use auth::{Limiter, SharedAuth};
 use peer::{HostNames, Peer};
 use presence::Presence;
 use registry::{Answer, Call, Finish, Outcome, Registry};
+use runs::RunRef;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::cmp::Reverse;
@@ -51,6 +56,7 @@ use ws_log::{Asked, WsLog};
 #[derive(Debug, Clone)]
 pub struct World {
     pub config: Arc<File>,
+    pub models: Arc<Models>,
     pub paths: Paths,
     pub env: Env,
     pub port: u16,
@@ -76,7 +82,8 @@ impl World {
         let ip = sys::addresses().first().map(|it| it.1.to_string());
         let platform = format!("{} {release}", std::env::consts::OS);
         let config = Arc::new(config);
-        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
+        let models = Arc::new(Models::new(config.clone(), paths.clone(), env.clone()));
+        World { config, models, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {
@@ -118,6 +125,8 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
+    Run(Box<runs::Start>),
     /// Tell when one of these files changes, and forget those named before.
     Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
@@ -149,6 +158,14 @@ enum Timer {
     Restart,
     /// A refusal that was held back to slow guessing.
     Refuse(ConnId),
+    RunTooLong(RunRef),
+    ChatDelta(RunRef),
+    /// Somebody has waited long enough for a run.
+    RunWait,
+    /// Somebody has waited long enough for a session to be free.
+    SessionIdle,
+    /// The gateway has waited long enough for its runs.
+    Leave,
 }
 
 /// One connection that is a WebSocket.
@@ -188,6 +205,8 @@ pub struct Ready {
     pub client_id: ClientId,
     pub mode: ClientMode,
     pub presence_key: Option<String>,
+    /// It said `caps: ["tool-events"]`.
+    pub sees_tools: bool,
     pub device_id: Option<String>,
     pub node: Option<Box<Node>>,
 }
@@ -235,6 +254,7 @@ pub struct Core {
     /// System events queued for the main session, oldest first.
     pub system_events: VecDeque<String>,
     pub config_writes: methods::config::Writes,
+    runs: runs::Runs,
     reload: reload::Reload,
     limiter: Limiter,
     entropy: Entropy,
@@ -246,6 +266,8 @@ pub struct Core {
     calls_at_work: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
+    /// It ends once no run is under way.
+    leaving: Option<End>,
     ending: bool,
 }
 
@@ -282,6 +304,7 @@ impl Core {
             wake_words: start.wake_words,
             system_events: VecDeque::new(),
             config_writes: methods::config::Writes::default(),
+            runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
             limiter: Limiter::default(),
             entropy: start.entropy,
@@ -292,8 +315,10 @@ impl Core {
             calls_at_work: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
+            leaving: None,
             ending: false,
         };
+        runs::recover::begin(&mut core);
         // So that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
         core
@@ -341,11 +366,12 @@ impl Core {
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
         let Some(client) = self.clients.remove(&conn) else { return };
+        runs::wait::on_gone(self, conn);
         if let Phase::Ready(ready) = client.phase {
             self.ready -= 1;
             if self.ready == 0 {
                 // Nobody is there to hear of it: the next client arms them again.
-                self.timers.retain(|it| !matches!(it.0.1, Timer::Tick | Timer::Health));
+                self.disarm(|it| matches!(it, Timer::Tick | Timer::Health));
             }
             if let Some(key) = ready.presence_key {
                 self.presence.disconnected(&key, now.unix_ms);
@@ -363,6 +389,11 @@ impl Core {
                 Timer::Health => health::on_timer(self, now),
                 Timer::Reload => reload::on_timer(self, now),
                 Timer::Restart => reload::on_restart_timer(self, now),
+                Timer::RunTooLong(run) => runs::on_timeout(self, run, now),
+                Timer::ChatDelta(run) => runs::on_delta_due(self, run, now),
+                Timer::RunWait => runs::wait::on_timer(self, now),
+                Timer::SessionIdle => runs::abort::check_idle(self, now),
+                Timer::Leave => self.on_leave_timer(now),
                 Timer::Tick => {
                     self.broadcast(&events::TICK, &events::Tick { ts: now.unix_ms });
                     self.arm(now.mono_ms + TICK_MS, Timer::Tick);
@@ -377,9 +408,19 @@ impl Core {
         self.check();
     }
 
+    pub fn on_run_event(&mut self, run: RunRef, event: agent::run::Event, now: Now) {
+        runs::on_event(self, run, event, now);
+        self.check();
+    }
+
+    pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
+        runs::on_ended(self, run, end, now);
+        self.check();
+    }
+
     pub fn on_signal(&mut self, signal: Signal, now: Now) {
         match signal {
-            Signal::Stop => self.end(End::Stop),
+            Signal::Stop => self.leave(End::Stop, now),
             Signal::Restart if self.world.config.config.restart_allowed || self.reload.signal_allowed => {
                 self.reload.signal_allowed = false;
                 reload::restart_at(self, now.mono_ms, "SIGUSR1".into(), now);
@@ -389,6 +430,34 @@ impl Core {
                 log::warn!(target: "gateway", "SIGUSR1 ignored: a restart by signal needs commands.restart=true in the configuration, or a configuration write before it");
             }
         }
+    }
+
+    /// Ends as soon as no run is under way, or they have had time enough; asked a second time, now.
+    fn leave(&mut self, end: End, now: Now) {
+        let again = self.leaving.replace(end).is_some();
+        if again || !self.runs.any_running() {
+            return self.end_now(now);
+        }
+        log::info!(target: "gateway", "waiting up to {} s for what is being answered", DRAIN_MS / 1000);
+        self.arm(now.mono_ms + DRAIN_MS, Timer::Leave);
+    }
+    /// A run has ended: perhaps it was the last one.
+    fn go_on_leaving(&mut self, now: Now) {
+        if self.leaving.is_some() && !self.runs.any_running() {
+            self.end_now(now);
+        }
+    }
+    fn on_leave_timer(&mut self, now: Now) {
+        if self.leaving.is_some() {
+            self.end_now(now);
+        }
+    }
+    fn end_now(&mut self, now: Now) {
+        runs::abort::stop_all(self, now);
+        self.end(self.leaving.unwrap_or(End::Stop));
+    }
+    pub fn is_leaving(&self) -> bool {
+        self.ending || self.leaving.is_some()
     }
 
     /// Says goodbye to everybody.
@@ -491,6 +560,17 @@ impl Core {
         self.reply(asked.conn, &asked.id, result);
     }
 
+    /// The second answer to a request that was answered before.
+    fn answer_twice(&mut self, asked: &Asked, answer: &runs::Answer, now: Now) {
+        self.log_answer(asked, answer.error.as_ref(), now);
+        self.send(asked.conn, frame::outcome(&asked.id, &answer.payload, answer.error.as_ref()));
+    }
+    /// What was answered to the same key before.
+    fn answer_again(&mut self, asked: &Asked, answer: &Value, now: Now) {
+        let error = serde_json::from_value(answer["error"].clone()).ok();
+        self.answer_twice(asked, &runs::Answer { payload: answer["payload"].clone(), error }, now);
+    }
+
     fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {
         self.send(conn, frame::response(id, result.as_ref().map(|it| *it)));
     }
@@ -524,6 +604,10 @@ impl Core {
 
     fn arm(&mut self, due_ms: u64, timer: Timer) {
         self.timers.push(Reverse((due_ms, timer)));
+    }
+    /// Nothing wakes for what is over.
+    fn disarm(&mut self, over: impl Fn(&Timer) -> bool) {
+        self.timers.retain(|it| !over(&it.0.1));
     }
 
     /// The first client starts the clocks that only clients need.
@@ -580,6 +664,15 @@ impl Core {
             let result = work(stores);
             Box::new(move |core, now| then(core, result, now))
         })));
+    }
+
+    /// The lines that wait for a session's next turn: those of the main session.
+    fn take_system_events(&mut self, key: &str) -> Vec<String> {
+        let main = sessions::main_key(
+            self.world.config.config.agents.default_id(),
+            self.world.config.config.session.global,
+        );
+        if key == main { self.system_events.drain(..).collect() } else { vec![] }
     }
 
     fn check(&self) {

@@ -147,7 +147,9 @@ fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
         log::info!(target: "config", "config change applied: {}", applied.join(", "));
     }
     let news = !applied.is_empty() || core.world.problem.is_some();
-    core.world = Arc::new(World { config: Arc::new(file), problem: None, ..World::clone(&core.world) });
+    let config = Arc::new(file);
+    let models = Arc::new(core.world.models.renewed(config.clone()));
+    core.world = Arc::new(World { config, models, problem: None, ..World::clone(&core.world) });
     if news {
         health::refresh_soon(core, now);
     }
@@ -193,7 +195,7 @@ pub(super) fn on_restart_timer(core: &mut Core, now: Now) {
     if core.reload.restart.as_ref().is_some_and(|it| it.0 <= now.mono_ms) {
         let (_, why) = core.reload.restart.take().unwrap_or_default();
         log::info!(target: "gateway", "restarting: {why}");
-        core.end(super::End::Restart);
+        core.leave(super::End::Restart, now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Session keys, agents, and the rows that `sessions.list` and `status` show.
 use super::World;
 use crate::base::files;
+use crate::store::lookup::{Keys, canonical_key};
 use crate::store::sessions::updated_at;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -8,6 +9,14 @@ use serde_json::{Map, Value};
 /// The key of the main session: `agent:<id>:main`, or `global`.
 pub fn main_key(agent_id: &str, global: bool) -> String {
     if global { "global".into() } else { format!("agent:{agent_id}:main") }
+}
+
+/// The store's key for what a client calls a session; None for a blank one.
+pub fn canonical(world: &World, text: &str) -> Option<String> {
+    let config = &world.config.config;
+    let keys =
+        Keys { default_agent: config.agents.default_id(), main_key: "main", global: config.session.global };
+    canonical_key(text, keys)
 }
 
 /// The agent in a session key; None when it names none.
