@@ -196,3 +196,5 @@ pub const BILLING_REST_HOURS: f64 = 5.0;
 pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
+/// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
+pub const ZONE_BYTES_MAX: u64 = 64 * 1024;

@@ -11,7 +11,11 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod pool;
+mod posix_zone;
 pub mod secret;
 pub mod sys;
 #[cfg(test)]
 pub mod testing;
+pub mod zone;
+#[cfg(test)]
+mod zone_tests;
