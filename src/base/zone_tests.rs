@@ -1,4 +1,5 @@
 //! Zones against what another reader makes of the same files, and against broken ones.
+use super::files;
 use super::testing::each_seed;
 use super::zone::{Instants, Zone};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ fn zone(name: &str) -> Zone {
 
 #[test]
 fn as_another_reader_sees_it() {
-    let table = std::fs::read_to_string(dir().with_file_name("zones.txt")).unwrap();
+    let table = files::read_text(&dir().with_file_name("zones.txt"), 1 << 20).unwrap().unwrap();
     let (mut seen, mut of) = (0, zone("Asia/Kolkata"));
     for line in table.lines().filter(|it| !it.starts_with('#')) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -155,7 +156,7 @@ fn the_zone_of_the_machine() {
 #[test]
 fn broken_files_are_no_zones() {
     for name in ["America/New_York", "Asia/Kolkata", "Fat/Lord_Howe"] {
-        let whole = std::fs::read(dir().join(name)).unwrap();
+        let whole = files::read(&dir().join(name), 1 << 20).unwrap().unwrap();
         assert!(Zone::parse(name, &whole).is_some());
         for cut in 0..whole.len() - 1 {
             assert!(Zone::parse(name, &whole[..cut]).is_none(), "{name} cut at {cut}");
@@ -169,7 +170,9 @@ fn broken_files_are_no_zones() {
             // Any answer will do, as long as asking is safe.
             if let Some(zone) = Zone::parse(name, &bytes) {
                 for at in [i64::MIN, -1, 0, 1_795_409_068, i64::MAX] {
-                    (zone.local(at), zone.instants(at), zone.next_change(at));
+                    assert!(zone.local(at).kind.offset_s.abs() <= 26 * 3600);
+                    zone.instants(at);
+                    zone.next_change(at);
                 }
             }
         });
