@@ -12,6 +12,7 @@ pub mod auth;
 mod contract;
 pub mod device;
 pub mod events;
+pub mod freshness;
 mod handshake;
 pub mod health;
 pub mod methods;
@@ -20,6 +21,10 @@ pub mod peer;
 pub mod presence;
 pub mod registry;
 pub mod reload;
+pub mod routing;
+#[cfg(test)]
+mod routing_tests;
+pub mod send_policy;
 pub mod sessions;
 pub mod ws_log;
 
