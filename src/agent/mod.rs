@@ -16,6 +16,7 @@ pub mod catalog;
 #[cfg(test)]
 mod catalog_tests;
 mod dns;
+pub mod envelope;
 pub mod error;
 pub mod http;
 pub mod keys;
