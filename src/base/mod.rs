@@ -1,4 +1,4 @@
-//! Primitives with no opinion: limits, ids, time, mailboxes, worker pool, cancellation, files, secrets, log sink, system calls.
+//! Primitives with no opinion: limits, ids, time and its zones, mailboxes, worker pool, cancellation, files, secrets, log sink, system calls.
 //!
 //! Nothing here knows a word of the protocol.
 pub mod beneath;
