@@ -257,3 +257,5 @@ pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
 /// A file that `edit` changes or `write` makes. Ours: it is held in memory, twice.
 pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
+pub const ZONE_BYTES_MAX: u64 = 64 * 1024;

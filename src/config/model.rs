@@ -1,6 +1,7 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
 use super::reader::{Node, Reader};
+use super::session::{Binding, Session, bindings, session};
 use crate::base::secret::Secret;
 use log::LevelFilter;
 use serde_json::Value;
@@ -13,6 +14,8 @@ pub struct Config {
     pub models: Vec<Model>,
     pub session: Session,
     pub queue: Queue,
+    /// In the file's order.
+    pub bindings: Vec<Binding>,
     pub cron: Cron,
     /// `canvasHost.port`.
     pub canvas_port: Option<u16>,
@@ -115,6 +118,9 @@ pub struct Agents {
     pub verbose_default: Option<String>,
     /// `compaction.reserveTokensFloor`.
     pub reserve_tokens: Option<u64>,
+    /// Of one workspace file in the prompt, in characters.
+    pub bootstrap_max_chars: Option<u64>,
+    pub times: Times,
 }
 
 /// `messages.queue`: what becomes of a message to a session that is at work.
@@ -143,6 +149,27 @@ impl Queue {
     pub fn mode_of(&self, channel: Option<&str>) -> QueueMode {
         let own = self.by_channel.iter().find(|it| Some(it.0.as_str()) == channel);
         own.map_or(self.mode, |it| it.1)
+    }
+}
+
+/// How times are told to a model: `agents.defaults.userTimezone` and `envelope*`.
+#[derive(Debug, Clone)]
+pub struct Times {
+    pub user_timezone: Option<String>,
+    /// `utc`, `local`, `user`, or a name.
+    pub envelope_timezone: Option<String>,
+    pub envelope_timestamp: bool,
+    pub envelope_elapsed: bool,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            user_timezone: None,
+            envelope_timezone: None,
+            envelope_timestamp: true,
+            envelope_elapsed: true,
+        }
     }
 }
 
@@ -191,13 +218,6 @@ pub struct Model {
 }
 
 #[derive(Debug, Default)]
-pub struct Session {
-    /// `session.scope` is `global`.
-    pub global: bool,
-    pub store: Option<String>,
-}
-
-#[derive(Debug, Default)]
 pub struct Cron {
     pub disabled: bool,
     pub store: Option<String>,
@@ -205,6 +225,8 @@ pub struct Cron {
 
 /// `any` but no number fits `u32`.
 const COUNT_MAX: u64 = u32::MAX as u64;
+
+const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("silent", LevelFilter::Off),
@@ -218,6 +240,7 @@ const LEVELS: &[(&str, LevelFilter)] = &[
 
 pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
     let (root, r) = (Node::root(root), &mut Reader { issues });
+    let agents = agents(&root.at("agents"), r);
     Config {
         gateway: gateway(&root.at("gateway"), r),
         logging: Logging {
@@ -225,14 +248,10 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             console_level: r.word(root.at("logging.consoleLevel"), LEVELS),
             file: r.string(root.at("logging.file")),
         },
-        agents: agents(&root.at("agents"), r),
+        bindings: bindings(&root.at("bindings"), &agents, r),
+        agents,
         models: models(&root.at("models.providers"), r),
-        session: Session {
-            global: r
-                .word(root.at("session.scope"), &[("per-sender", false), ("global", true)])
-                .unwrap_or(false),
-            store: r.string(root.at("session.store")),
-        },
+        session: session(&root.at("session"), r),
         queue: queue(&root.at("messages.queue"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
@@ -367,6 +386,13 @@ fn agents(at: &Node, r: &mut Reader) -> Agents {
         thinking_default: r.string(at.at("defaults.thinkingDefault")),
         verbose_default: r.string(at.at("defaults.verboseDefault")),
         reserve_tokens: r.integer(at.at("defaults.compaction.reserveTokensFloor"), 0, COUNT_MAX),
+        bootstrap_max_chars: r.integer(at.at("defaults.bootstrapMaxChars"), 1, COUNT_MAX),
+        times: Times {
+            user_timezone: r.string(at.at("defaults.userTimezone")),
+            envelope_timezone: r.string(at.at("defaults.envelopeTimezone")),
+            envelope_timestamp: r.word(at.at("defaults.envelopeTimestamp"), ON_OFF).unwrap_or(true),
+            envelope_elapsed: r.word(at.at("defaults.envelopeElapsed"), ON_OFF).unwrap_or(true),
+        },
     }
 }
 

@@ -13,6 +13,7 @@ pub mod auth;
 mod contract;
 pub mod device;
 pub mod events;
+pub mod freshness;
 mod handshake;
 pub mod health;
 pub mod methods;
@@ -22,6 +23,10 @@ pub mod presence;
 pub mod registry;
 pub mod reload;
 pub mod runs;
+pub mod routing;
+#[cfg(test)]
+mod routing_tests;
+pub mod send_policy;
 pub mod sessions;
 pub mod ws_log;
 
