@@ -18,6 +18,7 @@ use super::model::{
     Answer, Delta, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, TurnRequest, Usage,
 };
 use super::models::Models;
+use super::prompt::System;
 use super::providers;
 use super::retry::{Attempts, Step};
 use super::tools::{Outcome, Place, Toolbox};
@@ -59,13 +60,6 @@ pub type Tools = Box<dyn Fn(&ModelRef) -> Toolbox + Send>;
 pub struct Steer {
     pub run_id: String,
     pub text: String,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct System {
-    pub text: String,
-    /// `systemPromptReport`.
-    pub report: Value,
 }
 
 /// What a run does.

@@ -22,15 +22,16 @@ pub mod peer;
 pub mod presence;
 pub mod registry;
 pub mod reload;
-pub mod runs;
 pub mod routing;
 #[cfg(test)]
 mod routing_tests;
+pub mod runs;
 pub mod send_policy;
 pub mod sessions;
 pub mod ws_log;
 
 use crate::agent;
+use crate::agent::envelope::{self, Zones};
 use crate::agent::models::Models;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
@@ -62,6 +63,7 @@ use ws_log::{Asked, WsLog};
 pub struct World {
     pub config: Arc<File>,
     pub models: Arc<Models>,
+    pub zones: Arc<Zones>,
     pub paths: Paths,
     pub env: Env,
     pub port: u16,
@@ -88,7 +90,20 @@ impl World {
         let platform = format!("{} {release}", std::env::consts::OS);
         let config = Arc::new(config);
         let models = Arc::new(Models::new(config.clone(), paths.clone(), env.clone()));
-        World { config, models, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
+        let zones = Arc::new(zones(&config, &env));
+        World {
+            config,
+            models,
+            zones,
+            paths,
+            env,
+            port,
+            host,
+            platform,
+            arch: arch.to_owned(),
+            ip,
+            problem: None,
+        }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {
@@ -114,6 +129,13 @@ impl World {
             ..PresenceEntry::default()
         }
     }
+}
+
+/// The time zones that a configuration names. Reads them from disk: not on the core thread.
+pub fn zones(config: &File, env: &Env) -> Zones {
+    let (zones, complaints) = Zones::load(&config.config.agents.times, env.get("TZ"));
+    complaints.iter().for_each(|it| log::warn!(target: "config", "{it}"));
+    zones
 }
 
 /// What the core asks of its driver.
@@ -257,7 +279,7 @@ pub struct Core {
     pub heartbeats_enabled: bool,
     pub wake_words: Vec<String>,
     /// System events queued for the main session, oldest first.
-    pub system_events: VecDeque<String>,
+    pub system_events: VecDeque<SystemEvent>,
     pub config_writes: methods::config::Writes,
     runs: runs::Runs,
     reload: reload::Reload,
@@ -274,6 +296,14 @@ pub struct Core {
     /// It ends once no run is under way.
     leaving: Option<End>,
     ending: bool,
+}
+
+/// A line that waits for the main session's next turn.
+#[derive(Debug, Clone)]
+pub struct SystemEvent {
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// What the core starts with.
@@ -637,15 +667,15 @@ impl Core {
         let note = sentinel["message"].as_str().unwrap_or("done");
         let reason = sentinel["stats"]["mode"].as_str().unwrap_or("restart");
         log::info!(target: "gateway", "back after {reason}: {note}");
-        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"));
+        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
     }
 
     /// Queues a line for the main session's next turn.
-    pub fn queue_system_event(&mut self, text: &str) {
+    pub fn queue_system_event(&mut self, text: &str, now: Now) {
         if self.system_events.len() == SYSTEM_EVENTS_MAX {
             self.system_events.pop_front();
         }
-        self.system_events.push_back(text.to_owned());
+        self.system_events.push_back(SystemEvent { text: text.to_owned(), at_ms: now.unix_ms });
     }
 
     /// Asks a worker.
@@ -677,7 +707,9 @@ impl Core {
             self.world.config.config.agents.default_id(),
             self.world.config.config.session.global,
         );
-        if key == main { self.system_events.drain(..).collect() } else { vec![] }
+        let events = if key == main { std::mem::take(&mut self.system_events) } else { VecDeque::new() };
+        let zone = &self.world.zones.user;
+        events.iter().map(|it| format!("[{}] {}", envelope::told(it.at_ms, zone), it.text)).collect()
     }
 
     fn check(&self) {

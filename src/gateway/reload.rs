@@ -9,6 +9,7 @@
 //! * Nothing is half in force: a document is used whole, or not at all.
 //! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
 use super::{Core, Effect, Timer, World, health};
+use crate::agent::envelope::Zones;
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
 use crate::config::change::{Plan, hold};
@@ -39,7 +40,7 @@ pub struct Reload {
 enum Found {
     Same,
     Broken { hash: String, text: String },
-    Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf> },
+    Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf>, zones: Box<Zones> },
 }
 
 impl Reload {
@@ -102,7 +103,8 @@ fn look(world: &World, judged: &str) -> Found {
         log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
     }
     let plan = Plan::between(&old.resolved, &file.resolved, CHANNELS);
-    Found::Good { sources: file.sources(paths), file: Box::new(file), plan }
+    let zones = Box::new(super::zones(&file, &world.env));
+    Found::Good { sources: file.sources(paths), file: Box::new(file), plan, zones }
 }
 
 fn judge(core: &mut Core, found: Found, now: Now) {
@@ -115,18 +117,18 @@ fn judge(core: &mut Core, found: Found, now: Now) {
             core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
             health::refresh_soon(core, now);
         }
-        Found::Good { file, plan, sources } => {
+        Found::Good { file, plan, sources, zones } => {
             for it in &file.warnings {
                 log::warn!(target: "config", "{it}");
             }
             core.reload.judged = Some(file.hash.clone());
             core.effects.push(Effect::Watch(sources));
-            apply(core, *file, &plan, now);
+            apply(core, *file, *zones, &plan, now);
         }
     }
 }
 
-fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
+fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     let action = decide(file.config.gateway.reload.mode, plan);
     let file = match action {
         Action::Ignore => return,
@@ -149,7 +151,8 @@ fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
     let news = !applied.is_empty() || core.world.problem.is_some();
     let config = Arc::new(file);
     let models = Arc::new(core.world.models.renewed(config.clone()));
-    core.world = Arc::new(World { config, models, problem: None, ..World::clone(&core.world) });
+    let zones = Arc::new(zones);
+    core.world = Arc::new(World { config, models, zones, problem: None, ..World::clone(&core.world) });
     if news {
         health::refresh_soon(core, now);
     }

@@ -47,7 +47,7 @@ impl Rpc for Status {
     type Reply = StatusReply;
     fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<StatusReply>> {
         let (world, clock) = (core.world.clone(), core.clock);
-        let events = core.system_events.iter().cloned().collect();
+        let events = core.system_events.iter().map(|it| it.text.clone()).collect();
         Ok(Answer::read(move || Ok(status(&world, clock, events))))
     }
 }

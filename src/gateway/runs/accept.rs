@@ -2,10 +2,10 @@
 use super::request::Request;
 use super::{RunRef, accepted, forget};
 use crate::base::clock::Now;
+use crate::gateway::send_policy::may_send;
 use crate::gateway::{Core, World};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::store::agent_sessions::Trouble;
-use crate::store::index::Slot;
 use crate::store::stores::Stores;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -47,8 +47,8 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
             request.session_id = None;
         }
     }
-    let entry = sessions.index().get(&request.key).map(Slot::entry).unwrap_or_default();
-    if entry.get("sendPolicy").and_then(Value::as_str) == Some("deny") {
+    let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
+    if !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
         return Err(RpcError::invalid("send blocked by session policy"));
     }
     let unix_ms = stores.now().unix_ms;
