@@ -94,19 +94,6 @@ impl AsRawFd for SignalFd {
     }
 }
 
-/// In a child made by `Command`: unblock what [`SignalFd::open`] blocked, so that the child can be stopped as usual.
-pub fn unblock_signals() -> io::Result<()> {
-    // SAFETY: the set is initialised before use.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        match libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) {
-            0 => Ok(()),
-            err => Err(io::Error::from_raw_os_error(err)),
-        }
-    }
-}
-
 /// Sends a signal; `pid` must be positive (never a group, never everybody).
 ///
 /// # Errors
@@ -137,13 +124,18 @@ pub fn kill_group(leader: i32, signal: i32) -> io::Result<()> {
     }
 }
 
-/// The child will lead a session and a process group of its own, without a terminal, and inherit no descriptor above 2.
+/// The child will lead a session and a process group of its own, without a terminal, listen to the signals that
+/// [`SignalFd::open`] blocked, and inherit no descriptor above 2.
 pub fn own_session(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: both calls take integers and may be made between fork and exec. A fresh child leads no group, so setsid cannot fail;
-    // close_range is best effort (Linux 5.11): our own descriptors are close-on-exec, this is for those that we inherited.
+    // SAFETY: all calls take integers or an initialised local set, and may be made between fork and exec. A fresh child leads no
+    // group, so setsid cannot fail; close_range is best effort (Linux 5.11): our own descriptors are close-on-exec, this is for
+    // those that we inherited.
     unsafe {
         command.pre_exec(|| {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
             match libc::setsid() {
                 -1 => Err(io::Error::last_os_error()),
