@@ -160,9 +160,8 @@ impl Asked {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         let (at, size) = (std::ptr::from_ref(&linger).cast(), size_of::<libc::linger>() as libc::socklen_t);
         // SAFETY: the pointer and its size are those of a live value of the type that SO_LINGER takes.
-        let ok = unsafe {
-            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, size)
-        };
+        let ok =
+            unsafe { libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, size) };
         assert_eq!(ok, 0);
     }
     /// Waits until the gateway has hung up.

@@ -41,6 +41,7 @@ pub(super) fn task(
         move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
     Task {
         run_id: request.run_id.clone(),
+        accepted_at: request.accepted_at,
         session_key: request.key.clone(),
         store: world.session_store(&agent_id),
         begin: begin(world, request.clone(), notes),
@@ -128,7 +129,12 @@ fn said(world: &World, request: &Request, notes: &[String], was_aborted: bool) -
     if was_aborted {
         text.push_str("(The answer before this message was cut off by the person.)\n\n");
     }
-    text + &envelope::stamped(&request.message, request.accepted_at, &world.zones.user)
+    text + &stamped(world, request)
+}
+
+/// The words with the time they were said.
+pub(super) fn stamped(world: &World, request: &Request) -> String {
+    envelope::stamped(&request.message, request.accepted_at, &world.zones.user).into_owned()
 }
 
 fn prompt(world: &Arc<World>, request: &Request) -> Prompt {

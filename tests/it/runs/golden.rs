@@ -125,7 +125,9 @@ fn tool_run(verbose: &str, caps: &Value) -> (Talk, Talk, Server) {
     let mut asked = model.asked();
     assert_eq!(asked.told()[2], "tool: hi-from-tool");
     asked.say("Done.");
-    talk.find(|it| is_chat(it, "run-6", "delta") && it["payload"]["message"]["content"][0]["text"] == "Done.");
+    talk.find(|it| {
+        is_chat(it, "run-6", "delta") && it["payload"]["message"]["content"][0]["text"] == "Done."
+    });
     asked.end();
     talk.outcome("ag6");
     talk.settle();
@@ -161,7 +163,10 @@ fn an_aborted_chat_message() {
     for (name, stop) in [
         ("abort", json!(["chat.abort", { "sessionKey": MAIN, "runId": "chat-2" }])),
         ("abort", json!(["chat.abort", { "sessionKey": MAIN }])),
-        ("abort-word", json!(["chat.send", { "sessionKey": MAIN, "message": " Stop ", "idempotencyKey": "x" }])),
+        (
+            "abort-word",
+            json!(["chat.send", { "sessionKey": MAIN, "message": " Stop ", "idempotencyKey": "x" }]),
+        ),
     ] {
         let (model, server) = pair(&json!({}));
         let mut talk = Talk::new(&server);
@@ -287,9 +292,8 @@ fn deltas_of_both_protocols() {
     old.say("A", "look");
     let mut asked = model.asked();
     let delta = |talk: &mut Talk, text: &str| {
-        let is = |it: &Value| {
-            is_chat(it, "A", "delta") && it["payload"]["message"]["content"][0]["text"] == *text
-        };
+        let is =
+            |it: &Value| is_chat(it, "A", "delta") && it["payload"]["message"]["content"][0]["text"] == *text;
         talk.find(is)["payload"].clone()
     };
     asked.say("One");

@@ -10,14 +10,11 @@ pub const MAIN: &str = "agent:main:main";
 /// A configuration whose first model is `mock/mock-1`, and whose second `mock/mock-2`.
 pub fn with_model(base_url: &str, changes: &Value) -> Value {
     let mut it = config();
-    let model = |id: &str| {
-        json!({ "id": id, "name": id, "contextWindow": 128000, "maxTokens": 4096, "input": ["text", "image"] })
-    };
+    let model = |id: &str| json!({ "id": id, "name": id, "contextWindow": 128000, "maxTokens": 4096, "input": ["text", "image"] });
     let provider = json!({ "baseUrl": base_url, "api": "openai-completions", "apiKey": "key-mock",
         "models": [model("mock-1"), model("mock-2")] });
     it["models"] = json!({ "providers": { "mock": provider } });
-    it["agents"] =
-        json!({ "defaults": { "model": { "primary": "mock/mock-1" }, "userTimezone": "UTC", "skipBootstrap": true } });
+    it["agents"] = json!({ "defaults": { "model": { "primary": "mock/mock-1" }, "userTimezone": "UTC", "skipBootstrap": true } });
     crate::client::merge(&mut it, changes);
     it
 }
@@ -145,7 +142,10 @@ pub fn is_chat(frame: &Value, run: &str, state: &str) -> bool {
 
 pub fn is_phase(frame: &Value, run: &str, phase: &str) -> bool {
     let it = &frame["payload"];
-    frame["event"] == "agent" && it["stream"] == "lifecycle" && it["runId"] == run && it["data"]["phase"] == phase
+    frame["event"] == "agent"
+        && it["stream"] == "lifecycle"
+        && it["runId"] == run
+        && it["data"]["phase"] == phase
 }
 
 fn sessions(home: &Home) -> PathBuf {
