@@ -117,12 +117,16 @@ impl Catalog {
         wanted: Option<&str>,
         any_key: bool,
     ) -> Result<Vec<ModelRef>, TurnError> {
-        let own = self.agents.get(agent_id);
-        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
-        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        let (primary, fallbacks) = self.chosen(agent_id);
         let first = match (wanted, primary) {
             (Some(name), _) => {
-                self.allowed(self.find(name)?, primary.into_iter().chain(fallbacks.into_iter().flatten()))?
+                let model = self.find(name)?;
+                if !self.allows(agent_id, &model) {
+                    return Err(unknown(format!(
+                        "the model {model} is not allowed: add it to agents.defaults.models"
+                    )));
+                }
+                model
             }
             (None, Some(name)) => self.find(name)?,
             (None, None) => self.default(any_key),
@@ -160,17 +164,20 @@ impl Catalog {
             _ => Err(unknown(format!("several providers have {name:?}: write {}/{name}", having[0]))),
         }
     }
-    /// What is configured as an agent's own choice is always allowed.
-    fn allowed<'n>(
-        &self,
-        model: ModelRef,
-        mut chosen: impl Iterator<Item = &'n String>,
-    ) -> Result<ModelRef, TurnError> {
-        let free = self.allowed.is_empty() || self.allowed.contains(&model);
-        if free || chosen.any(|it| self.find(it).is_ok_and(|it| it == model)) {
-            return Ok(model);
-        }
-        Err(unknown(format!("the model {model} is not allowed: add it to agents.defaults.models")))
+    /// The names of an agent's first choice, and of what is tried behind it.
+    fn chosen(&self, agent_id: &str) -> (Option<&String>, Option<&Vec<String>>) {
+        let own = self.agents.get(agent_id);
+        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
+        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        (primary, fallbacks)
+    }
+    /// Whether a person may ask that agent for the model. What is configured as an agent's own choice is always allowed.
+    pub fn allows(&self, agent_id: &str, model: &ModelRef) -> bool {
+        let (primary, fallbacks) = self.chosen(agent_id);
+        let mut chosen = primary.into_iter().chain(fallbacks.into_iter().flatten());
+        self.allowed.is_empty()
+            || self.allowed.contains(model)
+            || chosen.any(|it| self.find(it).is_ok_and(|it| it == *model))
     }
     /// The first model that is configured anywhere; without one the parrot (dev, no key) or the reference's.
     fn default(&self, any_key: bool) -> ModelRef {
@@ -196,6 +203,10 @@ impl Catalog {
     /// Whether a model takes images: one that is not described is asked.
     pub fn takes_images(&self, model: &ModelRef) -> bool {
         self.entry(model).is_none_or(|it| it.images)
+    }
+    /// Whether a model thinks before it answers, as far as is known.
+    pub fn reasons(&self, model: &ModelRef) -> bool {
+        self.entry(model).map_or_else(|| thinks(&model.model), |it| it.reasoning)
     }
     fn entry(&self, model: &ModelRef) -> Option<&Entry> {
         self.providers.get(&model.provider)?.models.iter().find(|it| it.id == model.model)
@@ -250,7 +261,7 @@ impl Catalog {
             key,
             bearer: provider.bearer,
             headers,
-            reasoning: entry.map_or_else(|| thinks(&model.model), |it| it.reasoning),
+            reasoning: self.reasons(model),
             context_window: entry.and_then(|it| it.context_window),
             max_tokens: entry.and_then(|it| it.max_tokens),
             compat: entry.map_or(Value::Null, |it| it.compat.clone()),

@@ -103,6 +103,10 @@ pub struct Agents {
     pub workspace: Option<String>,
     pub model: Option<String>,
     pub context_tokens: Option<u64>,
+    /// `agents.defaults.thinkingDefault`.
+    pub thinking: Option<&'static str>,
+    /// `agents.defaults.verboseDefault`.
+    pub verbose: Option<&'static str>,
     pub heartbeat: Heartbeat,
 }
 
@@ -175,6 +179,16 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::Debug),
     ("trace", LevelFilter::Trace),
 ];
+
+const THINKING: &[(&str, &str)] = &[
+    ("off", "off"),
+    ("minimal", "minimal"),
+    ("low", "low"),
+    ("medium", "medium"),
+    ("high", "high"),
+    ("xhigh", "xhigh"),
+];
+const VERBOSE: &[(&str, &str)] = &[("off", "off"), ("on", "on"), ("full", "full")];
 
 pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
     let (root, r) = (Node::root(root), &mut Reader { issues });
@@ -288,6 +302,8 @@ fn agents(at: &Node, r: &mut Reader) -> Agents {
         workspace: r.string(at.at("defaults.workspace")),
         model: r.string(at.at("defaults.model.primary")),
         context_tokens: r.integer(at.at("defaults.contextTokens"), 1, COUNT_MAX),
+        thinking: r.word(at.at("defaults.thinkingDefault"), THINKING),
+        verbose: r.word(at.at("defaults.verboseDefault"), VERBOSE),
         heartbeat: heartbeat(&at.at("defaults.heartbeat"), r),
     }
 }

@@ -8,6 +8,7 @@ use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role};
 use crate::store::devices::Pending;
 use serde::Serialize;
+use serde_json::Value;
 use std::marker::PhantomData;
 
 /// One kind of event, and the type of what it carries.
@@ -43,6 +44,7 @@ events! {
     CHALLENGE: Challenge = "connect.challenge", Anyone, false;
     PRESENCE: PresenceList = "presence", Anyone, true;
     TICK: Tick = "tick", Anyone, true;
+    CHAT: ChatEvent = "chat", Read, false;
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
     SHUTDOWN: Shutdown = "shutdown", Anyone, false;
     HEALTH: Snapshot = "health", Anyone, false;
@@ -58,6 +60,25 @@ pub struct Challenge {
     pub nonce: String,
     /// Milliseconds since 1970.
     pub ts: i64,
+}
+
+/// What happens in a conversation.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ChatEvent {
+    pub run_id: String,
+    /// As whoever asked has named it.
+    pub session_key: String,
+    pub seq: u64,
+    /// `delta`, `final`, `aborted` or `error`.
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<&'static str>,
 }
 
 /// Everybody who is here, newest first.

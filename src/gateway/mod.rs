@@ -437,6 +437,15 @@ impl Core {
                     self.effects.push(Effect::Store(Box::new(move |stores| finished(asked, work(stores)))));
                 }
             }
+            Ok(Answer::Located(find)) => {
+                if self.admit_work(&asked, now) {
+                    self.effects.push(Effect::Store(Box::new(move |stores| {
+                        let read = find(stores);
+                        let job: Job = Box::new(move || finished(asked, read()));
+                        Box::new(move |core, _| core.effects.push(Effect::Job(job)))
+                    })));
+                }
+            }
             Ok(Answer::Held) => {}
             Err(error) => {
                 self.answer(&asked, Err(error), now);
