@@ -2258,6 +2258,8 @@ public enum GatewayModels {
         public var age: Int?
         public var thinkingLevel: String?
         public var verboseLevel: String?
+        public var reasoningLevel: String?
+        public var elevatedLevel: String?
         public var systemSent: Bool?
         public var abortedLastRun: Bool?
         public var inputTokens: Int?
@@ -2278,6 +2280,8 @@ public enum GatewayModels {
             age: Int? = nil,
             thinkingLevel: String? = nil,
             verboseLevel: String? = nil,
+            reasoningLevel: String? = nil,
+            elevatedLevel: String? = nil,
             systemSent: Bool? = nil,
             abortedLastRun: Bool? = nil,
             inputTokens: Int? = nil,
@@ -2297,6 +2301,8 @@ public enum GatewayModels {
             self.age = age
             self.thinkingLevel = thinkingLevel
             self.verboseLevel = verboseLevel
+            self.reasoningLevel = reasoningLevel
+            self.elevatedLevel = elevatedLevel
             self.systemSent = systemSent
             self.abortedLastRun = abortedLastRun
             self.inputTokens = inputTokens

@@ -710,20 +710,20 @@ export interface SessionsListReply {
 
 export interface SessionsPatchParams {
   key: string;
-  label?: string;
-  thinkingLevel?: string;
-  verboseLevel?: string;
-  reasoningLevel?: string;
-  responseUsage?: "off" | "tokens" | "full" | "on";
-  elevatedLevel?: string;
-  execHost?: string;
-  execSecurity?: string;
-  execAsk?: string;
-  execNode?: string;
-  model?: string;
-  spawnedBy?: string;
-  sendPolicy?: "allow" | "deny";
-  groupActivation?: "mention" | "always";
+  label?: string | null;
+  thinkingLevel?: string | null;
+  verboseLevel?: string | null;
+  reasoningLevel?: string | null;
+  responseUsage?: "off" | "tokens" | "full" | "on" | null;
+  elevatedLevel?: string | null;
+  execHost?: string | null;
+  execSecurity?: string | null;
+  execAsk?: string | null;
+  execNode?: string | null;
+  model?: string | null;
+  spawnedBy?: string | null;
+  sendPolicy?: "allow" | "deny" | null;
+  groupActivation?: "mention" | "always" | null;
 }
 
 export interface SessionsPatchReply {
@@ -868,6 +868,8 @@ export interface StatusRow {
   age: number | null;
   thinkingLevel?: string;
   verboseLevel?: string;
+  reasoningLevel?: string;
+  elevatedLevel?: string;
   systemSent?: boolean;
   abortedLastRun?: boolean;
   inputTokens?: number;

@@ -182,31 +182,41 @@ fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome>
         .map_err(|err| RpcError::invalid(format!("invalid {} params: {err}", M::NAME)))?;
     Ok(match M::call(core, call, params)? {
         Answer::Now(reply) => Answer::Now(raw(&reply)),
-        Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, work))),
-        Answer::Stored(work) => Answer::Stored(Box::new(move |stores| erase(M::NAME, || work(stores)))),
-        Answer::Located(find) => {
-            Answer::Located(Box::new(move |stores| match catch_unwind(AssertUnwindSafe(|| find(stores))) {
-                Ok(read) => Box::new(move || erase(M::NAME, read)),
-                Err(_) => Box::new(|| panicked(M::NAME)),
-            }))
-        }
+        Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, caught(work)))),
+        Answer::Stored(work) => Answer::Stored(Box::new(move |stores| {
+            let done = caught(|| work(stores));
+            if done.is_none() {
+                stores.forget();
+            }
+            erase(M::NAME, done)
+        })),
+        Answer::Located(find) => Answer::Located(Box::new(move |stores| {
+            let read = caught(|| find(stores));
+            if read.is_none() {
+                stores.forget();
+            }
+            Box::new(move || erase(M::NAME, read.and_then(caught)))
+        })),
         Answer::Held => Answer::Held,
     })
 }
 
-/// Does the work; a panic in it becomes this one caller's error.
-fn erase<T: Serialize + Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> Finish<T>,
-) -> Finish<Box<RawValue>> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
-        Err(_) => panicked(name),
-    }
+/// None when it has panicked.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-fn panicked<T>(name: &'static str) -> Finish<T> {
-    Box::new(move |_, _| Err(RpcError::unavailable(format!("{name} failed inside the gateway; see its log"))))
+/// A panic becomes this one caller's error.
+fn erase<T: Serialize + Send + 'static>(
+    name: &'static str,
+    done: Option<Finish<T>>,
+) -> Finish<Box<RawValue>> {
+    match done {
+        Some(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
+        None => Box::new(move |_, _| {
+            Err(RpcError::unavailable(format!("{name} failed inside the gateway; see its log")))
+        }),
+    }
 }
 
 /// All methods, sorted by name for look-up and kept in the order of the families for `features.methods`.

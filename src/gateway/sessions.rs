@@ -313,6 +313,10 @@ pub struct StatusRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elevated_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub system_sent: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted_last_run: Option<bool>,
@@ -341,7 +345,13 @@ pub fn status_row(
     let context_tokens = field("contextTokens").as_u64().or(defaults.context_tokens);
     let updated_at = Some(updated_at(entry)).filter(|it| *it > 0);
     let flag = |name: &str, label: &str| text(name).map(|it| format!("{label}:{it}"));
-    let flags = [flag("thinkingLevel", "think"), flag("verboseLevel", "verbose"), flag("sessionId", "id")];
+    let flags = [
+        flag("thinkingLevel", "think"),
+        flag("verboseLevel", "verbose"),
+        flag("reasoningLevel", "reasoning"),
+        flag("elevatedLevel", "elevated"),
+        flag("sessionId", "id"),
+    ];
     StatusRow {
         agent_id: agent_id.to_owned(),
         key: key.to_owned(),
@@ -351,6 +361,8 @@ pub fn status_row(
         age: updated_at.map(|it| unix_ms - it),
         thinking_level: text("thinkingLevel"),
         verbose_level: text("verboseLevel"),
+        reasoning_level: text("reasoningLevel"),
+        elevated_level: text("elevatedLevel"),
         system_sent: field("systemSent").as_bool(),
         aborted_last_run: field("abortedLastRun").as_bool(),
         input_tokens: field("inputTokens").as_u64(),
@@ -361,5 +373,41 @@ pub fn status_row(
         model: text("model").or_else(|| defaults.model.clone()),
         context_tokens,
         flags: flags.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn groups_have_names() {
+        for (key, entry, name) in [
+            ("telegram:group:-100", json!({ "subject": "Fam" }), "telegram:g-fam"),
+            ("telegram:group:-100", json!({}), "telegram:g-100"),
+            ("telegram:group:-5:topic:7", json!({ "subject": "Ünïcode Grüppe" }), "telegram:g-n-code-gr-ppe"),
+            ("whatsapp:group:120@g.us", json!({ "label": "wl" }), "whatsapp:g-120@g.us"),
+            (
+                "discord:channel:1",
+                json!({ "groupChannel": "#general", "space": "My Srv" }),
+                "discord:my-srv#general",
+            ),
+            ("discord:channel:3", json!({ "groupChannel": "dev", "space": "My Srv" }), "discord:my-srv#dev"),
+            ("discord:channel:2", json!({ "groupChannel": "#gen x" }), "discord:#gen-x"),
+            ("slack:channel:c1:thread:9", json!({}), "slack:g-c1-thread-9"),
+            ("matrix:channel:!room:server.org", json!({}), "matrix:g-room-server.org"),
+            ("x:group:5", json!({ "subject": "@Team  A/B!" }), "x:@team-a-b"),
+            ("zalo:group:9", json!({ "subject": "!!!" }), "zalo"),
+            ("zalo:group:11", json!({ "subject": "--a..b__c--" }), "zalo:g-a..b__c"),
+            ("zalo:group:12", json!({ "displayName": "Mine" }), "Mine"),
+            ("odd", json!({ "chatType": "group", "channel": "signal", "subject": "#Zed" }), "signal:g-zed"),
+            ("odd", json!({ "chatType": "group", "label": "ll" }), "ll"),
+        ] {
+            let Value::Object(entry) = entry else { unreachable!() };
+            let model = ModelRef { provider: "p".into(), model: "m".into() };
+            let row = row(&format!("agent:main:{key}"), &entry, &model);
+            assert_eq!((&row["displayName"], &row["kind"]), (&json!(name), &json!("group")), "{key}");
+        }
     }
 }

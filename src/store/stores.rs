@@ -100,7 +100,7 @@ impl Stores {
         }
     }
     /// Forgets what is in memory: after a panic nobody knows how whole it is. It is read again when asked for.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.sessions.clear();
         self.accepted = None;
     }
