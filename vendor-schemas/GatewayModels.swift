@@ -2,6 +2,36 @@
 import Foundation
 
 public enum GatewayModels {
+    /// One step of a run.
+    public struct AgentEvent: Codable, Sendable {
+        public var runId: String
+        /// `lifecycle`, `assistant`, `tool` or `compaction`.
+        public var stream: String
+        public var data: JSONValue
+        /// As the client that started the run called it.
+        public var sessionKey: String?
+        /// Of this run, from 1. Not every client sees every number.
+        public var seq: Int
+        /// Milliseconds since 1970.
+        public var ts: Int
+
+        public init(
+            runId: String,
+            stream: String,
+            data: JSONValue,
+            sessionKey: String? = nil,
+            seq: Int,
+            ts: Int
+        ) {
+            self.runId = runId
+            self.stream = stream
+            self.data = data
+            self.sessionKey = sessionKey
+            self.seq = seq
+            self.ts = ts
+        }
+    }
+
     public struct AgentHealth: Codable, Sendable {
         public var agentId: String
         public var isDefault: Bool
@@ -72,6 +102,101 @@ public enum GatewayModels {
         }
     }
 
+    public struct AgentParams: Codable, Sendable {
+        public var message: String
+        public var agentId: String?
+        public var to: String?
+        public var replyTo: String?
+        public var sessionId: String?
+        public var sessionKey: String?
+        public var thinking: String?
+        public var deliver: Bool?
+        public var attachments: [JSONValue]?
+        public var channel: String?
+        public var replyChannel: String?
+        public var accountId: String?
+        public var replyAccountId: String?
+        public var threadId: String?
+        public var groupId: String?
+        public var groupChannel: String?
+        public var groupSpace: String?
+        public var timeout: Int?
+        public var lane: String?
+        public var extraSystemPrompt: String?
+        public var idempotencyKey: String
+        public var label: String?
+        public var spawnedBy: String?
+
+        public init(
+            message: String,
+            agentId: String? = nil,
+            to: String? = nil,
+            replyTo: String? = nil,
+            sessionId: String? = nil,
+            sessionKey: String? = nil,
+            thinking: String? = nil,
+            deliver: Bool? = nil,
+            attachments: [JSONValue]? = nil,
+            channel: String? = nil,
+            replyChannel: String? = nil,
+            accountId: String? = nil,
+            replyAccountId: String? = nil,
+            threadId: String? = nil,
+            groupId: String? = nil,
+            groupChannel: String? = nil,
+            groupSpace: String? = nil,
+            timeout: Int? = nil,
+            lane: String? = nil,
+            extraSystemPrompt: String? = nil,
+            idempotencyKey: String,
+            label: String? = nil,
+            spawnedBy: String? = nil
+        ) {
+            self.message = message
+            self.agentId = agentId
+            self.to = to
+            self.replyTo = replyTo
+            self.sessionId = sessionId
+            self.sessionKey = sessionKey
+            self.thinking = thinking
+            self.deliver = deliver
+            self.attachments = attachments
+            self.channel = channel
+            self.replyChannel = replyChannel
+            self.accountId = accountId
+            self.replyAccountId = replyAccountId
+            self.threadId = threadId
+            self.groupId = groupId
+            self.groupChannel = groupChannel
+            self.groupSpace = groupSpace
+            self.timeout = timeout
+            self.lane = lane
+            self.extraSystemPrompt = extraSystemPrompt
+            self.idempotencyKey = idempotencyKey
+            self.label = label
+            self.spawnedBy = spawnedBy
+        }
+    }
+
+    /// The first answer. The second, on the same id, is `{runId, status: "ok" | "error", summary, result?}`, with an error beside it
+    /// when it failed.
+    public struct AgentReply: Codable, Sendable {
+        public var runId: String
+        public var status: String
+        /// Milliseconds since 1970.
+        public var acceptedAt: Int
+
+        public init(
+            runId: String,
+            status: String,
+            acceptedAt: Int
+        ) {
+            self.runId = runId
+            self.status = status
+            self.acceptedAt = acceptedAt
+        }
+    }
+
     public struct AgentSessions: Codable, Sendable {
         public var agentId: String
         public var path: String
@@ -104,6 +229,19 @@ public enum GatewayModels {
             self.id = id
             self.name = name
             self.identity = identity
+        }
+    }
+
+    public struct AgentWaitParams: Codable, Sendable {
+        public var runId: String
+        public var timeoutMs: Int?
+
+        public init(
+            runId: String,
+            timeoutMs: Int? = nil
+        ) {
+            self.runId = runId
+            self.timeoutMs = timeoutMs
         }
     }
 
@@ -209,23 +347,60 @@ public enum GatewayModels {
         }
     }
 
-    /// What happens in a conversation.
+    public struct ChatAbortParams: Codable, Sendable {
+        public var sessionKey: String
+        public var runId: String?
+
+        public init(
+            sessionKey: String,
+            runId: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.runId = runId
+        }
+    }
+
+    public struct ChatAbortReply: Codable, Sendable {
+        public var ok: Bool
+        public var aborted: Bool
+        public var runIds: [String]
+
+        public init(
+            ok: Bool,
+            aborted: Bool,
+            runIds: [String]
+        ) {
+            self.ok = ok
+            self.aborted = aborted
+            self.runIds = runIds
+        }
+    }
+
+    /// What is being said in a session.
     public struct ChatEvent: Codable, Sendable {
         public var runId: String
-        /// As whoever asked has named it.
+        /// As the client that started the run called it.
         public var sessionKey: String
+        /// The run's number of what led to this.
         public var seq: Int
-        /// `delta`, `final`, `aborted` or `error`.
-        public var state: String
+        public var state: ChatState
+        /// Protocol 4: what is new in `message` since the last event of this run.
+        public var deltaText: String?
+        /// Protocol 4: the message has begun anew; `deltaText` is all of it.
+        public var replace: Bool?
+        /// `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said.
         public var message: JSONValue?
         public var errorMessage: String?
+        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
         public var stopReason: String?
 
         public init(
             runId: String,
             sessionKey: String,
             seq: Int,
-            state: String,
+            state: ChatState,
+            deltaText: String? = nil,
+            replace: Bool? = nil,
             message: JSONValue? = nil,
             errorMessage: String? = nil,
             stopReason: String? = nil
@@ -234,6 +409,8 @@ public enum GatewayModels {
             self.sessionKey = sessionKey
             self.seq = seq
             self.state = state
+            self.deltaText = deltaText
+            self.replace = replace
             self.message = message
             self.errorMessage = errorMessage
             self.stopReason = stopReason
@@ -305,6 +482,65 @@ public enum GatewayModels {
             self.ok = ok
             self.messageId = messageId
         }
+    }
+
+    public struct ChatSendParams: Codable, Sendable {
+        public var sessionKey: String
+        public var message: String
+        public var thinking: String?
+        public var deliver: Bool?
+        public var attachments: [JSONValue]?
+        public var timeoutMs: Int?
+        public var idempotencyKey: String
+
+        public init(
+            sessionKey: String,
+            message: String,
+            thinking: String? = nil,
+            deliver: Bool? = nil,
+            attachments: [JSONValue]? = nil,
+            timeoutMs: Int? = nil,
+            idempotencyKey: String
+        ) {
+            self.sessionKey = sessionKey
+            self.message = message
+            self.thinking = thinking
+            self.deliver = deliver
+            self.attachments = attachments
+            self.timeoutMs = timeoutMs
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    /// Of a message: `runId` and `status`. Of a word that stops what runs: the others.
+    public struct ChatSendReply: Codable, Sendable {
+        public var runId: String?
+        /// `started`, `in_flight` or `ok`.
+        public var status: String?
+        public var ok: Bool?
+        public var aborted: Bool?
+        public var runIds: [String]?
+
+        public init(
+            runId: String? = nil,
+            status: String? = nil,
+            ok: Bool? = nil,
+            aborted: Bool? = nil,
+            runIds: [String]? = nil
+        ) {
+            self.runId = runId
+            self.status = status
+            self.ok = ok
+            self.aborted = aborted
+            self.runIds = runIds
+        }
+    }
+
+    public enum ChatState: String, Codable, CaseIterable, Sendable {
+        case delta = "delta"
+        case final = "final"
+        case aborted = "aborted"
+        case error = "error"
     }
 
     public struct Client: Codable, Sendable {
@@ -2444,6 +2680,30 @@ public enum GatewayModels {
         }
     }
 
+    /// How a run has ended, or that it has not.
+    public struct WaitReply: Codable, Sendable {
+        public var runId: String
+        /// `ok`, `error` or `timeout`.
+        public var status: String
+        public var startedAt: Int?
+        public var endedAt: Int?
+        public var error: String?
+
+        public init(
+            runId: String,
+            status: String,
+            startedAt: Int? = nil,
+            endedAt: Int? = nil,
+            error: String? = nil
+        ) {
+            self.runId = runId
+            self.status = status
+            self.startedAt = startedAt
+            self.endedAt = endedAt
+            self.error = error
+        }
+    }
+
     public enum WakeMode: String, Codable, CaseIterable, Sendable {
         case now = "now"
         case nextHeartbeat = "next-heartbeat"
@@ -2513,15 +2773,20 @@ public enum GatewayModels {
         case devicePairList = "device.pair.list"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
+        case agent = "agent"
+        case agentWait = "agent.wait"
         case chatHistory = "chat.history"
+        case chatAbort = "chat.abort"
+        case chatSend = "chat.send"
         case chatInject = "chat.inject"
     }
 
     public enum Event: String, Codable, CaseIterable, Sendable {
         case connectChallenge = "connect.challenge"
+        case agent = "agent"
+        case chat = "chat"
         case presence = "presence"
         case tick = "tick"
-        case chat = "chat"
         case talkMode = "talk.mode"
         case shutdown = "shutdown"
         case health = "health"

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked when nothing is configured. Reference.
 const DEFAULT: (&str, &str) = ("anthropic", "claude-opus-4-5");
+/// The context window of a model that nobody describes. Reference.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 200_000;
 /// What is asked in the dev profile while there is no key at all.
 const PARROT: (&str, &str) = ("builtin", "parrot");
 
@@ -196,6 +198,16 @@ impl Catalog {
     pub fn price(&self, model: &ModelRef) -> Price {
         self.entry(model).map(|it| it.price).unwrap_or_default()
     }
+    /// The word of the language that a model's server speaks; empty when that is not known.
+    pub fn api_word(&self, model: &ModelRef) -> &'static str {
+        let own = self.entry(model).and_then(|it| it.api.as_ref());
+        let api = own.or_else(|| self.providers.get(&model.provider).map(|it| &it.api));
+        api.and_then(|it| it.as_ref().ok()).map_or("", |it| it.word())
+    }
+    /// Whether a model can think.
+    pub fn thinks(&self, model: &ModelRef) -> bool {
+        self.entry(model).map_or_else(|| thinks(&model.model), |it| it.reasoning)
+    }
     /// Tokens that a model can read, where the configuration says so.
     pub fn context_window(&self, model: &ModelRef) -> Option<u64> {
         self.entry(model)?.context_window
@@ -203,10 +215,6 @@ impl Catalog {
     /// Whether a model takes images: one that is not described is asked.
     pub fn takes_images(&self, model: &ModelRef) -> bool {
         self.entry(model).is_none_or(|it| it.images)
-    }
-    /// Whether a model thinks before it answers, as far as is known.
-    pub fn reasons(&self, model: &ModelRef) -> bool {
-        self.entry(model).map_or_else(|| thinks(&model.model), |it| it.reasoning)
     }
     fn entry(&self, model: &ModelRef) -> Option<&Entry> {
         self.providers.get(&model.provider)?.models.iter().find(|it| it.id == model.model)
@@ -261,7 +269,7 @@ impl Catalog {
             key,
             bearer: provider.bearer,
             headers,
-            reasoning: self.reasons(model),
+            reasoning: self.thinks(model),
             context_window: entry.and_then(|it| it.context_window),
             max_tokens: entry.and_then(|it| it.max_tokens),
             compat: entry.map_or(Value::Null, |it| it.compat.clone()),

@@ -1,14 +1,14 @@
 //! Events: who gets which, numbered once for all.
 use super::health::Snapshot;
 use super::methods::talk::TalkModeReply;
-use super::{Core, Effect};
+use super::runs::events::{AgentEvent, ChatEvent};
+use super::{Core, Effect, Ready};
 use crate::base::ids::ConnId;
 use crate::protocol::frame;
 use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role};
 use crate::store::devices::Pending;
 use serde::Serialize;
-use serde_json::Value;
 use std::marker::PhantomData;
 
 /// One kind of event, and the type of what it carries.
@@ -42,9 +42,10 @@ macro_rules! events {
 
 events! {
     CHALLENGE: Challenge = "connect.challenge", Anyone, false;
+    AGENT: AgentEvent = "agent", Read, false;
+    CHAT: ChatEvent = "chat", Read, false;
     PRESENCE: PresenceList = "presence", Anyone, true;
     TICK: Tick = "tick", Anyone, true;
-    CHAT: ChatEvent = "chat", Read, false;
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
     SHUTDOWN: Shutdown = "shutdown", Anyone, false;
     HEALTH: Snapshot = "health", Anyone, false;
@@ -60,25 +61,6 @@ pub struct Challenge {
     pub nonce: String,
     /// Milliseconds since 1970.
     pub ts: i64,
-}
-
-/// What happens in a conversation.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct ChatEvent {
-    pub run_id: String,
-    /// As whoever asked has named it.
-    pub session_key: String,
-    pub seq: u64,
-    /// `delta`, `final`, `aborted` or `error`.
-    pub state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_reason: Option<&'static str>,
 }
 
 /// Everybody who is here, newest first.
@@ -131,6 +113,21 @@ impl Core {
     /// Serialises the event once and sends it to everybody who may see it. Every broadcast takes a number, whoever sees it.
     pub fn broadcast<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P) {
         self.event_seq += 1;
+        self.send_to(kind, payload, kind.drop_if_slow, |_| true);
+    }
+    /// As [`Core::broadcast`], skipped for a client that does not keep up, and in another form for protocol 4.
+    pub fn broadcast_delta<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P, newer: &P) {
+        self.event_seq += 1;
+        self.send_to(kind, payload, true, |it| it.protocol < 4);
+        self.send_to(kind, newer, true, |it| it.protocol >= 4);
+    }
+    fn send_to<P: Serialize>(
+        &mut self,
+        kind: &EventKind<P>,
+        payload: &P,
+        drop_if_slow: bool,
+        of: impl Fn(&Ready) -> bool,
+    ) {
         let versioned = matches!(kind.name, "presence" | "health");
         let state_version = versioned.then_some(self.state_version);
         let to: Vec<ConnId> = self
@@ -142,12 +139,13 @@ impl Core {
                 Role::Operator => it.scopes.allow(kind.access),
                 Role::Node => kind.access == Access::Anyone,
             })
+            .filter(|(_, it)| of(it))
             .map(|(conn, _)| *conn)
             .collect();
         if !to.is_empty() {
             log::debug!(target: "ws", "→ event {} {} to {}", kind.name, self.event_seq, to.len());
             let text = frame::event(kind.name, payload, Some(self.event_seq), state_version);
-            self.effects.push(Effect::Broadcast { to, text, drop_if_slow: kind.drop_if_slow });
+            self.effects.push(Effect::Broadcast { to, text, drop_if_slow });
         }
     }
     /// To one connection, without a number.

@@ -180,7 +180,12 @@ fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome>
     }
     let params = serde_json::from_value(params)
         .map_err(|err| RpcError::invalid(format!("invalid {} params: {err}", M::NAME)))?;
-    Ok(match M::call(core, call, params)? {
+    M::call(core, call, params).map(erased::<M>)
+}
+
+/// As the dispatcher carries it out.
+pub(super) fn erased<M: Rpc>(answer: Answer<M::Reply>) -> Outcome {
+    match answer {
         Answer::Now(reply) => Answer::Now(raw(&reply)),
         Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, caught(work)))),
         Answer::Stored(work) => Answer::Stored(Box::new(move |stores| {
@@ -198,7 +203,7 @@ fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome>
             Box::new(move || erase(M::NAME, read.and_then(caught)))
         })),
         Answer::Held => Answer::Held,
-    })
+    }
 }
 
 /// None when it has panicked.

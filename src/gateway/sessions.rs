@@ -19,6 +19,11 @@ pub fn main_key(agent_id: &str, global: bool) -> String {
     if global { "global".into() } else { format!("agent:{agent_id}:main") }
 }
 
+/// The store's key for what a client calls a session; None for a blank one.
+pub fn canonical(world: &World, text: &str) -> Option<String> {
+    canonical_key(text, keys(world))
+}
+
 /// Configured agents, or else the default one and every agent folder on disk. Reads the disk: jobs only.
 pub fn agent_ids(world: &World) -> Vec<String> {
     let agents = &world.config.config.agents;
@@ -68,7 +73,7 @@ pub struct Place {
 /// A key that is blank or too long.
 pub fn place(world: &World, key: &str) -> Result<Place, RpcError> {
     let keys = keys(world);
-    let key = canonical_key(key, keys).ok_or_else(|| RpcError::invalid("key required"))?;
+    let key = canonical(world, key).ok_or_else(|| RpcError::invalid("key required"))?;
     if key.len() > SESSION_KEY_BYTES_MAX {
         let text = format!("key too long: at most {SESSION_KEY_BYTES_MAX} bytes");
         return Err(RpcError::invalid(text));
@@ -98,11 +103,6 @@ pub fn all<'s>(world: &World, stores: &'s mut Stores) -> Vec<&'s AgentSessions> 
     }
     let stores = &*stores;
     paths.iter().filter_map(|it| stores.opened(it)).collect()
-}
-
-/// The models of the configuration in force.
-pub fn models(world: &World) -> Models {
-    Models::new(world.config.clone(), world.paths.clone(), world.env.clone())
 }
 
 /// The model of an agent when neither person nor session asks for another. Reads the disk: jobs only.
@@ -142,21 +142,16 @@ pub fn model_of(entry: &Map<String, Value>, default: &ModelRef) -> ModelRef {
 }
 
 /// How hard a session's model thinks: as the session says, or the configuration, or as its model does by itself.
-pub fn thinking_level(
-    world: &World,
-    models: &Models,
-    entry: &Map<String, Value>,
-    model: &ModelRef,
-) -> String {
+pub fn thinking_level(world: &World, entry: &Map<String, Value>, model: &ModelRef) -> String {
     let own = entry.get("thinkingLevel").and_then(Value::as_str);
-    let by_itself = || if models.catalog.reasons(model) { "low" } else { "off" };
-    own.or(world.config.config.agents.thinking).unwrap_or_else(by_itself).to_owned()
+    let by_itself = || if world.models.catalog.thinks(model) { "low" } else { "off" };
+    own.or(world.config.config.agents.thinking_default.as_deref()).unwrap_or_else(by_itself).to_owned()
 }
 
 /// How much of its tools a session shows; None when nobody says.
 pub fn verbose_level(world: &World, entry: &Map<String, Value>) -> Option<String> {
     let own = entry.get("verboseLevel").and_then(Value::as_str);
-    own.or(world.config.config.agents.verbose).map(str::to_owned)
+    own.or(world.config.config.agents.verbose_default.as_deref()).map(str::to_owned)
 }
 
 /// Model and context window in force when a session says nothing.
@@ -175,7 +170,8 @@ const CONTEXT_TOKENS_DEFAULT: u64 = 200_000;
 const MODEL_DEFAULT: (&str, &str) = ("anthropic", "claude-opus-4-5");
 
 /// Those of the default agent. Reads the disk: jobs only.
-pub fn defaults(world: &World, models: &Models, unix_ms: i64) -> Defaults {
+pub fn defaults(world: &World, unix_ms: i64) -> Defaults {
+    let models = &world.models;
     let agents = &world.config.config.agents;
     let model = model(models, agents.default_id(), unix_ms);
     let context = agents.context_tokens.or_else(|| models.catalog.context_window(&model));

@@ -224,3 +224,29 @@ fn a_store_that_is_no_file() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("sessions.json"), "{refused}");
     assert!(dir(&server).join("sessions.json/x").is_file());
 }
+
+/// A session in which a model is being asked: deleting it ends that, and nothing of it comes back.
+#[test]
+fn deleting_a_session_ends_what_runs_in_it() {
+    // A model server that takes the question and says nothing.
+    let model = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config();
+    let url = format!("http://{}/v1", model.local_addr().unwrap());
+    config["models"] =
+        json!({ "providers": { "mock": { "baseUrl": url, "models": [{ "id": "m", "name": "m" }] } } });
+    let server = Server::start(&config);
+    let mut client = Client::connect(&server, &json!({}));
+    ask(
+        &mut client,
+        "chat.send",
+        json!({ "sessionKey": "talk", "message": "hello", "idempotencyKey": "run-1" }),
+    );
+    let begun = client.event("agent");
+    assert_eq!(begun["payload"]["data"]["phase"], "start", "{begun}");
+    let gone = ask(&mut client, "sessions.delete", json!({ "key": "talk" }));
+    assert_eq!((&gone["deleted"], &gone["key"]), (&json!(true), &json!("agent:main:talk")));
+    let waited = ask(&mut client, "agent.wait", json!({ "runId": "run-1", "timeoutMs": 0 }));
+    assert_ne!(waited["status"], "timeout", "the run has ended: {waited}");
+    assert!(stored(&server).is_empty(), "{:?}", stored(&server));
+    assert_eq!(ask(&mut client, "sessions.list", json!({}))["count"], 0);
+}

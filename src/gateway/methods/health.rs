@@ -49,7 +49,7 @@ impl Rpc for Status {
     type Reply = StatusReply;
     fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<StatusReply>> {
         let (world, clock) = (core.world.clone(), core.clock);
-        let events = core.system_events.iter().cloned().collect();
+        let events = core.system_events.iter().map(|it| it.text.clone()).collect();
         Ok(Answer::store(move |stores| {
             let newest = |agent_id: &str, path: &Path| match stores.sessions(path, agent_id) {
                 Ok(it) => Ok(Newest::of(it.index())),
@@ -145,7 +145,7 @@ pub fn status(
     mut newest: impl FnMut(&str, &Path) -> Result<Newest, String>,
 ) -> StatusReply {
     let (agents, now) = (&world.config.config.agents, clock.now());
-    let defaults = sessions::defaults(world, &sessions::models(world), now.unix_ms);
+    let defaults = sessions::defaults(world, now.unix_ms);
     let (mut warnings, mut by_agent, mut all, mut count) = (vec![], vec![], vec![], 0);
     let ids = sessions::agent_ids(world);
     for agent_id in &ids {

@@ -113,8 +113,7 @@ fn find(world: &World, stores: &mut Stores, params: &SessionsListParams, unix_ms
 }
 
 fn list(world: &World, params: &SessionsListParams, found: Vec<Found>, unix_ms: i64) -> SessionsListReply {
-    let models = sessions::models(world);
-    let defaults = sessions::defaults(world, &models, unix_ms);
+    let defaults = sessions::defaults(world, unix_ms);
     let mut by_agent = BTreeMap::new();
     let limit = params.limit.map_or(usize::MAX, |it| it.0 as usize);
     let mut rows = vec![];
@@ -126,7 +125,7 @@ fn list(world: &World, params: &SessionsListParams, found: Vec<Found>, unix_ms: 
         let agent_id = sessions::agent_of(&it.key).map_or_else(|| default_id(world), normal_id);
         let default = by_agent
             .entry(agent_id)
-            .or_insert_with_key(|agent_id| sessions::model(&models, agent_id, unix_ms));
+            .or_insert_with_key(|agent_id| sessions::model(&world.models, agent_id, unix_ms));
         let mut row = sessions::row(&it.key, &entry, &sessions::model_of(&entry, default));
         if wanted(world, params, &row) {
             add_texts(&mut row, &it.store, &entry, params);

@@ -1,6 +1,8 @@
 //! `sessions.patch`, `sessions.reset`, `sessions.delete`, `sessions.compact`: done by the store thread, answered when durable.
 use crate::base::ids;
-use crate::gateway::registry::{Answer, Call, Rpc};
+use crate::gateway::registry::{Answer, Call, Rpc, erased};
+use crate::gateway::runs::abort::when_idle;
+use crate::gateway::runs::events::Stop;
 use crate::gateway::sessions::{self, Place};
 use crate::gateway::{Core, World};
 use crate::protocol::error::{RpcError, RpcResult};
@@ -109,12 +111,11 @@ fn patch(
     patch: &Map<String, Value>,
 ) -> RpcResult<SessionsPatchReply> {
     let Place { key, agent_id, store } = place;
-    let models = sessions::models(world);
-    let default = sessions::model(&models, &agent_id, stores.now().unix_ms);
+    let default = sessions::model(&world.models, &agent_id, stores.now().unix_ms);
     let (all, now, entropy) = stores.open(&store, &agent_id)?;
     let new_session_id = ids::uuid(entropy);
     let find_model = |name: &str| {
-        sessions::named_model(&models, &agent_id, name, &default).map(|it| (it.provider, it.model))
+        sessions::named_model(&world.models, &agent_id, name, &default).map(|it| (it.provider, it.model))
     };
     let edit = |before, index: &crate::store::index::Index| {
         let around = Around {
@@ -173,30 +174,45 @@ pub(super) struct SessionsDeleteReply {
     archived: Vec<PathBuf>,
 }
 
-/// Forgets a session. The main one stays: it can be reset.
+/// Forgets a session, once what runs in it has ended. The main one stays: it can be reset.
 pub(super) enum SessionsDelete {}
 impl Rpc for SessionsDelete {
     const NAME: &'static str = "sessions.delete";
     const ACCESS: Access = Access::Admin;
     type Params = SessionsDeleteParams;
     type Reply = SessionsDeleteReply;
-    fn call(core: &mut Core, _: Call, params: SessionsDeleteParams) -> RpcResult<Answer<SessionsDeleteReply>> {
+    fn call(core: &mut Core, call: Call, params: SessionsDeleteParams) -> RpcResult<Answer<SessionsDeleteReply>> {
         let Place { key, agent_id, store } = sessions::place(&core.world, &params.key)?;
         let keys = sessions::keys(&core.world);
         if key == sessions::main_key(keys.default_agent, keys.global) {
             return Err(RpcError::invalid(format!("Cannot delete the main session ({key}).")));
         }
         let transcript = params.delete_transcript.unwrap_or(true);
-        Ok(Answer::store(move |stores| {
-            if stores.existing(&store, &agent_id)?.is_none() {
-                return Ok(SessionsDeleteReply { ok: true, key, deleted: false, archived: vec![] });
-            }
-            let (all, now, _) = stores.open(&store, &agent_id)?;
-            let gone = all.delete(&key, transcript, now)?;
-            let deleted = gone.is_some();
-            Ok(SessionsDeleteReply { ok: true, key, deleted, archived: gone.unwrap_or_default() })
-        }))
+        let (asked, lane) = (call.asked.clone(), key.clone());
+        let delete = Answer::store(move |stores| delete(stores, key, &agent_id, &store, transcript));
+        let then = move |core: &mut Core, idle, now| match idle {
+            Ok(()) => core.carry_out(asked, erased::<SessionsDelete>(delete), now),
+            Err(error) => core.answer(&asked, Err(error), now),
+        };
+        when_idle(core, &lane, Stop::Deleted, call.now, Box::new(then));
+        Ok(Answer::Held)
     }
+}
+
+fn delete(
+    stores: &mut Stores,
+    key: String,
+    agent_id: &str,
+    store: &Path,
+    transcript: bool,
+) -> RpcResult<SessionsDeleteReply> {
+    if stores.existing(store, agent_id)?.is_none() {
+        return Ok(SessionsDeleteReply { ok: true, key, deleted: false, archived: vec![] });
+    }
+    let (all, now, _) = stores.open(store, agent_id)?;
+    let gone = all.delete(&key, transcript, now)?;
+    let deleted = gone.is_some();
+    Ok(SessionsDeleteReply { ok: true, key, deleted, archived: gone.unwrap_or_default() })
 }
 
 shaped! { pub(super) struct SessionsCompactParams { key = "key": NonEmpty, max_lines = "maxLines": Option<Int<1>> } }
