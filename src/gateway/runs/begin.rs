@@ -1,5 +1,5 @@
 //! From a request to what a run's thread is given.
-use super::request::Request;
+use super::request::{Kind, Request};
 use crate::agent::bootstrap::Audience;
 use crate::agent::model::Thinking;
 use crate::agent::prompt::{self, Host, PromptInput};
@@ -72,8 +72,12 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         let new_id = request.session_id.clone().unwrap_or_else(|| ids::uuid(entropy));
         let was_aborted = before.as_ref().is_some_and(|it| it.get("abortedLastRun") == Some(&true.into()));
         let kept = match before.clone() {
-            // A run that an earlier life began goes on where it was.
-            Some(entry) if request.lives == 0 && !is_fresh(&world, &request, &entry, now) => {
+            // A run that an earlier life began goes on where it was; `agent` names its session on purpose (reference).
+            Some(entry)
+                if request.kind == Kind::Chat
+                    && request.lives == 0
+                    && !is_fresh(&world, &request, &entry, now) =>
+            {
                 entry::reset(Some(&entry), &new_id, now.unix_ms)
             }
             Some(entry) => entry,
