@@ -33,6 +33,15 @@ pub enum Behind<'a> {
     Entry(Option<&'a str>),
 }
 
+/// The transcript of an entry: the file that it names, when that is beside the store file, else by its session id.
+pub fn transcript_file(store: &Path, entry: &Map<String, Value>) -> Option<PathBuf> {
+    let dir = store.parent()?;
+    let text = |name: &str| entry.get(name).and_then(Value::as_str);
+    let named = text("sessionFile").and_then(|it| Path::new(it).file_stem()?.to_str());
+    let named = named.and_then(|it| transcript::path(dir, it)).filter(|it| it.is_file());
+    named.or_else(|| transcript::path(dir, text("sessionId")?))
+}
+
 /// Transcripts held open: one for each run that is likely at a time. Ours.
 const OPEN_MAX: usize = 16;
 
@@ -64,16 +73,9 @@ impl AgentSessions {
     pub fn index(&self) -> &Index {
         &self.index
     }
-    /// Where a session's transcript is: the file that its entry names, when that is beside the index, else by its session id.
+    /// Where a session's transcript is; see [`transcript_file`].
     pub fn transcript(&self, key: &str) -> Option<PathBuf> {
-        let (slot, dir) = (self.index.get(key)?, self.path.parent()?);
-        let entry = slot.entry();
-        let named = entry
-            .get("sessionFile")
-            .and_then(Value::as_str)
-            .and_then(|it| Path::new(it).file_stem()?.to_str());
-        let named = named.and_then(|it| transcript::path(dir, it)).filter(|it| it.is_file());
-        named.or_else(|| transcript::path(dir, slot.session_id()?))
+        transcript_file(&self.path, &self.index.get(key)?.entry())
     }
     /// Makes or changes an entry, durably. `edit` gets the entry as it is; what it returns replaces it.
     ///

@@ -221,10 +221,19 @@ fn last_line(file: &File, len: u64) -> io::Result<(u64, Option<Vec<u8>>)> {
 /// # Errors
 /// A folder, link or device, or what the system says.
 pub fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut bytes) = head(path)? else { return Ok(None) };
+    bytes.truncate(bytes.iter().position(|it| *it == b'\n').unwrap_or(bytes.len()));
+    Ok(Some(bytes))
+}
+
+/// The first 64 KiB of a file; None when there is none.
+///
+/// # Errors
+/// A folder, link or device, or what the system says.
+pub fn head(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = open(path, &mut OpenOptions::new())? else { return Ok(None) };
     let mut bytes = vec![];
     io::Read::read_to_end(&mut io::Read::take(file, STEP_BYTES as u64), &mut bytes)?;
-    bytes.truncate(bytes.iter().position(|it| *it == b'\n').unwrap_or(bytes.len()));
     Ok(Some(bytes))
 }
 
