@@ -24,7 +24,7 @@ use super::retry::{Attempts, Step};
 use super::tools::{Outcome, Place, Toolbox};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
-use crate::base::limits::RUN_TURNS_MAX;
+use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
 use crate::store::agent_sessions::{Behind, Trouble};
 use crate::store::stores::Stores;
 use crate::store::transcript::{self, Context, Entry};
@@ -71,6 +71,8 @@ pub struct Task {
     pub run_id: String,
     /// Milliseconds since 1970. A run id may be used again: only both together name a run for good.
     pub accepted_at: i64,
+    /// How often it was begun and cut off by the end of the process.
+    pub lives: u32,
     pub agent_id: String,
     /// Canonical.
     pub session_key: String,
@@ -321,15 +323,21 @@ impl<'a> Run<'a> {
     /// the way) is not stored twice; one that was left without an answer gives way.
     fn open(&mut self, context: &Context, unix_ms: i64) {
         let task = self.asking.task;
-        let begun_before = context.entries.iter().any(|it| is_mark(it, &task.run_id, task.accepted_at));
+        let begun = context.entries.iter().position(|it| is_mark(it, &task.run_id, task.accepted_at));
         let mut context = context.clone();
         self.told_before = told_before(&context);
-        if begun_before || task.only_compact.is_some() {
+        if let Some(begun) = begun {
+            // What was put in meanwhile by others is no answer.
+            let injected = |it: &Value| it["message"]["stopReason"] == "injected";
+            let later = context.entries.split_off(begun);
+            context.entries.extend(later.into_iter().filter(|it| !injected(it)));
             // An answer that was cut off is begun again.
             let cut = |it: &Value| matches!(it["message"]["stopReason"].as_str(), Some("aborted" | "error"));
-            if begun_before && let Some(last) = context.entries.pop_if(|it| cut(it)) {
+            if let Some(last) = context.entries.pop_if(|it| cut(it)) {
                 self.behind = Some(last["parentId"].as_str().unwrap_or_default().to_owned());
             }
+        }
+        if begun.is_some() || task.only_compact.is_some() {
             self.messages = conversation::messages(&context);
             return;
         }
@@ -378,6 +386,14 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut saving = Some(self.save());
+        if self.asking.task.lives > RUN_LIVES_MAX {
+            let lives = self.asking.task.lives;
+            let text = format!("the process ended {lives} times during this run, which is now given up");
+            let err = TurnError::new(ErrorKind::Internal, text);
+            let failure = Failure::of(&err, &self.origin.model.provider);
+            self.keep(&Answer::default(), &Err(err))?;
+            return Err(failure);
+        }
         if self.is_full() {
             // A summary that cannot be made is no reason not to try: the model has the last word.
             let _ = self.fold_before_answer();

@@ -42,6 +42,7 @@ pub(super) fn task(
     Task {
         run_id: request.run_id.clone(),
         accepted_at: request.accepted_at,
+        lives: request.lives,
         session_key: request.key.clone(),
         store: world.session_store(&agent_id),
         begin: begin(world, request.clone(), notes),
@@ -68,6 +69,9 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
     let world = world.clone();
     Box::new(move |stores: &mut Stores| {
         let path = world.session_store(&request.agent_id);
+        let unix_ms = stores.now().unix_ms;
+        let tried = stores.accepted()?.begun(&request.kind.key(&request.run_id), unix_ms);
+        tried.unwrap_or_else(|err| log::error!(target: "agent", "{}: {err}", request.run_id));
         let (sessions, now, entropy) = stores.open(&path, &request.agent_id)?;
         let before = sessions.index().get(&request.key).map(Slot::entry);
         let new_id = request.session_id.clone().unwrap_or_else(|| ids::uuid(entropy));
