@@ -2,7 +2,7 @@
 use super::talk::{said, with_model};
 use crate::client::{Came, Client};
 use crate::harness::{DEADLINE, Home, Server};
-use crate::model_server::{ModelServer, without_stamp};
+use crate::model_server::ModelServer;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -29,10 +29,9 @@ const SESSIONS: [&str; 3] = ["agent:main:s0", "agent:main:s1", "agent:main:s2"];
 impl Storm {
     fn new(seed: u64) -> Storm {
         let model = ModelServer::playing(|mut asked| {
-            // A question whose run was given up stands in front of the next one.
             let words = asked.words();
             asked.say("to ");
-            asked.say(&without_stamp(words.rsplit(" | ").next().unwrap()));
+            asked.say(&words);
             asked.end();
         });
         let home = Home::new(&with_model(&model.base_url(), &json!({})));
