@@ -9,6 +9,7 @@
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
 pub mod attachments;
 pub mod auth;
+pub mod commands;
 #[cfg(test)]
 mod contract;
 pub mod device;

@@ -5,7 +5,7 @@ use crate::gateway::runs::accept::accept;
 use crate::gateway::runs::events::Stop;
 use crate::gateway::runs::request::{Kind, Request};
 use crate::gateway::runs::{self, Known, Sink};
-use crate::gateway::{Core, attachments, sessions};
+use crate::gateway::{Core, attachments, commands, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
@@ -99,7 +99,8 @@ impl Rpc for ChatSend {
                 return Ok(Answer::Held);
             }
         }
-        let request = Request { images, ..request(core, &params, &session_key, call.now.unix_ms)? };
+        let command = commands::given(core, call.conn, message, !images.is_empty());
+        let request = Request { images, command, ..request(core, &params, &session_key, call.now.unix_ms)? };
         let run = runs::reserve(core, request.clone(), vec![Sink::Chat])?;
         runs::watch(core, run, call.conn);
         let asked = call.asked.clone();
@@ -142,6 +143,10 @@ fn request(core: &Core, params: &ChatSendParams, session_key: &str, unix_ms: i64
         entry,
         deliver_to: None,
         only_compact: None,
+        once: Map::new(),
+        new_session: None,
+        queue_mode: None,
+        command: None,
         accepted_at: unix_ms,
         lives: 0,
     })

@@ -11,7 +11,8 @@
 //! * A run tells its sinks, and knows nothing else of who listens.
 pub mod abort;
 pub mod accept;
-mod begin;
+pub(super) mod begin;
+pub mod commanded;
 pub mod events;
 pub mod recover;
 pub mod request;
@@ -19,7 +20,7 @@ mod told;
 pub mod wait;
 
 use super::ws_log::Asked;
-use super::{Core, Effect, Timer};
+use super::{Core, Effect, Timer, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
@@ -65,6 +66,8 @@ enum Stage {
     Accepting,
     Waiting,
     Running,
+    /// A command, which needs no turn.
+    Commanded,
 }
 
 pub struct Run {
@@ -158,7 +161,8 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     }
     let cap = core.world.config.config.queue.cap;
     // One runs, and `cap` wait.
-    let crowded = request.kind == Kind::Chat && core.runs.depth(&request.key) > cap;
+    let queues = request.kind == Kind::Chat && request.command.is_none();
+    let crowded = queues && core.runs.depth(&request.key) > cap;
     if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !core.world.config.config.queue.drop_old {
         return Err(RpcError::busy(1000));
     }
@@ -195,10 +199,17 @@ pub fn forget(core: &mut Core, run: RunRef) {
 /// It is durable: it waits for its turn.
 pub fn accepted(core: &mut Core, run: RunRef, now: Now) {
     let Some(entry) = core.runs.all.get_mut(&run) else { return };
+    if entry.request.command.is_some() {
+        return commands::carry_out(core, run, now);
+    }
     entry.stage = Stage::Waiting;
     let (key, kind) = (entry.request.key.clone(), entry.request.kind);
     let queue = &core.world.config.config.queue;
-    let (mode, cap) = (queue.mode_of(entry.request.channel.as_deref()), queue.cap);
+    let (cap, own) = (queue.cap, entry.request.queue_mode.as_deref().and_then(QueueMode::of_word));
+    let mode = match entry.request.stands_alone() {
+        true => QueueMode::Followup,
+        false => own.unwrap_or_else(|| queue.mode_of(entry.request.channel.as_deref())),
+    };
     let steer = Steer { run_id: entry.request.run_id.clone(), text: entry.request.message.clone() };
     let lane = core.runs.lanes.entry(key).or_default();
     lane.push_back(run);
@@ -269,9 +280,15 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     core.runs.running -= 1;
     core.runs.leave_lane(&entry.request.key, run);
     core.disarm(|it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) if *of == run));
-    let answer = finish(core, &mut entry, &end, now);
-    tell_sinks(core, &mut entry, &answer, now);
-    remember(core, &entry, answer, now);
+    if entry.request.only_compact.is_some() && end.outcome != Err(Failure::Cancelled) {
+        entry.stage = Stage::Commanded;
+        core.runs.all.insert(run, entry);
+        commands::folded(core, run, &end);
+    } else {
+        let answer = finish(core, &mut entry, &end, now);
+        tell_sinks(core, &mut entry, &answer, now);
+        remember(core, &entry, answer, now);
+    }
     abort::check_idle(core, now);
     pump(core, now);
     core.go_on_leaving(now);
