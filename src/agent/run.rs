@@ -258,7 +258,8 @@ impl<'a> Run<'a> {
         emit: &'a mut dyn FnMut(Event),
         begun: &'a Begun,
     ) -> Result<Run<'a>, Failure> {
-        let failed = |err: TurnError| Failure::of(&err, "The model server");
+        // What is wrong with a name says itself what to do.
+        let failed = |err: TurnError| Failure::Failed(err.reason);
         let now = around.clock.now();
         let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
         let wanted = word("modelOverride").map(|model| match word("providerOverride") {

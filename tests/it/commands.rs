@@ -6,6 +6,7 @@
 use crate::client::Client;
 use crate::harness::{Home, Server, TOKEN};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The dev profile, so that the parrot answers; its models but for one are only there to be chosen.
@@ -288,7 +289,8 @@ fn a_promised_command_is_carried_out_by_the_next_life_and_once() {
 struct Held {
     server: Server,
     client: Client,
-    pipe: PathBuf,
+    /// What its tool reads from.
+    pipe: std::fs::File,
 }
 
 impl Held {
@@ -301,11 +303,12 @@ impl Held {
         ended(&mut client, "zero");
         let call = json!({ "command": format!("read line < {}; echo $line", pipe.display()) });
         send(&mut client, KEY, &format!("call exec {call}"), "held");
-        client.event("agent");
+        // Until the other side reads.
+        let pipe = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
         Held { server, client, pipe }
     }
     fn let_go(&mut self) -> Value {
-        std::fs::write(&self.pipe, "released\n").unwrap();
+        self.pipe.write_all(b"released\n").unwrap();
         ended(&mut self.client, "held")
     }
 }
@@ -373,13 +376,74 @@ fn a_session_may_have_a_queue_mode_of_its_own() {
 }
 
 #[test]
-fn folding_while_a_message_interrupts() {
-    let mut it = Held::new(&json!({}));
-    command(&mut it.client, KEY, "/queue interrupt", "q");
-    send(&mut it.client, KEY, "/compact", "fold");
-    let end = it.let_go();
-    assert_eq!(end["state"], "final", "folding ends nothing");
-    assert!(said(&ended(&mut it.client, "fold")).starts_with("🧹 "));
+fn what_folds_or_begins_a_conversation_waits_in_every_queue_mode() {
+    for mode in ["steer", "interrupt", "followup"] {
+        let mut it = Held::new(&json!({}));
+        command(&mut it.client, KEY, &format!("/queue {mode}"), "q");
+        send(&mut it.client, KEY, "/compact", "fold");
+        send(&mut it.client, KEY, "/new then", "then");
+        let end = it.let_go();
+        assert_eq!((&end["state"], said(&end)), (&json!("final"), "The tool exec says: released"), "{mode}");
+        assert!(said(&ended(&mut it.client, "fold")).starts_with("🧹 "), "{mode}");
+        assert!(said(&ended(&mut it.client, "then")).ends_with("You said: then"), "{mode}");
+    }
+}
+
+/// The levels at which questions were asked, as they changed.
+fn levels(server: &Server) -> Vec<String> {
+    let id = sessions(server)[KEY]["sessionId"].as_str().unwrap().to_owned();
+    let text = std::fs::read_to_string(state(&server.home).join(format!("agents/main/sessions/{id}.jsonl")));
+    let lines = text.unwrap();
+    let lines = lines.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
+    lines.filter_map(|it| it["thinkingLevel"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_level_counts_for_the_session_or_for_one_message() {
+    let home = home(&json!({}));
+    let path = state(&home).join("openclaw.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let thinker = json!({ "id": "parrot", "name": "Parrot", "reasoning": true });
+    config["models"]["providers"]["builtin"] =
+        json!({ "baseUrl": "http://127.0.0.1:9", "models": [thinker] });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let server = again(home);
+    let mut client = Client::connect(&server, &json!({}));
+    let mut ask = |message: &str, id: &str| {
+        send(&mut client, KEY, message, id);
+        assert_eq!(ended(&mut client, id)["state"], "final", "{message}");
+    };
+    ask("one", "1");
+    ask("/think high two", "2");
+    ask("three", "3");
+    ask("/think off", "4");
+    ask("four", "5");
+    ask("/t minimal", "6");
+    ask("five", "7");
+    ask("/think off six", "8");
+    assert_eq!(levels(&server), ["low", "high", "low", "off", "minimal", "off"]);
+}
+
+#[test]
+fn a_choice_in_a_conversation_that_is_over_counts_for_the_next_one() {
+    let server = start(&json!({}));
+    let mut client = Client::connect(&server, &json!({}));
+    command(&mut client, KEY, "/status", "a");
+    let home = killed(server);
+    let index = state(&home).join("agents/main/sessions/sessions.json");
+    let mut all: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    let old = all[KEY]["sessionId"].clone();
+    all[KEY]["updatedAt"] = (crate::client::now_ms() - 3 * 86_400_000).into();
+    std::fs::write(&index, all.to_string()).unwrap();
+    let server = again(home);
+    let mut client = Client::connect(&server, &json!({}));
+    command(&mut client, KEY, "/verbose full", "b");
+    let new = sessions(&server)[KEY].clone();
+    assert_ne!(new["sessionId"], old);
+    send(&mut client, KEY, "hello", "c");
+    ended(&mut client, "c");
+    let entry = sessions(&server)[KEY].clone();
+    assert_eq!((&entry["sessionId"], &entry["verboseLevel"]), (&new["sessionId"], &json!("full")));
 }
 
 #[test]

@@ -23,7 +23,9 @@ impl Scene {
         if !word.is_empty() && self.world.models.catalog.find(word).is_ok() {
             let (fields, _) = match self.model_named(word, unix_ms) {
                 Ok(it) => it,
-                Err(text) => return self.answer(stores, &text),
+                Err(text) => {
+                    return self.answer(stores, &format!("{text}\nThe conversation goes on as it was."));
+                }
             };
             let fields = fields.into_iter().filter(|it| !it.1.is_null());
             request.entry.extend(fields.map(|(name, value)| (name.to_owned(), value)));

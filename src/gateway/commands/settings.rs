@@ -78,9 +78,21 @@ impl Scene {
             true => self.level(stores, level),
             false => {
                 let word = (level.read)(word).unwrap_or(word);
-                Ok(format!("{}: {word}, from the next message on.", level.title))
+                let vain = if level.field == THINK.field && word != "off" {
+                    self.cannot_think(stores)?
+                } else {
+                    None
+                };
+                let vain = vain.map(|it| format!(" {it} does not think, though.")).unwrap_or_default();
+                Ok(format!("{}: {word}, from the next message on.{vain}", level.title))
             }
         }
+    }
+    /// The session's model, when it is one that does not think.
+    fn cannot_think(&self, stores: &mut Stores) -> Result<Option<ModelRef>, Trouble> {
+        let entry = self.entry(stores)?;
+        let model = self.chosen(&entry, stores.now().unix_ms).ok();
+        Ok(model.filter(|it| !self.world.models.catalog.thinks(it)))
     }
     /// The level in force.
     fn level(&self, stores: &mut Stores, level: &Level) -> Result<String, Trouble> {
@@ -155,7 +167,7 @@ impl Scene {
         let (models, agent_id) = (&self.world.models, &self.request.agent_id);
         let any_key = models.with_keys(agent_id, unix_ms, |keys| keys.any());
         let found = models.catalog.choose(agent_id, name, any_key);
-        let first = found.map_err(|err| format!("⚠️ {}", err.explain("The provider")))?.into_iter().next();
+        let first = found.map_err(|err| format!("⚠️ Refused: {}", err.reason))?.into_iter().next();
         first.ok_or_else(|| "⚠️ No model is configured: set agents.defaults.model.primary.".to_owned())
     }
     /// What choosing it means for the entry, and the model.
