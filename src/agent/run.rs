@@ -535,7 +535,9 @@ impl<'a> Run<'a> {
     pub(super) fn context(&self) -> Result<Context, Failure> {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
-        let asked = self.asking.around.store.ask(move |it| it.sessions(&store, &agent_id)?.context(&key));
+        let id = self.begun.session_id.clone();
+        let asked =
+            self.asking.around.store.ask(move |it| it.sessions(&store, &agent_id)?.context(&key, &id));
         asked
             .map_err(|err| err.to_string())
             .and_then(|it| it.map_err(|err| err.to_string()))
@@ -588,6 +590,7 @@ impl<'a> Run<'a> {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
         let cwd = task.place.workspace.display().to_string();
+        let session_id = self.begun.session_id.clone();
         self.asking.around.store.begin(move |stores| {
             if entries.is_empty() {
                 return Ok(());
@@ -598,7 +601,7 @@ impl<'a> Run<'a> {
                 Some("") => Behind::Entry(None),
                 Some(id) => Behind::Entry(Some(id)),
             };
-            sessions.append(&key, &cwd, behind, &entries, now, entropy).map(drop)
+            sessions.append_in(&key, &session_id, &cwd, behind, &entries, now, entropy).map(drop)
         })
     }
     /// What the session's entry says of its last run.
@@ -608,12 +611,17 @@ impl<'a> Run<'a> {
         let only_folded = task.only_compact.is_some();
         let usage = outcome.is_ok().then_some(self.usage).filter(|_| !only_folded);
         let folded = self.compacted;
+        let session_id = self.begun.session_id.clone();
         let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
         self.asking.around.store.give(Box::new(move |stores| {
             let Ok((sessions, now, _)) = stores.open(&store, &agent_id) else { return };
             sessions.note(
                 &key,
                 |entry| {
+                    if entry.get("sessionId").and_then(Value::as_str) != Some(&session_id) {
+                        // A new conversation has begun under this key.
+                        return;
+                    }
                     let mut set = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
                     set("updatedAt", now.unix_ms.into());
                     set("systemSent", true.into());

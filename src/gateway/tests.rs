@@ -4,6 +4,7 @@ use super::*;
 use crate::agent::run::{Event, Failure};
 use crate::base::cancel::Cancel;
 use crate::base::testing::{Seed, each_seed};
+use crate::config::{Env, File, Paths};
 use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -215,7 +216,7 @@ impl Sim {
             1 | 2 => Event::Text("word ".into()),
             3 => Event::MessageEnd,
             4 => Event::ToolStart { id: id(), name: "exec".into(), args: json!({}) },
-            5 => Event::Steered(format!("{}", self.seed.pick(&["a", "main", "now"]))),
+            5 => Event::Steered(self.seed.pick(&["a", "main", "now"]).to_string()),
             _ => return self.end_run(at, &cancel),
         };
         self.core.on_run_event(run, event, self.now);

@@ -31,6 +31,7 @@ use crate::store::{entry, transcript};
 use authority::{Sender, may};
 use parse::{Command, Row, parse};
 use serde_json::{Map, Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Who gives a command with this message; None when it is none.
@@ -67,7 +68,7 @@ pub fn carry_out(core: &mut Core, run: RunRef, now: Now) {
     let scene = Scene { depth: core.runs.depth(&request.key), world: core.world.clone(), request };
     let (work, later) = (scene.clone(), scene);
     core.store(
-        move |stores| work.carry_out(stores),
+        move |stores| whole(stores, |it| work.carry_out(it)),
         move |core, next, now| go_on(core, run, later, next, now),
     );
 }
@@ -86,6 +87,14 @@ fn go_on(core: &mut Core, run: RunRef, scene: Scene, next: Result<Next, Trouble>
     }
 }
 
+/// A mistake of ours becomes the command's error: its key must not stay in flight.
+fn whole<T>(stores: &mut Stores, work: impl FnOnce(&mut Stores) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    catch_unwind(AssertUnwindSafe(|| work(stores))).unwrap_or_else(|_| {
+        stores.forget();
+        Err(Trouble::Disk("the command could not be carried out: see the gateway's log".into()))
+    })
+}
+
 /// Says what `text` makes of the session.
 fn say(
     core: &mut Core,
@@ -97,9 +106,10 @@ fn say(
         let entry = scene.entry(stores)?;
         scene.say(stores, &text(&entry))
     };
-    core.store(work, move |core, said: Result<Value, Trouble>, now| {
-        commanded::say(core, run, said.map_err(|it| it.to_string()), now);
-    });
+    core.store(
+        move |stores| whole(stores, work),
+        move |core, said, now| commanded::say(core, run, said.map_err(|it| it.to_string()), now),
+    );
 }
 
 /// A run that only folded its conversation has ended.

@@ -6,6 +6,7 @@ use super::{Next, Scene};
 use crate::agent::model::ModelRef;
 use crate::config::QueueMode;
 use crate::gateway::freshness::{ChatKind, chat_kind};
+use crate::gateway::sessions;
 use crate::store::agent_sessions::Trouble;
 use crate::store::entry::{knows_xhigh, reasoning_level, thinking_level, verbose_level};
 use crate::store::stores::Stores;
@@ -101,20 +102,15 @@ impl Scene {
         Ok(format!("{}: {now}. Choose one of {}, or default.", level.title, level.words))
     }
     pub(super) fn level_in_force(&self, field: &str, entry: &Map<String, Value>, unix_ms: i64) -> String {
-        if let Some(own) = text(entry, field) {
-            return own.to_owned();
+        match field {
+            "thinkingLevel" => {
+                let default = || sessions::model(&self.world.models, &self.request.agent_id, unix_ms);
+                let model = self.chosen(entry, unix_ms).unwrap_or_else(|_| default());
+                sessions::thinking_level(&self.world, entry, &model)
+            }
+            "verboseLevel" => sessions::verbose_level(&self.world, entry).unwrap_or_else(|| "off".into()),
+            _ => text(entry, field).unwrap_or("off").to_owned(),
         }
-        let agents = &self.world.config.config.agents;
-        let configured = match field {
-            "thinkingLevel" => agents.thinking_default.as_deref(),
-            "verboseLevel" => agents.verbose_default.as_deref(),
-            _ => None,
-        };
-        let thinks = || {
-            let model = self.chosen(entry, unix_ms);
-            field == "thinkingLevel" && model.is_ok_and(|it| self.world.models.catalog.thinks(&it))
-        };
-        configured.unwrap_or_else(|| if thinks() { "low" } else { "off" }).to_owned()
     }
     /// A level as the entry has it, or why there is no such level.
     pub(super) fn level_named(

@@ -142,8 +142,7 @@ impl Scene {
         let used = share(number("totalTokens").unwrap_or(0), window);
         lines
             .push(format!("📚 Context: {used} · 🧹 Compactions: {}", number("compactionCount").unwrap_or(0)));
-        let since =
-            Some(before).filter(|it| *it > 0).unwrap_or_else(|| updated_at(&Value::Object(entry.clone())));
+        let since = Some(before).filter(|it| *it > 0).unwrap_or_else(|| updated_at(&entry));
         lines.push(format!("🧵 Session: {key} • updated {}", ago(unix_ms - since)));
         let level = |field: &str| self.level_in_force(field, &entry, unix_ms);
         lines.push(format!(

@@ -108,7 +108,7 @@ pub(in crate::gateway) fn is_fresh(
     entry: &Map<String, Value>,
     now: Now,
 ) -> bool {
-    let updated = updated_at(&Value::Object(entry.clone()));
+    let updated = updated_at(entry);
     let chat = entry.get("chatType").and_then(Value::as_str);
     let resets = &world.config.config.session.resets;
     let rule =
