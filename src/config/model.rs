@@ -28,8 +28,6 @@ pub struct Config {
 /// `commands`: what is typed in a chat behind a slash.
 #[derive(Debug, Clone, Default)]
 pub struct Commands {
-    /// `text` is false: channels that show commands of their own do not look for them in messages.
-    pub native_only: bool,
     /// `useAccessGroups` is false: whoever may write may command.
     pub for_all: bool,
     /// `ownerAllowFrom`: `123`, `telegram:123` or `*`, lower case.
@@ -298,7 +296,6 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
         },
         restart_allowed: r.boolean(root.at("commands.restart")).unwrap_or(false),
         commands: Commands {
-            native_only: !r.boolean(root.at("commands.text")).unwrap_or(true),
             for_all: !r.boolean(root.at("commands.useAccessGroups")).unwrap_or(true),
             owners: r
                 .names(root.at("commands.ownerAllowFrom"))

@@ -98,3 +98,14 @@ fn files_that_cannot_be_read() {
     files::make_dir(&home.0.config).unwrap();
     assert!(File::load(&home.0, &env).issues[0].message.contains("not a regular file"));
 }
+
+#[test]
+fn who_may_command() {
+    let home = Home::new("commands");
+    let commands = |text: &str| home.load(text).config.commands;
+    let none = commands("{}");
+    assert_eq!((none.for_all, none.owners.len()), (false, 0));
+    let all = commands("{ commands: { useAccessGroups: false, ownerAllowFrom: [' Telegram:7 ', 42, '*'] } }");
+    assert!(all.for_all);
+    assert_eq!(all.owners, ["telegram:7", "42", "*"]);
+}
