@@ -52,7 +52,6 @@ mod tests {
         let rules = |for_all, owners: &[&str]| Commands {
             for_all,
             owners: owners.iter().map(|it| (*it).to_owned()).collect(),
-            ..Commands::default()
         };
         let client = person("webchat", "cli", true);
         let admin = Sender { owner: true, ..client.clone() };
