@@ -117,24 +117,27 @@ impl Catalog {
         wanted: Option<&str>,
         any_key: bool,
     ) -> Result<Vec<ModelRef>, TurnError> {
-        let own = self.agents.get(agent_id);
-        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
-        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        let (primary, fallbacks) = self.names(agent_id);
         let first = match (wanted, primary) {
-            (Some(name), _) => {
-                self.allowed(self.find(name)?, primary.into_iter().chain(fallbacks.into_iter().flatten()))?
-            }
+            (Some(name), _) => self.allowed(self.find(name)?, primary.into_iter().chain(fallbacks))?,
             (None, Some(name)) => self.find(name)?,
-            (None, None) => self.default(any_key),
+            (None, None) => self.unnamed(any_key),
         };
         let mut out = vec![first];
-        for name in fallbacks.into_iter().flatten() {
+        for name in fallbacks {
             let model = self.find(name)?;
             if !out.contains(&model) {
                 out.push(model);
             }
         }
         Ok(out)
+    }
+    /// What the configuration calls an agent's model and its fallbacks.
+    pub fn names(&self, agent_id: &str) -> (Option<&String>, &[String]) {
+        let own = self.agents.get(agent_id);
+        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
+        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        (primary, fallbacks.map_or(&[], Vec::as_slice))
     }
     /// # Errors
     /// A name that means nothing.
@@ -172,8 +175,8 @@ impl Catalog {
         }
         Err(unknown(format!("the model {model} is not allowed: add it to agents.defaults.models")))
     }
-    /// The first model that is configured anywhere; without one the parrot (dev, no key) or the reference's.
-    fn default(&self, any_key: bool) -> ModelRef {
+    /// The model when none is named: the first that is configured anywhere; without one the parrot (dev, no key) or the reference's.
+    pub fn unnamed(&self, any_key: bool) -> ModelRef {
         let listed = self
             .providers
             .iter()
@@ -199,6 +202,10 @@ impl Catalog {
     }
     fn entry(&self, model: &ModelRef) -> Option<&Entry> {
         self.providers.get(&model.provider)?.models.iter().find(|it| it.id == model.model)
+    }
+    /// Where a provider is; empty for what is inside this program, or not configured.
+    pub fn base_url(&self, provider: &str) -> &str {
+        self.providers.get(provider).map_or("", |it| &it.base_url)
     }
     /// The names of all providers.
     pub fn providers(&self) -> impl Iterator<Item = &str> {

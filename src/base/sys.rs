@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "audited system calls; every block says why it is sound")]
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Files and folders made from now on are the owner's alone.
 pub fn umask_private() {
@@ -59,12 +59,19 @@ impl SignalFd {
     /// # Errors
     /// When the system refuses the descriptor.
     pub fn open() -> io::Result<SignalFd> {
+        SignalFd::of(&SIGNALS)
+    }
+    /// For other signals than the daemon's.
+    ///
+    /// # Errors
+    /// As [`SignalFd::open`].
+    pub fn of(signals: &[i32]) -> io::Result<SignalFd> {
         // SAFETY: the set is initialised by sigemptyset before use; the descriptor is checked, then owned once.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            for signal in SIGNALS {
-                libc::sigaddset(&mut set, signal);
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
             }
             if libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
@@ -91,6 +98,30 @@ impl SignalFd {
 impl AsRawFd for SignalFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until one of two descriptors can be read or has ended, at most so long, or shorter; says which.
+///
+/// # Errors
+/// As poll(2).
+pub fn wait_readable(fds: [BorrowedFd<'_>; 2], ms: u64) -> io::Result<[bool; 2]> {
+    let mut polled =
+        fds.map(|it| libc::pollfd { fd: it.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let ms = i32::try_from(ms).unwrap_or(i32::MAX);
+    // SAFETY: the array outlives the call and its true length is told; the descriptors are borrowed, so open.
+    match unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, ms) } {
+        0.. => Ok(polled.map(|it| it.revents != 0)),
+        _ => match io::Error::last_os_error() {
+            err if err.kind() == io::ErrorKind::Interrupted => Ok([false; 2]),
+            err => Err(err),
+        },
     }
 }
 
@@ -243,6 +274,15 @@ mod tests {
     fn kill_refuses_groups() {
         assert!(kill(0, 0).is_err() && kill(-1, 0).is_err());
         assert!(kill(std::process::id() as i32, 0).is_ok());
+    }
+    #[test]
+    fn what_can_be_read_is_told() {
+        use std::io::Write;
+        let (quiet, mut other) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::io::pipe().unwrap());
+        let ready = |ms| wait_readable([quiet.as_fd(), other.0.as_fd()], ms).unwrap();
+        assert_eq!(ready(1), [false, false]);
+        other.1.write_all(b"x").unwrap();
+        assert_eq!(ready(60_000), [false, true]);
     }
     #[test]
     fn uname_names_something() {

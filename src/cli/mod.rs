@@ -2,6 +2,7 @@
 //!
 //! * Results go to stdout, everything else to stderr; exit codes: 0, 1 (failed), 2 (wrong usage), 78 (configuration).
 //! * The name in every text is the one the program was called by.
+mod agent;
 mod agents;
 mod args;
 mod call;
@@ -22,6 +23,7 @@ mod probe;
 mod rpc;
 mod run;
 mod service;
+mod sessions;
 mod setup;
 mod status;
 mod system;
@@ -57,6 +59,8 @@ struct Cli {
 #[argh(subcommand)]
 enum Command {
     Gateway(gateway::Gateway),
+    Agent(agent::Agent),
+    Sessions(sessions::Sessions),
     Health(health::Health),
     Status(status::Status),
     System(system::System),
@@ -120,6 +124,8 @@ pub fn main() -> ExitCode {
     let context = Context { paths, env, name };
     match cli.command {
         Some(Command::Gateway(it)) => it.run(&context),
+        Some(Command::Agent(it)) => it.run(&context),
+        Some(Command::Sessions(it)) => it.run(&context),
         Some(Command::Health(it)) => it.run(&context),
         Some(Command::Status(it)) => it.run(&context),
         Some(Command::System(it)) => it.run(&context),
