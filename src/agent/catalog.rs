@@ -57,10 +57,10 @@ struct Entry {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Choice {
-    primary: Option<String>,
+pub struct Choice {
+    pub primary: Option<String>,
     /// None: those of the defaults.
-    fallbacks: Option<Vec<String>>,
+    pub fallbacks: Option<Vec<String>>,
 }
 
 /// `agents.defaults.models.*.params` that a request knows.
@@ -138,6 +138,10 @@ impl Catalog {
         let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
         let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
         (primary, fallbacks.map_or(&[], Vec::as_slice))
+    }
+    /// Whether an agent has chosen a model of its own.
+    pub fn has_own_model(&self, agent_id: &str) -> bool {
+        self.agents.get(agent_id).is_some_and(|it| it.primary.is_some())
     }
     /// # Errors
     /// A name that means nothing.
@@ -319,7 +323,7 @@ impl Entry {
 
 impl Choice {
     /// `"provider/model"` or `{primary, fallbacks}`.
-    fn of(section: &Value) -> Choice {
+    pub fn of(section: &Value) -> Choice {
         let word = |it: &Value| it.as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
         let fallbacks = section.get("fallbacks").and_then(Value::as_array);
         Choice {

@@ -75,12 +75,15 @@ impl Keys {
         };
         for provider in catalog.providers() {
             let (own, variables) = catalog.key_places(provider);
-            let mut found: Vec<Key> = own.map(|it| Key::new("config", Source::Config, it.clone())).into_iter().collect();
+            let mut found: Vec<Key> =
+                own.map(|it| Key::new("config", Source::Config, it.clone())).into_iter().collect();
             found.extend(profile_keys(provider, root, profiles, env, now_ms));
             let set =
                 |name: &'static str| Some((name, env.get(name).map(str::trim).filter(|it| !it.is_empty())?));
             let variables = variables.iter().copied().filter_map(set);
-            found.extend(variables.map(|(name, text)| Key::new(name, Source::Env, Secret::new(text.to_owned()))));
+            found.extend(
+                variables.map(|(name, text)| Key::new(name, Source::Env, Secret::new(text.to_owned()))),
+            );
             keys.all.insert(provider.to_owned(), found);
         }
         keys

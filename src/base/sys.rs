@@ -112,8 +112,7 @@ impl AsFd for SignalFd {
 /// # Errors
 /// As poll(2).
 pub fn wait_readable(fds: [BorrowedFd<'_>; 2], ms: u64) -> io::Result<[bool; 2]> {
-    let mut polled =
-        fds.map(|it| libc::pollfd { fd: it.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let mut polled = fds.map(|it| libc::pollfd { fd: it.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     let ms = i32::try_from(ms).unwrap_or(i32::MAX);
     // SAFETY: the array outlives the call and its true length is told; the descriptors are borrowed, so open.
     match unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, ms) } {
@@ -278,7 +277,8 @@ mod tests {
     #[test]
     fn what_can_be_read_is_told() {
         use std::io::Write;
-        let (quiet, mut other) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::io::pipe().unwrap());
+        let (quiet, mut other) =
+            (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::io::pipe().unwrap());
         let ready = |ms| wait_readable([quiet.as_fd(), other.0.as_fd()], ms).unwrap();
         assert_eq!(ready(1), [false, false]);
         other.1.write_all(b"x").unwrap();

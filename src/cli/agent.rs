@@ -166,7 +166,8 @@ impl Agent {
         }
         params["deliver"] = self.deliver.into();
         params["channel"] = if channel.is_empty() { CHANNEL.into() } else { channel.into() };
-        let late = [("replyChannel", reply_channel.as_deref()), ("replyAccountId", given(&self.reply_account))];
+        let late =
+            [("replyChannel", reply_channel.as_deref()), ("replyAccountId", given(&self.reply_account))];
         for (name, value) in late {
             if let Some(value) = value {
                 params[name] = value.into();
@@ -271,7 +272,7 @@ mod tests {
         for (words, about) in [
             ("-m hi --agent main --local", "start the gateway"),
             ("-m hi", "--session-id"),
-            ("-m hi --to= ", "--session-id"),
+            ("-m hi --to=", "--session-id"),
             ("-m hi --agent main --timeout 0", "at least 1"),
         ] {
             let words: Vec<String> = words.split(' ').map(str::to_owned).collect();

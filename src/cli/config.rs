@@ -133,14 +133,17 @@ impl Config {
 }
 
 /// What to say on stderr, and the exit status.
-type Trouble = (String, u8);
+pub type Trouble = (String, u8);
 
 fn place(text: &str) -> Result<Place, Trouble> {
     Place::parse(text).map_err(|text| (text, 2))
 }
 
 /// The file, for reading: what is wrong with it is no obstacle, unless it cannot be read at all.
-fn load(context: &Context) -> Result<File, Trouble> {
+///
+/// # Errors
+/// A file that cannot be read or parsed.
+pub fn load(context: &Context) -> Result<File, Trouble> {
     let file = File::load(&context.paths, &context.env);
     let unreadable = file.issues.iter().find(|it| it.path.is_empty());
     match unreadable {
@@ -169,7 +172,7 @@ impl Context {
     }
 }
 
-fn refused(err: &WriteError, context: &Context) -> Trouble {
+pub fn refused(err: &WriteError, context: &Context) -> Trouble {
     let status = if matches!(err, WriteError::File(_) | WriteError::Busy | WriteError::Changed) {
         1
     } else {
@@ -271,7 +274,7 @@ fn class(place: &Place, file: &File) -> (&'static str, String) {
 }
 
 /// What a running gateway makes of it, also by `gateway.reload.mode`.
-fn effect(place: &Place, file: &File) -> String {
+pub fn effect(place: &Place, file: &File) -> String {
     let mode = file.resolved["gateway"]["reload"]["mode"].as_str().unwrap_or("hybrid");
     match (class(place, file), mode) {
         (_, "off") => {

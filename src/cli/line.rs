@@ -34,8 +34,7 @@ impl Line {
     fn wait_for_bytes(&self) -> io::Result<()> {
         let Some(signals) = &self.signals else { return Ok(()) };
         loop {
-            let [signal, bytes] =
-                sys::wait_readable([signals.as_fd(), self.stream.as_fd()], self.left()?)?;
+            let [signal, bytes] = sys::wait_readable([signals.as_fd(), self.stream.as_fd()], self.left()?)?;
             if let Some(signal) = signals.next().filter(|_| signal) {
                 return Err(io::Error::other(Signal(signal)));
             }

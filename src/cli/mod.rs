@@ -18,6 +18,8 @@ mod line;
 mod lock;
 mod logs;
 mod models;
+mod models_edit;
+mod models_status;
 mod nodes;
 mod probe;
 mod rpc;

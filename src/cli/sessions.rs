@@ -102,8 +102,7 @@ fn read(world: &World, stores: &[PathBuf]) -> Result<Found, Failure> {
     let rows = |it: Map<String, Value>| {
         it.into_iter().map(|(key, it)| Value::Object(sessions::row(&key, &it, &defaults))).collect::<Vec<_>>()
     };
-    let rows: Vec<Vec<Value>> =
-        stores.iter().map(|it| all(it).map(rows)).collect::<Result<_, Failure>>()?;
+    let rows: Vec<Vec<Value>> = stores.iter().map(|it| all(it).map(rows)).collect::<Result<_, Failure>>()?;
     let path = if let [one] = stores { Path::display(one).to_string() } else { "(multiple)".to_owned() };
     Ok(Found { path, rows: rows.concat() })
 }
@@ -185,7 +184,10 @@ mod tests {
         let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/state-reference/sessions.json");
         let store = store.to_str().unwrap();
         let all = listed(&context, &["--store", store]);
-        assert_eq!((&all["path"], &all["count"], &all["activeMinutes"]), (&store.into(), &3.into(), &Value::Null));
+        assert_eq!(
+            (&all["path"], &all["count"], &all["activeMinutes"]),
+            (&store.into(), &3.into(), &Value::Null)
+        );
         assert_eq!(
             all["sessions"][0].to_string(),
             r#"{"key":"agent:main:tree","kind":"direct","updatedAt":1795478327461,"ageMs":72539,"sessionId":"9fd19fbe-b7cf-4384-9cd3-b1828b98f64c","systemSent":true,"abortedLastRun":false,"thinkingLevel":"low","inputTokens":11,"outputTokens":7,"totalTokens":11,"model":"mock-1","contextTokens":128000,"label":"tree"}"#
@@ -193,7 +195,9 @@ mod tests {
         assert_eq!(all["sessions"][1]["elevatedLevel"], "full");
         assert_eq!(listed(&context, &["--store", store, "--active", "4"])["count"], 2);
         let shown = text(&all, NOW);
-        assert!(shown.contains("agent:main:tree") && shown.contains("11 (0%)") && shown.contains("think:low"));
+        assert!(
+            shown.contains("agent:main:tree") && shown.contains("11 (0%)") && shown.contains("think:low")
+        );
         let none = listed(&context, &["--store", "/nowhere/sessions.json"]);
         assert_eq!((&none["count"], text(&none, NOW).lines().count()), (&0.into(), 2));
     }
