@@ -202,9 +202,10 @@ impl Agent {
                 fail(&format!("The run failed: {message}"), 1)
             }
             Failure::Refused { message, .. } => fail(&format!("The agent did not run: {message}"), 1),
-            Failure::Timeout(_) | Failure::Closed { .. } => {
+            Failure::Timeout(_) => {
                 fail(&format!("No answer: {failure}. A run that has begun goes on at the gateway."), 1)
             }
+            Failure::Closed { .. } => fail(&format!("No answer: {failure}"), 1),
             other => fail(&format!("The agent did not run: {other}"), 1),
         }
     }
