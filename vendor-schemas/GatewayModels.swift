@@ -2,6 +2,36 @@
 import Foundation
 
 public enum GatewayModels {
+    /// One step of a run.
+    public struct AgentEvent: Codable, Sendable {
+        public var runId: String
+        /// `lifecycle`, `assistant`, `tool` or `compaction`.
+        public var stream: String
+        public var data: JSONValue
+        /// As the client that started the run called it.
+        public var sessionKey: String?
+        /// Of this run, from 1. Not every client sees every number.
+        public var seq: Int
+        /// Milliseconds since 1970.
+        public var ts: Int
+
+        public init(
+            runId: String,
+            stream: String,
+            data: JSONValue,
+            sessionKey: String? = nil,
+            seq: Int,
+            ts: Int
+        ) {
+            self.runId = runId
+            self.stream = stream
+            self.data = data
+            self.sessionKey = sessionKey
+            self.seq = seq
+            self.ts = ts
+        }
+    }
+
     public struct AgentHealth: Codable, Sendable {
         public var agentId: String
         public var isDefault: Bool
@@ -72,6 +102,101 @@ public enum GatewayModels {
         }
     }
 
+    public struct AgentParams: Codable, Sendable {
+        public var message: String
+        public var agentId: String?
+        public var to: String?
+        public var replyTo: String?
+        public var sessionId: String?
+        public var sessionKey: String?
+        public var thinking: String?
+        public var deliver: Bool?
+        public var attachments: [JSONValue]?
+        public var channel: String?
+        public var replyChannel: String?
+        public var accountId: String?
+        public var replyAccountId: String?
+        public var threadId: String?
+        public var groupId: String?
+        public var groupChannel: String?
+        public var groupSpace: String?
+        public var timeout: Int?
+        public var lane: String?
+        public var extraSystemPrompt: String?
+        public var idempotencyKey: String
+        public var label: String?
+        public var spawnedBy: String?
+
+        public init(
+            message: String,
+            agentId: String? = nil,
+            to: String? = nil,
+            replyTo: String? = nil,
+            sessionId: String? = nil,
+            sessionKey: String? = nil,
+            thinking: String? = nil,
+            deliver: Bool? = nil,
+            attachments: [JSONValue]? = nil,
+            channel: String? = nil,
+            replyChannel: String? = nil,
+            accountId: String? = nil,
+            replyAccountId: String? = nil,
+            threadId: String? = nil,
+            groupId: String? = nil,
+            groupChannel: String? = nil,
+            groupSpace: String? = nil,
+            timeout: Int? = nil,
+            lane: String? = nil,
+            extraSystemPrompt: String? = nil,
+            idempotencyKey: String,
+            label: String? = nil,
+            spawnedBy: String? = nil
+        ) {
+            self.message = message
+            self.agentId = agentId
+            self.to = to
+            self.replyTo = replyTo
+            self.sessionId = sessionId
+            self.sessionKey = sessionKey
+            self.thinking = thinking
+            self.deliver = deliver
+            self.attachments = attachments
+            self.channel = channel
+            self.replyChannel = replyChannel
+            self.accountId = accountId
+            self.replyAccountId = replyAccountId
+            self.threadId = threadId
+            self.groupId = groupId
+            self.groupChannel = groupChannel
+            self.groupSpace = groupSpace
+            self.timeout = timeout
+            self.lane = lane
+            self.extraSystemPrompt = extraSystemPrompt
+            self.idempotencyKey = idempotencyKey
+            self.label = label
+            self.spawnedBy = spawnedBy
+        }
+    }
+
+    /// The first answer. The second, on the same id, is `{runId, status: "ok" | "error", summary, result?}`, with an error beside it
+    /// when it failed.
+    public struct AgentReply: Codable, Sendable {
+        public var runId: String
+        public var status: String
+        /// Milliseconds since 1970.
+        public var acceptedAt: Int
+
+        public init(
+            runId: String,
+            status: String,
+            acceptedAt: Int
+        ) {
+            self.runId = runId
+            self.status = status
+            self.acceptedAt = acceptedAt
+        }
+    }
+
     public struct AgentSessions: Codable, Sendable {
         public var agentId: String
         public var path: String
@@ -104,6 +229,19 @@ public enum GatewayModels {
             self.id = id
             self.name = name
             self.identity = identity
+        }
+    }
+
+    public struct AgentWaitParams: Codable, Sendable {
+        public var runId: String
+        public var timeoutMs: Int?
+
+        public init(
+            runId: String,
+            timeoutMs: Int? = nil
+        ) {
+            self.runId = runId
+            self.timeoutMs = timeoutMs
         }
     }
 
@@ -207,6 +345,202 @@ public enum GatewayModels {
             self.channelAccounts = channelAccounts
             self.channelDefaultAccountId = channelDefaultAccountId
         }
+    }
+
+    public struct ChatAbortParams: Codable, Sendable {
+        public var sessionKey: String
+        public var runId: String?
+
+        public init(
+            sessionKey: String,
+            runId: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.runId = runId
+        }
+    }
+
+    public struct ChatAbortReply: Codable, Sendable {
+        public var ok: Bool
+        public var aborted: Bool
+        public var runIds: [String]
+
+        public init(
+            ok: Bool,
+            aborted: Bool,
+            runIds: [String]
+        ) {
+            self.ok = ok
+            self.aborted = aborted
+            self.runIds = runIds
+        }
+    }
+
+    /// What is being said in a session.
+    public struct ChatEvent: Codable, Sendable {
+        public var runId: String
+        /// As the client that started the run called it.
+        public var sessionKey: String
+        /// The run's number of what led to this.
+        public var seq: Int
+        public var state: ChatState
+        /// Protocol 4: what is new in `message` since the last event of this run.
+        public var deltaText: String?
+        /// Protocol 4: the message has begun anew; `deltaText` is all of it.
+        public var replace: Bool?
+        /// `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said.
+        public var message: JSONValue?
+        public var errorMessage: String?
+        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
+        public var stopReason: String?
+
+        public init(
+            runId: String,
+            sessionKey: String,
+            seq: Int,
+            state: ChatState,
+            deltaText: String? = nil,
+            replace: Bool? = nil,
+            message: JSONValue? = nil,
+            errorMessage: String? = nil,
+            stopReason: String? = nil
+        ) {
+            self.runId = runId
+            self.sessionKey = sessionKey
+            self.seq = seq
+            self.state = state
+            self.deltaText = deltaText
+            self.replace = replace
+            self.message = message
+            self.errorMessage = errorMessage
+            self.stopReason = stopReason
+        }
+    }
+
+    public struct ChatHistoryParams: Codable, Sendable {
+        public var sessionKey: String
+        public var limit: Int?
+
+        public init(
+            sessionKey: String,
+            limit: Int? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.limit = limit
+        }
+    }
+
+    public struct ChatHistoryReply: Codable, Sendable {
+        /// As it was asked for.
+        public var sessionKey: String
+        public var sessionId: String?
+        /// Oldest first, as stored; users' words without what was put around them.
+        public var messages: [JSONValue]
+        public var thinkingLevel: String
+        public var verboseLevel: String?
+
+        public init(
+            sessionKey: String,
+            sessionId: String? = nil,
+            messages: [JSONValue],
+            thinkingLevel: String,
+            verboseLevel: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.sessionId = sessionId
+            self.messages = messages
+            self.thinkingLevel = thinkingLevel
+            self.verboseLevel = verboseLevel
+        }
+    }
+
+    public struct ChatInjectParams: Codable, Sendable {
+        public var sessionKey: String
+        public var message: String
+        public var label: String?
+
+        public init(
+            sessionKey: String,
+            message: String,
+            label: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.message = message
+            self.label = label
+        }
+    }
+
+    public struct ChatInjectReply: Codable, Sendable {
+        public var ok: Bool
+        /// The id of its entry in the transcript.
+        public var messageId: String
+
+        public init(
+            ok: Bool,
+            messageId: String
+        ) {
+            self.ok = ok
+            self.messageId = messageId
+        }
+    }
+
+    public struct ChatSendParams: Codable, Sendable {
+        public var sessionKey: String
+        public var message: String
+        public var thinking: String?
+        public var deliver: Bool?
+        public var attachments: [JSONValue]?
+        public var timeoutMs: Int?
+        public var idempotencyKey: String
+
+        public init(
+            sessionKey: String,
+            message: String,
+            thinking: String? = nil,
+            deliver: Bool? = nil,
+            attachments: [JSONValue]? = nil,
+            timeoutMs: Int? = nil,
+            idempotencyKey: String
+        ) {
+            self.sessionKey = sessionKey
+            self.message = message
+            self.thinking = thinking
+            self.deliver = deliver
+            self.attachments = attachments
+            self.timeoutMs = timeoutMs
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    /// Of a message: `runId` and `status`. Of a word that stops what runs: the others.
+    public struct ChatSendReply: Codable, Sendable {
+        public var runId: String?
+        /// `started`, `in_flight` or `ok`.
+        public var status: String?
+        public var ok: Bool?
+        public var aborted: Bool?
+        public var runIds: [String]?
+
+        public init(
+            runId: String? = nil,
+            status: String? = nil,
+            ok: Bool? = nil,
+            aborted: Bool? = nil,
+            runIds: [String]? = nil
+        ) {
+            self.runId = runId
+            self.status = status
+            self.ok = ok
+            self.aborted = aborted
+            self.runIds = runIds
+        }
+    }
+
+    public enum ChatState: String, Codable, CaseIterable, Sendable {
+        case delta = "delta"
+        case final = "final"
+        case aborted = "aborted"
+        case error = "error"
     }
 
     public struct Client: Codable, Sendable {
@@ -1344,6 +1678,46 @@ public enum GatewayModels {
         }
     }
 
+    public struct Preview: Codable, Sendable {
+        /// As it was asked for.
+        public var key: String
+        public var status: PreviewStatus
+        /// Oldest first.
+        public var items: [PreviewItem]
+
+        public init(
+            key: String,
+            status: PreviewStatus,
+            items: [PreviewItem]
+        ) {
+            self.key = key
+            self.status = status
+            self.items = items
+        }
+    }
+
+    /// An item of `sessions.preview`.
+    public struct PreviewItem: Codable, Sendable {
+        /// `user`, `assistant`, `tool`, `system` or `other`. A message that calls a tool is the tool's.
+        public var role: String
+        public var text: String
+
+        public init(
+            role: String,
+            text: String
+        ) {
+            self.role = role
+            self.text = text
+        }
+    }
+
+    public enum PreviewStatus: String, Codable, CaseIterable, Sendable {
+        case ok = "ok"
+        case empty = "empty"
+        case missing = "missing"
+        case error = "error"
+    }
+
     public struct RecentSession: Codable, Sendable {
         public var key: String
         /// Null when the entry does not say.
@@ -1399,6 +1773,20 @@ public enum GatewayModels {
             self.env = env
             self.config = config
             self.os = os
+        }
+    }
+
+    /// What the session's next run is asked of.
+    public struct Resolved: Codable, Sendable {
+        public var modelProvider: String
+        public var model: String
+
+        public init(
+            modelProvider: String,
+            model: String
+        ) {
+            self.modelProvider = modelProvider
+            self.model = model
         }
     }
 
@@ -1574,6 +1962,81 @@ public enum GatewayModels {
         }
     }
 
+    public struct SessionsCompactParams: Codable, Sendable {
+        public var key: String
+        public var maxLines: Int?
+
+        public init(
+            key: String,
+            maxLines: Int? = nil
+        ) {
+            self.key = key
+            self.maxLines = maxLines
+        }
+    }
+
+    public struct SessionsCompactReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        public var compacted: Bool
+        /// Why nothing was done.
+        public var reason: String?
+        /// The whole transcript as it was.
+        public var archived: String?
+        /// Entries that are there now.
+        public var kept: Int?
+
+        public init(
+            ok: Bool,
+            key: String,
+            compacted: Bool,
+            reason: String? = nil,
+            archived: String? = nil,
+            kept: Int? = nil
+        ) {
+            self.ok = ok
+            self.key = key
+            self.compacted = compacted
+            self.reason = reason
+            self.archived = archived
+            self.kept = kept
+        }
+    }
+
+    public struct SessionsDeleteParams: Codable, Sendable {
+        public var key: String
+        public var deleteTranscript: Bool?
+
+        public init(
+            key: String,
+            deleteTranscript: Bool? = nil
+        ) {
+            self.key = key
+            self.deleteTranscript = deleteTranscript
+        }
+    }
+
+    public struct SessionsDeleteReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        /// Whether there was one.
+        public var deleted: Bool
+        /// What its transcript is called now.
+        public var archived: [String]
+
+        public init(
+            ok: Bool,
+            key: String,
+            deleted: Bool,
+            archived: [String]
+        ) {
+            self.ok = ok
+            self.key = key
+            self.deleted = deleted
+            self.archived = archived
+        }
+    }
+
     public struct SessionsListParams: Codable, Sendable {
         public var limit: Int?
         public var activeMinutes: Int?
@@ -1632,6 +2095,181 @@ public enum GatewayModels {
             self.count = count
             self.defaults = defaults
             self.sessions = sessions
+        }
+    }
+
+    public struct SessionsPatchParams: Codable, Sendable {
+        public var key: String
+        public var label: String?
+        public var thinkingLevel: String?
+        public var verboseLevel: String?
+        public var reasoningLevel: String?
+        public var responseUsage: JSONValue?
+        public var elevatedLevel: String?
+        public var execHost: String?
+        public var execSecurity: String?
+        public var execAsk: String?
+        public var execNode: String?
+        public var model: String?
+        public var spawnedBy: String?
+        public var sendPolicy: JSONValue?
+        public var groupActivation: JSONValue?
+
+        public init(
+            key: String,
+            label: String? = nil,
+            thinkingLevel: String? = nil,
+            verboseLevel: String? = nil,
+            reasoningLevel: String? = nil,
+            responseUsage: JSONValue? = nil,
+            elevatedLevel: String? = nil,
+            execHost: String? = nil,
+            execSecurity: String? = nil,
+            execAsk: String? = nil,
+            execNode: String? = nil,
+            model: String? = nil,
+            spawnedBy: String? = nil,
+            sendPolicy: JSONValue? = nil,
+            groupActivation: JSONValue? = nil
+        ) {
+            self.key = key
+            self.label = label
+            self.thinkingLevel = thinkingLevel
+            self.verboseLevel = verboseLevel
+            self.reasoningLevel = reasoningLevel
+            self.responseUsage = responseUsage
+            self.elevatedLevel = elevatedLevel
+            self.execHost = execHost
+            self.execSecurity = execSecurity
+            self.execAsk = execAsk
+            self.execNode = execNode
+            self.model = model
+            self.spawnedBy = spawnedBy
+            self.sendPolicy = sendPolicy
+            self.groupActivation = groupActivation
+        }
+    }
+
+    public struct SessionsPatchReply: Codable, Sendable {
+        public var ok: Bool
+        /// The store file.
+        public var path: String
+        /// Canonical.
+        public var key: String
+        /// As it is stored now.
+        public var entry: [String: JSONValue]
+        public var resolved: Resolved
+
+        public init(
+            ok: Bool,
+            path: String,
+            key: String,
+            entry: [String: JSONValue],
+            resolved: Resolved
+        ) {
+            self.ok = ok
+            self.path = path
+            self.key = key
+            self.entry = entry
+            self.resolved = resolved
+        }
+    }
+
+    public struct SessionsPreviewParams: Codable, Sendable {
+        public var keys: [String]
+        public var limit: Int?
+        public var maxChars: Int?
+
+        public init(
+            keys: [String],
+            limit: Int? = nil,
+            maxChars: Int? = nil
+        ) {
+            self.keys = keys
+            self.limit = limit
+            self.maxChars = maxChars
+        }
+    }
+
+    public struct SessionsPreviewReply: Codable, Sendable {
+        public var ts: Int
+        public var previews: [Preview]
+
+        public init(
+            ts: Int,
+            previews: [Preview]
+        ) {
+            self.ts = ts
+            self.previews = previews
+        }
+    }
+
+    public struct SessionsResetParams: Codable, Sendable {
+        public var key: String
+
+        public init(
+            key: String
+        ) {
+            self.key = key
+        }
+    }
+
+    public struct SessionsResetReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        /// As it is stored now.
+        public var entry: [String: JSONValue]
+
+        public init(
+            ok: Bool,
+            key: String,
+            entry: [String: JSONValue]
+        ) {
+            self.ok = ok
+            self.key = key
+            self.entry = entry
+        }
+    }
+
+    public struct SessionsResolveParams: Codable, Sendable {
+        public var key: String?
+        public var sessionId: String?
+        public var label: String?
+        public var agentId: String?
+        public var spawnedBy: String?
+        public var includeGlobal: Bool?
+        public var includeUnknown: Bool?
+
+        public init(
+            key: String? = nil,
+            sessionId: String? = nil,
+            label: String? = nil,
+            agentId: String? = nil,
+            spawnedBy: String? = nil,
+            includeGlobal: Bool? = nil,
+            includeUnknown: Bool? = nil
+        ) {
+            self.key = key
+            self.sessionId = sessionId
+            self.label = label
+            self.agentId = agentId
+            self.spawnedBy = spawnedBy
+            self.includeGlobal = includeGlobal
+            self.includeUnknown = includeUnknown
+        }
+    }
+
+    public struct SessionsResolveReply: Codable, Sendable {
+        public var ok: Bool
+        /// Canonical.
+        public var key: String
+
+        public init(
+            ok: Bool,
+            key: String
+        ) {
+            self.ok = ok
+            self.key = key
         }
     }
 
@@ -1856,6 +2494,8 @@ public enum GatewayModels {
         public var age: Int?
         public var thinkingLevel: String?
         public var verboseLevel: String?
+        public var reasoningLevel: String?
+        public var elevatedLevel: String?
         public var systemSent: Bool?
         public var abortedLastRun: Bool?
         public var inputTokens: Int?
@@ -1876,6 +2516,8 @@ public enum GatewayModels {
             age: Int? = nil,
             thinkingLevel: String? = nil,
             verboseLevel: String? = nil,
+            reasoningLevel: String? = nil,
+            elevatedLevel: String? = nil,
             systemSent: Bool? = nil,
             abortedLastRun: Bool? = nil,
             inputTokens: Int? = nil,
@@ -1895,6 +2537,8 @@ public enum GatewayModels {
             self.age = age
             self.thinkingLevel = thinkingLevel
             self.verboseLevel = verboseLevel
+            self.reasoningLevel = reasoningLevel
+            self.elevatedLevel = elevatedLevel
             self.systemSent = systemSent
             self.abortedLastRun = abortedLastRun
             self.inputTokens = inputTokens
@@ -2036,6 +2680,30 @@ public enum GatewayModels {
         }
     }
 
+    /// How a run has ended, or that it has not.
+    public struct WaitReply: Codable, Sendable {
+        public var runId: String
+        /// `ok`, `error` or `timeout`.
+        public var status: String
+        public var startedAt: Int?
+        public var endedAt: Int?
+        public var error: String?
+
+        public init(
+            runId: String,
+            status: String,
+            startedAt: Int? = nil,
+            endedAt: Int? = nil,
+            error: String? = nil
+        ) {
+            self.runId = runId
+            self.status = status
+            self.startedAt = startedAt
+            self.endedAt = endedAt
+            self.error = error
+        }
+    }
+
     public enum WakeMode: String, Codable, CaseIterable, Sendable {
         case now = "now"
         case nextHeartbeat = "next-heartbeat"
@@ -2089,6 +2757,12 @@ public enum GatewayModels {
         case voicewakeGet = "voicewake.get"
         case voicewakeSet = "voicewake.set"
         case sessionsList = "sessions.list"
+        case sessionsPreview = "sessions.preview"
+        case sessionsResolve = "sessions.resolve"
+        case sessionsPatch = "sessions.patch"
+        case sessionsReset = "sessions.reset"
+        case sessionsDelete = "sessions.delete"
+        case sessionsCompact = "sessions.compact"
         case lastHeartbeat = "last-heartbeat"
         case setHeartbeats = "set-heartbeats"
         case wake = "wake"
@@ -2099,10 +2773,18 @@ public enum GatewayModels {
         case devicePairList = "device.pair.list"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
+        case agent = "agent"
+        case agentWait = "agent.wait"
+        case chatHistory = "chat.history"
+        case chatAbort = "chat.abort"
+        case chatSend = "chat.send"
+        case chatInject = "chat.inject"
     }
 
     public enum Event: String, Codable, CaseIterable, Sendable {
         case connectChallenge = "connect.challenge"
+        case agent = "agent"
+        case chat = "chat"
         case presence = "presence"
         case tick = "tick"
         case talkMode = "talk.mode"

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked when nothing is configured. Reference.
 const DEFAULT: (&str, &str) = ("anthropic", "claude-opus-4-5");
+/// The context window of a model that nobody describes. Reference.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 200_000;
 /// What is asked in the dev profile while there is no key at all.
 const PARROT: (&str, &str) = ("builtin", "parrot");
 
@@ -117,9 +119,17 @@ impl Catalog {
         wanted: Option<&str>,
         any_key: bool,
     ) -> Result<Vec<ModelRef>, TurnError> {
-        let (primary, fallbacks) = self.names(agent_id);
+        let (primary, fallbacks) = self.chosen(agent_id);
         let first = match (wanted, primary) {
-            (Some(name), _) => self.allowed(self.find(name)?, primary.into_iter().chain(fallbacks))?,
+            (Some(name), _) => {
+                let model = self.find(name)?;
+                if !self.allows(agent_id, &model) {
+                    return Err(unknown(format!(
+                        "the model {model} is not allowed: add it to agents.defaults.models"
+                    )));
+                }
+                model
+            }
             (None, Some(name)) => self.find(name)?,
             (None, None) => self.unnamed(any_key),
         };
@@ -131,13 +141,6 @@ impl Catalog {
             }
         }
         Ok(out)
-    }
-    /// What the configuration calls an agent's model and its fallbacks.
-    pub fn names(&self, agent_id: &str) -> (Option<&String>, &[String]) {
-        let own = self.agents.get(agent_id);
-        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
-        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
-        (primary, fallbacks.map_or(&[], Vec::as_slice))
     }
     /// Whether an agent has chosen a model of its own.
     pub fn has_own_model(&self, agent_id: &str) -> bool {
@@ -167,17 +170,20 @@ impl Catalog {
             _ => Err(unknown(format!("several providers have {name:?}: write {}/{name}", having[0]))),
         }
     }
-    /// What is configured as an agent's own choice is always allowed.
-    fn allowed<'n>(
-        &self,
-        model: ModelRef,
-        mut chosen: impl Iterator<Item = &'n String>,
-    ) -> Result<ModelRef, TurnError> {
-        let free = self.allowed.is_empty() || self.allowed.contains(&model);
-        if free || chosen.any(|it| self.find(it).is_ok_and(|it| it == model)) {
-            return Ok(model);
-        }
-        Err(unknown(format!("the model {model} is not allowed: add it to agents.defaults.models")))
+    /// The names of an agent's first choice, and of what is tried behind it.
+    pub fn chosen(&self, agent_id: &str) -> (Option<&String>, &[String]) {
+        let own = self.agents.get(agent_id);
+        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
+        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        (primary, fallbacks.map_or(&[], Vec::as_slice))
+    }
+    /// Whether a person may ask that agent for the model. What is configured as an agent's own choice is always allowed.
+    pub fn allows(&self, agent_id: &str, model: &ModelRef) -> bool {
+        let (primary, fallbacks) = self.chosen(agent_id);
+        let mut chosen = primary.into_iter().chain(fallbacks);
+        self.allowed.is_empty()
+            || self.allowed.contains(model)
+            || chosen.any(|it| self.find(it).is_ok_and(|it| it == *model))
     }
     /// The model when none is named: the first that is configured anywhere; without one the parrot (dev, no key) or the reference's.
     pub fn unnamed(&self, any_key: bool) -> ModelRef {
@@ -195,6 +201,16 @@ impl Catalog {
     /// What a million tokens cost; nothing where nobody says.
     pub fn price(&self, model: &ModelRef) -> Price {
         self.entry(model).map(|it| it.price).unwrap_or_default()
+    }
+    /// The word of the language that a model's server speaks; empty when that is not known.
+    pub fn api_word(&self, model: &ModelRef) -> &'static str {
+        let own = self.entry(model).and_then(|it| it.api.as_ref());
+        let api = own.or_else(|| self.providers.get(&model.provider).map(|it| &it.api));
+        api.and_then(|it| it.as_ref().ok()).map_or("", |it| it.word())
+    }
+    /// Whether a model can think.
+    pub fn thinks(&self, model: &ModelRef) -> bool {
+        self.entry(model).map_or_else(|| thinks(&model.model), |it| it.reasoning)
     }
     /// Tokens that a model can read, where the configuration says so.
     pub fn context_window(&self, model: &ModelRef) -> Option<u64> {
@@ -261,7 +277,7 @@ impl Catalog {
             key,
             bearer: provider.bearer,
             headers,
-            reasoning: entry.map_or_else(|| thinks(&model.model), |it| it.reasoning),
+            reasoning: self.thinks(model),
             context_window: entry.and_then(|it| it.context_window),
             max_tokens: entry.and_then(|it| it.max_tokens),
             compat: entry.map_or(Value::Null, |it| it.compat.clone()),

@@ -114,6 +114,10 @@ impl Keys {
         let back = all.iter().map(|it| it.rests_until_ms).min();
         back.map_or(Pick::None, |until_ms| Pick::Rest { until_ms })
     }
+    /// The first key of a provider, resting or not.
+    pub fn first(&self, provider: &str) -> Option<&Key> {
+        self.all.get(provider)?.first()
+    }
     pub fn worked(&mut self, provider: &str, id: &str) {
         if let Some(key) = self.get(provider, id) {
             (key.failures, key.rests_until_ms) = (0, 0);

@@ -1,6 +1,7 @@
-//! Runs a turn on a model: the words of a turn, the providers that speak to model servers, and which of them to ask.
+//! Runs a turn on a model: what it is told, the words of a turn, the providers that speak to model servers, and which of them to ask.
 //!
 //! ```text
+//! let told = prompt::system(&input);                                            // before the conversation; reads the workspace
 //! let catalog = Catalog::read(&file.resolved, dev);                             // what is configured
 //! let keys = Keys::collect(&catalog, &file.resolved, &profiles, &env, now_ms);  // which keys there are, and which of them rest
 //! let mut way = Attempts::new(catalog.choose(agent_id, wanted, keys.any())?);   // which models to try
@@ -10,13 +11,16 @@
 //! ```
 //!
 //! Nothing here knows who listens: no connection ids, no channel names.
+pub mod bootstrap;
 #[cfg(test)]
 mod broken_servers;
 pub mod catalog;
 #[cfg(test)]
 mod catalog_tests;
+pub mod compact;
 pub mod conversation;
 mod dns;
+pub mod envelope;
 pub mod error;
 pub mod http;
 pub mod keys;
@@ -24,10 +28,13 @@ mod known;
 pub mod lines;
 pub mod model;
 pub mod models;
+pub mod prompt;
 pub mod providers;
 pub mod proxy;
 mod refusal;
 pub mod retry;
+pub mod run;
 pub mod sse;
+pub mod tools;
 
 pub use error::{ErrorKind, TurnError};

@@ -33,6 +33,10 @@ impl Attempts {
     pub fn model(&self) -> &ModelRef {
         &self.model
     }
+    /// Whether no other model is left to try.
+    pub fn is_last(&self) -> bool {
+        self.later.is_empty()
+    }
     /// `given`: part of the answer has been shown, and a second one behind it would be nonsense. `key` is the one that was used.
     pub fn next(
         &mut self,

@@ -124,6 +124,12 @@ pub const INDEX_RETRY_MS: u64 = 5_000;
 pub const RECOVERED_MAX: usize = 100;
 /// The messages of one `chat.history` answer, as JSON. Reference: 6 MiB.
 pub const HISTORY_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// A session's key. Latest: 512.
+pub const SESSION_KEY_BYTES_MAX: usize = 512;
+/// Keys that one `sessions.preview` looks at; those behind them are left out. Reference: 64.
+pub const PREVIEW_KEYS_MAX: usize = 64;
+/// Messages that one `sessions.preview` shows of a session. Reference: 50.
+pub const PREVIEW_ITEMS_MAX: usize = 50;
 /// How long an answer is remembered by its idempotency key. Reference: 5 minutes.
 pub const DEDUPE_TTL_MS: i64 = 300_000;
 /// Answers remembered; the oldest goes first. Reference: 1000.
@@ -182,6 +188,32 @@ pub const MODEL_REFUSAL_BYTES_MAX: u64 = 64 * 1024;
 pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
+/// Runs at a time whatever the configuration says; each has a thread. Ours.
+pub const RUNS_MAX: usize = 64;
+/// Runs that are under way or wait, in all sessions; each holds its message. Ours.
+pub const RUNS_WAITING_MAX: usize = 256;
+/// The longest a run may take, whatever a client asks for. Ours: a day.
+pub const RUN_TIMEOUT_MS_MAX: u64 = 86_400_000;
+/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so twice.
+pub const RUN_LIVES_MAX: u32 = 2;
+/// `agent.wait` without a timeout. Reference: 30 s.
+pub const RUN_WAIT_MS: u64 = 30_000;
+/// How long the end of a run is remembered for `agent.wait`. Reference: 10 minutes.
+pub const RUN_WAIT_TTL_MS: u64 = 600_000;
+/// Calls of `agent.wait` that wait at a time. Ours.
+pub const RUN_WAITS_MAX: usize = 256;
+/// How long `sessions.delete` waits for the runs that it ends. Reference: 15 s.
+pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
+/// How long a stopping gateway waits for what is being answered. Ours: well below the 90 s that systemd gives a service to stop.
+pub const DRAIN_MS: u64 = 30_000;
+/// Between two `chat` deltas of a run. Reference: 150 ms.
+pub const CHAT_DELTA_MS: u64 = 150;
+/// Characters of a chat event's error. Reference: 240.
+pub const ERROR_CHARS_MAX: usize = 240;
+/// One attached image, decoded. Reference: 5,000,000 bytes.
+pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
+/// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.
+pub const RUN_TURNS_MAX: usize = 200;
 /// Name look-ups that may hang at one time; each holds a thread. Ours.
 pub const LOOKUPS_MAX: usize = 16;
 /// Calls repeated after a passing failure, on the same model. Ours.
@@ -200,3 +232,36 @@ pub const BILLING_REST_HOURS: f64 = 5.0;
 pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
+
+/// What one tool call tells the model, in bytes. Reference: 50 KiB for `read`; its `exec` keeps 200,000 characters.
+pub const TOOL_TEXT_BYTES_MAX: usize = 50 * 1024;
+/// How much of that is the beginning of a command's output, when its middle is left out. Ours: errors stand at the end.
+pub const EXEC_HEAD_BYTES: usize = 10 * 1024;
+/// A path in a tool call. Linux: PATH_MAX; what is deeper can be made a folder at a time, and hardly be removed again.
+pub const TOOL_PATH_BYTES_MAX: usize = 4096;
+/// The text of a tool result in an event, in characters. Reference: 8000.
+pub const TOOL_EVENT_CHARS_MAX: usize = 8000;
+/// One line that says what a call does, in characters. Ours.
+pub const TOOL_META_CHARS_MAX: usize = 200;
+/// The end of a running command's output that an update carries, in characters. Reference: 2000.
+pub const EXEC_TAIL_CHARS: usize = 2000;
+/// Between two updates of a running command. Ours: what chat deltas use (reference: one for every piece of output).
+pub const EXEC_UPDATE_MS: u64 = 150;
+/// A command may run so long when neither the call nor `tools.exec.timeoutSec` says. Reference: 1800 s.
+pub const EXEC_TIMEOUT_S: u64 = 1800;
+/// The longest a call may ask for. Ours: a day; a run ends much earlier.
+pub const EXEC_TIMEOUT_S_MAX: u64 = 86_400;
+/// From SIGTERM to SIGKILL. Ours: enough to remove a lock file, short enough for a person who pressed stop.
+pub const EXEC_KILL_MS: u64 = 1_000;
+/// How long output is still read once the command itself has ended, while something holds its pipe. Ours.
+pub const EXEC_DRAIN_MS: u64 = 100;
+/// Lines that `read` shows at once. Reference: 2000.
+pub const READ_LINES_MAX: usize = 2000;
+/// A file that `read` goes through, as a stream. Ours: longer ones are for grep and tail.
+pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A picture that `read` gives to the model. Reference: what a client may attach.
+pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
+/// A file that `edit` changes or `write` makes. Ours: it is held in memory, twice.
+pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
+pub const ZONE_BYTES_MAX: u64 = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Primitives with no opinion: limits, ids, time, mailboxes, worker pool, cancellation, files, secrets, log sink, system calls.
+//! Primitives with no opinion: limits, ids, time and its zones, mailboxes, worker pool, cancellation, files, secrets, log sink, system calls.
 //!
 //! Nothing here knows a word of the protocol.
 pub mod beneath;
@@ -11,7 +11,11 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod pool;
+mod posix_zone;
 pub mod secret;
 pub mod sys;
 #[cfg(test)]
 pub mod testing;
+pub mod zone;
+#[cfg(test)]
+mod zone_tests;

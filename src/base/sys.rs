@@ -107,36 +107,6 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Waits until one of two descriptors can be read or has ended, at most so long, or shorter; says which.
-///
-/// # Errors
-/// As poll(2).
-pub fn wait_readable(fds: [BorrowedFd<'_>; 2], ms: u64) -> io::Result<[bool; 2]> {
-    let mut polled = fds.map(|it| libc::pollfd { fd: it.as_raw_fd(), events: libc::POLLIN, revents: 0 });
-    let ms = i32::try_from(ms).unwrap_or(i32::MAX);
-    // SAFETY: the array outlives the call and its true length is told; the descriptors are borrowed, so open.
-    match unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, ms) } {
-        0.. => Ok(polled.map(|it| it.revents != 0)),
-        _ => match io::Error::last_os_error() {
-            err if err.kind() == io::ErrorKind::Interrupted => Ok([false; 2]),
-            err => Err(err),
-        },
-    }
-}
-
-/// In a child made by `Command`: unblock what [`SignalFd::open`] blocked, so that the child can be stopped as usual.
-pub fn unblock_signals() -> io::Result<()> {
-    // SAFETY: the set is initialised before use.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        match libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) {
-            0 => Ok(()),
-            err => Err(io::Error::from_raw_os_error(err)),
-        }
-    }
-}
-
 /// Sends a signal; `pid` must be positive (never a group, never everybody).
 ///
 /// # Errors
@@ -150,6 +120,76 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Sends a signal to the process group that `leader` leads; the caller has not reaped it yet, so that the number is still its own.
+///
+/// # Errors
+/// As kill(2), or InvalidInput for a leader below 2 (0 is our own group, 1 everybody).
+pub fn kill_group(leader: i32, signal: i32) -> io::Result<()> {
+    if leader < 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: kill takes integers.
+    match unsafe { libc::kill(-leader, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The child will lead a session and a process group of its own, without a terminal, listen to the signals that
+/// [`SignalFd::open`] blocked, and inherit no descriptor above 2.
+pub fn own_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: all calls take integers or an initialised local set, and may be made between fork and exec. A fresh child leads no
+    // group, so setsid cannot fail; close_range is best effort (Linux 5.11): our own descriptors are close-on-exec, this is for
+    // those that we inherited.
+    unsafe {
+        command.pre_exec(|| {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            match libc::setsid() {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            }
+        })
+    };
+}
+
+/// A descriptor that becomes readable when that child ends (pidfd_open, Linux 5.3); the caller has not reaped it.
+///
+/// # Errors
+/// As pidfd_open(2).
+pub fn pidfd(child: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes integers; the descriptor is checked, then owned once. It is close-on-exec by itself.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, child as libc::pid_t, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Waits until one of the descriptors can be read (or is at its end), at most `timeout_ms`; answers which. None waits for nothing.
+///
+/// # Errors
+/// As poll(2); an interruption counts as nothing readable.
+pub fn poll<const N: usize>(fds: [Option<BorrowedFd>; N], timeout_ms: u64) -> io::Result<[bool; N]> {
+    let mut all = fds.map(|it| libc::pollfd {
+        fd: it.map_or(-1, |it| it.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let timeout = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+    // SAFETY: the array is valid for its length; poll writes `revents` alone and skips negative descriptors.
+    if unsafe { libc::poll(all.as_mut_ptr(), N as libc::nfds_t, timeout) } < 0 {
+        let err = io::Error::last_os_error();
+        return if err.kind() == io::ErrorKind::Interrupted { Ok([false; N]) } else { Err(err) };
+    }
+    Ok(all.map(|it| it.revents != 0))
 }
 
 /// Opens `path` beneath the folder `root`: no link anywhere on the way, nothing outside (openat2, Linux 5.6).
@@ -186,6 +226,32 @@ pub fn rename_in(root: &std::fs::File, from: &str, to: &str) -> io::Result<()> {
     let (from, to) = (CString::new(from)?, CString::new(to)?);
     // SAFETY: both paths outlive the call, the descriptor is open.
     match unsafe { libc::renameat(root.as_raw_fd(), from.as_ptr(), root.as_raw_fd(), to.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes the folder `name` in the folder `root`.
+///
+/// # Errors
+/// As mkdirat(2).
+pub fn make_dir_in(root: &std::fs::File, name: &str, mode: u32) -> io::Result<()> {
+    let name = CString::new(name)?;
+    // SAFETY: the name outlives the call, the descriptor is open.
+    match unsafe { libc::mkdirat(root.as_raw_fd(), name.as_ptr(), mode) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Removes the file `name` from the folder `root`.
+///
+/// # Errors
+/// As unlinkat(2).
+pub fn remove_in(root: &std::fs::File, name: &str) -> io::Result<()> {
+    let name = CString::new(name)?;
+    // SAFETY: the name outlives the call, the descriptor is open.
+    match unsafe { libc::unlinkat(root.as_raw_fd(), name.as_ptr(), 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -272,17 +338,8 @@ mod tests {
     #[test]
     fn kill_refuses_groups() {
         assert!(kill(0, 0).is_err() && kill(-1, 0).is_err());
+        assert!(kill_group(0, 0).is_err() && kill_group(1, 0).is_err() && kill_group(-5, 0).is_err());
         assert!(kill(std::process::id() as i32, 0).is_ok());
-    }
-    #[test]
-    fn what_can_be_read_is_told() {
-        use std::io::Write;
-        let (quiet, mut other) =
-            (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::io::pipe().unwrap());
-        let ready = |ms| wait_readable([quiet.as_fd(), other.0.as_fd()], ms).unwrap();
-        assert_eq!(ready(1), [false, false]);
-        other.1.write_all(b"x").unwrap();
-        assert_eq!(ready(60_000), [false, true]);
     }
     #[test]
     fn uname_names_something() {

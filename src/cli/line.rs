@@ -34,7 +34,8 @@ impl Line {
     fn wait_for_bytes(&self) -> io::Result<()> {
         let Some(signals) = &self.signals else { return Ok(()) };
         loop {
-            let [signal, bytes] = sys::wait_readable([signals.as_fd(), self.stream.as_fd()], self.left()?)?;
+            let both = [Some(signals.as_fd()), Some(self.stream.as_fd())];
+            let [signal, bytes] = sys::poll(both, self.left()?)?;
             if let Some(signal) = signals.next().filter(|_| signal) {
                 return Err(io::Error::other(Signal(signal)));
             }

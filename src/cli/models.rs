@@ -93,7 +93,6 @@ pub fn show(
 /// The models of one agent, and the keys to them, as a run would find them.
 pub struct Known {
     pub world: World,
-    pub catalog: Catalog,
     pub keys: Keys,
     /// The content of the agent's profiles file; null when there is none.
     pub profiles: Value,
@@ -133,21 +132,24 @@ impl Known {
         });
         let profiles = profiles.unwrap_or_default();
         let unix_ms = Clock::start().now().unix_ms;
-        let catalog = Catalog::read(&world.config.resolved, context.paths.is_dev());
-        let keys = Keys::collect(&catalog, &world.config.resolved, &profiles, &context.env, unix_ms);
-        Ok(Known { world, catalog, keys, profiles, agent_id, unix_ms })
+        let keys =
+            Keys::collect(&world.models.catalog, &world.config.resolved, &profiles, &context.env, unix_ms);
+        Ok(Known { world, keys, profiles, agent_id, unix_ms })
+    }
+    pub fn catalog(&self) -> &Catalog {
+        &self.world.models.catalog
     }
     pub fn named(&self, name: &str) -> Named {
-        Named { name: name.to_owned(), model: self.catalog.find(name) }
+        Named { name: name.to_owned(), model: self.catalog().find(name) }
     }
     pub fn default(&self) -> Named {
-        match self.catalog.names(&self.agent_id).0 {
+        match self.catalog().chosen(&self.agent_id).0 {
             Some(name) => self.named(name),
-            None => self.named(&self.catalog.unnamed(self.keys.any()).to_string()),
+            None => self.named(&self.catalog().unnamed(self.keys.any()).to_string()),
         }
     }
     pub fn fallbacks(&self) -> Vec<Named> {
-        self.catalog.names(&self.agent_id).1.iter().map(|it| self.named(it)).collect()
+        self.catalog().chosen(&self.agent_id).1.iter().map(|it| self.named(it)).collect()
     }
     pub fn image(&self) -> (Option<Named>, Vec<Named>) {
         let choice = Choice::of(self.at("/agents/defaults/imageModel"));
@@ -176,7 +178,7 @@ impl Known {
         let target = match &it.model {
             Ok(model) => {
                 let key = self.key(&model.provider).map(|it| it.secret.clone());
-                self.catalog.target(model, key).map(drop)
+                self.catalog().target(model, key).map(drop)
             }
             Err(err) => Err(err.clone()),
         };
@@ -259,7 +261,7 @@ impl Row {
         let is = |id: &str, provider: &str| id == model.model && provider.to_lowercase() == model.provider;
         let described = described.find(|it| is(&it.id, &it.provider));
         let input = described.map(|it| it.input.join("+")).filter(|it| !it.is_empty());
-        let base_url = known.catalog.base_url(&model.provider);
+        let base_url = known.catalog().base_url(&model.provider);
         json!({
             "key": key,
             "name": described.map_or(&key, |it| &it.name),

@@ -111,7 +111,7 @@ impl Findings<'_> {
         let aliases: Map<String, Value> =
             listed().filter_map(|(key, alias)| Some((alias?.to_owned(), key.into()))).collect();
         let profiles = self.profiles();
-        let mut providers: Vec<String> = known.catalog.providers().map(str::to_owned).collect();
+        let mut providers: Vec<String> = known.catalog().providers().map(str::to_owned).collect();
         providers.extend(self.in_use.iter().cloned());
         providers.sort();
         providers.dedup();
@@ -224,7 +224,7 @@ impl Findings<'_> {
         let rests = |key: &&Key| key.source == Source::Profile && key.rests_until_ms() > known.unix_ms;
         let of =
             |it: &str| known.keys.of(it).iter().filter(rests).map(|key| row(it, key)).collect::<Vec<_>>();
-        known.catalog.providers().flat_map(of).collect()
+        known.catalog().providers().flat_map(of).collect()
     }
 }
 

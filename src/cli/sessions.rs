@@ -7,9 +7,9 @@ use super::text::{ago, list, table, thousands, word};
 use super::{Context, fail};
 use crate::base::clock::Clock;
 use crate::gateway::{World, sessions};
-use crate::store::sessions::{entries, updated_at};
-use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use crate::store::sessions::read;
+use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 command! {
@@ -44,10 +44,11 @@ const FIELDS: [&str; 15] = [
     "label",
 ];
 
-/// Rows of `sessions.list`, and the store's name.
+/// Rows of `sessions.list`, the store's name, and the context window of a session that says none.
 struct Found {
     path: String,
     rows: Vec<Value>,
+    context_tokens: Value,
 }
 
 impl Sessions {
@@ -56,15 +57,17 @@ impl Sessions {
             return fail("--active 0: give at least 1 minute.", 2);
         }
         let unix_ms = Clock::start().now().unix_ms;
-        let answer = self.find(context).map(|it| self.answer(it, unix_ms));
+        let answer = self.find(context, unix_ms).map(|it| self.answer(it, unix_ms));
         context.show(answer, self.json, |it| text(it, unix_ms))
     }
 
     /// From the one who owns the files, if there is one: what it holds in memory is newer than they are.
-    fn find(&self, context: &Context) -> Result<Found, Trouble> {
+    fn find(&self, context: &Context, unix_ms: i64) -> Result<Found, Trouble> {
         let world = context.world();
         if let Some(store) = &self.store {
-            return Ok(read(&world, &[std::path::absolute(store).unwrap_or_else(|_| store.clone())])?);
+            let store = std::path::absolute(store).unwrap_or_else(|_| store.clone());
+            let agent_id = world.config.config.agents.default_id().to_owned();
+            return Ok(from_files(&world, &[(agent_id, store)], unix_ms)?);
         }
         let link = self.link();
         let target = target::resolve(&link, &world.config.config, context).map_err(Failure::Other)?;
@@ -72,14 +75,18 @@ impl Sessions {
             Ok(mut client) => {
                 let params = json!({ "includeGlobal": true, "includeUnknown": true });
                 let answer = client.call("sessions.list", Some(params), false)?;
-                Ok(Found { path: word(&answer, "path").to_owned(), rows: list(&answer, "sessions").to_vec() })
+                Ok(Found {
+                    path: word(&answer, "path").to_owned(),
+                    rows: list(&answer, "sessions").to_vec(),
+                    context_tokens: answer["defaults"]["contextTokens"].clone(),
+                })
             }
             Err(Failure::NobodyThere(_)) if target.source == Source::Local => {
-                let mut stores: Vec<PathBuf> =
-                    sessions::agent_ids(&world).iter().map(|it| world.session_store(it)).collect();
+                let store = |it: String| (it.clone(), world.session_store(&it));
+                let mut stores: Vec<_> = sessions::agent_ids(&world).into_iter().map(store).collect();
                 // Agents may share one.
-                stores.dedup();
-                Ok(read(&world, &stores)?)
+                stores.dedup_by(|a, b| a.1 == b.1);
+                Ok(from_files(&world, &stores, unix_ms)?)
             }
             Err(failure) => Err(context.explain(failure, &target)),
         }
@@ -90,25 +97,34 @@ impl Sessions {
         let mut rows = found.rows;
         rows.retain(|it| since.is_none_or(|since| updated_at(it) >= since));
         rows.sort_by_key(|it| std::cmp::Reverse(updated_at(it)));
-        let rows: Vec<Value> = rows.iter().map(|it| row(it, unix_ms)).collect();
+        let rows: Vec<Value> = rows.iter().map(|it| row(it, &found.context_tokens, unix_ms)).collect();
         json!({ "path": found.path, "count": rows.len(), "activeMinutes": self.active, "sessions": rows })
     }
 }
 
-/// The rows of store files.
-fn read(world: &World, stores: &[PathBuf]) -> Result<Found, Failure> {
-    let defaults = sessions::defaults(world);
-    let all = |path: &PathBuf| entries(path).map_err(Failure::Other);
-    let rows = |it: Map<String, Value>| {
-        it.into_iter().map(|(key, it)| Value::Object(sessions::row(&key, &it, &defaults))).collect::<Vec<_>>()
-    };
-    let rows: Vec<Vec<Value>> = stores.iter().map(|it| all(it).map(rows)).collect::<Result<_, Failure>>()?;
-    let path = if let [one] = stores { Path::display(one).to_string() } else { "(multiple)".to_owned() };
-    Ok(Found { path, rows: rows.concat() })
+/// The rows of store files, each with the agent whose it is, made as the gateway makes them.
+fn from_files(world: &World, stores: &[(String, PathBuf)], unix_ms: i64) -> Result<Found, Failure> {
+    let mut rows = vec![];
+    for (agent_id, path) in stores {
+        let index = read(path, agent_id).map_err(Failure::Other)?;
+        let default = sessions::model(&world.models, agent_id, unix_ms);
+        rows.extend(index.iter().map(|(key, slot)| {
+            let entry = slot.entry();
+            Value::Object(sessions::row(key, &entry, &sessions::model_of(&entry, &default)))
+        }));
+    }
+    let path = if let [(_, one)] = stores { one.display().to_string() } else { "(multiple)".to_owned() };
+    let context_tokens = json!(sessions::defaults(world, unix_ms).context_tokens);
+    Ok(Found { path, rows, context_tokens })
 }
 
-fn row(it: &Value, unix_ms: i64) -> Value {
-    let updated = it["updatedAt"].as_f64().map(|it| it as i64);
+/// Milliseconds since 1970 of a row's last change; 0 when it says none.
+fn updated_at(row: &Value) -> i64 {
+    row["updatedAt"].as_f64().map_or(0, |it| it as i64)
+}
+
+fn row(it: &Value, context_tokens: &Value, unix_ms: i64) -> Value {
+    let updated = Some(updated_at(it)).filter(|it| *it > 0);
     let mut out = json!({
         "key": it["key"], "kind": it["kind"], "updatedAt": updated, "ageMs": updated.map(|it| unix_ms - it),
     });
@@ -116,6 +132,9 @@ fn row(it: &Value, unix_ms: i64) -> Value {
         if !it[name].is_null() {
             out[name] = it[name].clone();
         }
+    }
+    if out["contextTokens"].is_null() {
+        out["contextTokens"] = context_tokens.clone();
     }
     out
 }
@@ -174,14 +193,15 @@ mod tests {
 
     fn listed(context: &Context, words: &[&str]) -> Value {
         let it = Sessions::from_args(&["sessions"], words).ok().unwrap();
-        it.answer(it.find(context).unwrap(), NOW)
+        it.answer(it.find(context, NOW).unwrap(), NOW)
     }
     /// Shapes as measured on the reference's command.
     #[test]
     fn a_store_file_becomes_the_references_rows() {
         let home = TempDir::new();
         let context = context(home.path());
-        let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/state-reference/sessions.json");
+        let store =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/state-reference/sessions.json");
         let store = store.to_str().unwrap();
         let all = listed(&context, &["--store", store]);
         assert_eq!(
@@ -190,9 +210,10 @@ mod tests {
         );
         assert_eq!(
             all["sessions"][0].to_string(),
-            r#"{"key":"agent:main:tree","kind":"direct","updatedAt":1795478327461,"ageMs":72539,"sessionId":"9fd19fbe-b7cf-4384-9cd3-b1828b98f64c","systemSent":true,"abortedLastRun":false,"thinkingLevel":"low","inputTokens":11,"outputTokens":7,"totalTokens":11,"model":"mock-1","contextTokens":128000,"label":"tree"}"#
+            r#"{"key":"agent:main:tree","kind":"direct","updatedAt":1795478327461,"ageMs":72539,"sessionId":"9fd19fbe-b7cf-4384-9cd3-b1828b98f64c","systemSent":true,"abortedLastRun":false,"thinkingLevel":"low","inputTokens":11,"outputTokens":7,"totalTokens":11,"model":"claude-opus-4-5","contextTokens":128000,"label":"tree"}"#
         );
         assert_eq!(all["sessions"][1]["elevatedLevel"], "full");
+        assert_eq!(all["sessions"][1]["contextTokens"], 200_000);
         assert_eq!(listed(&context, &["--store", store, "--active", "4"])["count"], 2);
         let shown = text(&all, NOW);
         assert!(

@@ -20,6 +20,7 @@ pub mod place;
 pub mod ports;
 mod reader;
 pub mod schema;
+mod session;
 mod substitute;
 pub mod write;
 
@@ -30,6 +31,7 @@ use crate::base::{
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
+pub use session::*;
 use std::io;
 use std::path::PathBuf;
 

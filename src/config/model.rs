@@ -1,6 +1,7 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
 use super::reader::{Node, Reader};
+use super::session::{Binding, Session, bindings, session};
 use crate::base::secret::Secret;
 use log::LevelFilter;
 use serde_json::Value;
@@ -12,6 +13,9 @@ pub struct Config {
     pub agents: Agents,
     pub models: Vec<Model>,
     pub session: Session,
+    pub queue: Queue,
+    /// In the file's order.
+    pub bindings: Vec<Binding>,
     pub cron: Cron,
     /// `canvasHost.port`.
     pub canvas_port: Option<u16>,
@@ -104,6 +108,69 @@ pub struct Agents {
     pub model: Option<String>,
     pub context_tokens: Option<u64>,
     pub heartbeat: Heartbeat,
+    /// Runs at a time, in all.
+    pub max_concurrent: usize,
+    /// Of one run.
+    pub timeout_ms: u64,
+    /// A word of the protocol.
+    pub thinking_default: Option<String>,
+    /// See [`Agents::thinking_default`].
+    pub verbose_default: Option<String>,
+    /// `compaction.reserveTokensFloor`.
+    pub reserve_tokens: Option<u64>,
+    /// Of one workspace file in the prompt, in characters.
+    pub bootstrap_max_chars: Option<u64>,
+    pub times: Times,
+}
+
+/// `messages.queue`: what becomes of a message to a session that is at work.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pub mode: QueueMode,
+    pub by_channel: Vec<(String, QueueMode)>,
+    /// Messages that wait in one session.
+    pub cap: usize,
+    /// Beyond that the oldest one goes; else the new one is refused.
+    pub drop_old: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueMode {
+    /// It is answered behind the others. `collect` means the same for messages that each have an answer of their own.
+    #[default]
+    Followup,
+    /// It is told to the model that is at work; `queue` and `steer-backlog` mean this too.
+    Steer,
+    /// What is at work ends, and it is answered.
+    Interrupt,
+}
+
+impl Queue {
+    pub fn mode_of(&self, channel: Option<&str>) -> QueueMode {
+        let own = self.by_channel.iter().find(|it| Some(it.0.as_str()) == channel);
+        own.map_or(self.mode, |it| it.1)
+    }
+}
+
+/// How times are told to a model: `agents.defaults.userTimezone` and `envelope*`.
+#[derive(Debug, Clone)]
+pub struct Times {
+    pub user_timezone: Option<String>,
+    /// `utc`, `local`, `user`, or a name.
+    pub envelope_timezone: Option<String>,
+    pub envelope_timestamp: bool,
+    pub envelope_elapsed: bool,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            user_timezone: None,
+            envelope_timezone: None,
+            envelope_timestamp: true,
+            envelope_elapsed: true,
+        }
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -151,13 +218,6 @@ pub struct Model {
 }
 
 #[derive(Debug, Default)]
-pub struct Session {
-    /// `session.scope` is `global`.
-    pub global: bool,
-    pub store: Option<String>,
-}
-
-#[derive(Debug, Default)]
 pub struct Cron {
     pub disabled: bool,
     pub store: Option<String>,
@@ -165,6 +225,8 @@ pub struct Cron {
 
 /// `any` but no number fits `u32`.
 const COUNT_MAX: u64 = u32::MAX as u64;
+
+const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("silent", LevelFilter::Off),
@@ -178,6 +240,7 @@ const LEVELS: &[(&str, LevelFilter)] = &[
 
 pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
     let (root, r) = (Node::root(root), &mut Reader { issues });
+    let agents = agents(&root.at("agents"), r);
     Config {
         gateway: gateway(&root.at("gateway"), r),
         logging: Logging {
@@ -185,14 +248,11 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             console_level: r.word(root.at("logging.consoleLevel"), LEVELS),
             file: r.string(root.at("logging.file")),
         },
-        agents: agents(&root.at("agents"), r),
+        bindings: bindings(&root.at("bindings"), &agents, r),
+        agents,
         models: models(&root.at("models.providers"), r),
-        session: Session {
-            global: r
-                .word(root.at("session.scope"), &[("per-sender", false), ("global", true)])
-                .unwrap_or(false),
-            store: r.string(root.at("session.store")),
-        },
+        session: session(&root.at("session"), r),
+        queue: queue(&root.at("messages.queue"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),
@@ -255,6 +315,35 @@ fn reload(at: &Node, r: &mut Reader) -> Reload {
     }
 }
 
+/// Reference: 20.
+const QUEUE_CAP_DEFAULT: u64 = 20;
+
+fn queue(at: &Node, r: &mut Reader) -> Queue {
+    let modes = &[
+        ("followup", QueueMode::Followup),
+        ("collect", QueueMode::Followup),
+        ("steer", QueueMode::Steer),
+        ("queue", QueueMode::Steer),
+        ("steer-backlog", QueueMode::Steer),
+        ("steer+backlog", QueueMode::Steer),
+        ("interrupt", QueueMode::Interrupt),
+    ];
+    let by_channel = at.at("byChannel").entries().into_iter();
+    Queue {
+        by_channel: by_channel.filter_map(|(name, it)| Some((name.to_owned(), r.word(it, modes)?))).collect(),
+        mode: r.word(at.at("mode"), modes).unwrap_or_default(),
+        cap: r.integer(at.at("cap"), 1, COUNT_MAX).unwrap_or(QUEUE_CAP_DEFAULT) as usize,
+        drop_old: r
+            .word(at.at("drop"), &[("old", true), ("new", false), ("summarize", false)])
+            .unwrap_or(false),
+    }
+}
+
+/// Reference: 4.
+const MAX_CONCURRENT_DEFAULT: u64 = 4;
+/// Reference: 10 minutes.
+const TIMEOUT_S_DEFAULT: u64 = 600;
+
 fn heartbeat(at: &Node, r: &mut Reader) -> Heartbeat {
     Heartbeat {
         every: r.string(at.at("every")),
@@ -289,6 +378,21 @@ fn agents(at: &Node, r: &mut Reader) -> Agents {
         model: r.string(at.at("defaults.model.primary")),
         context_tokens: r.integer(at.at("defaults.contextTokens"), 1, COUNT_MAX),
         heartbeat: heartbeat(&at.at("defaults.heartbeat"), r),
+        max_concurrent: r
+            .integer(at.at("defaults.maxConcurrent"), 1, COUNT_MAX)
+            .unwrap_or(MAX_CONCURRENT_DEFAULT) as usize,
+        timeout_ms: r.integer(at.at("defaults.timeoutSeconds"), 1, COUNT_MAX).unwrap_or(TIMEOUT_S_DEFAULT)
+            * 1000,
+        thinking_default: r.string(at.at("defaults.thinkingDefault")),
+        verbose_default: r.string(at.at("defaults.verboseDefault")),
+        reserve_tokens: r.integer(at.at("defaults.compaction.reserveTokensFloor"), 0, COUNT_MAX),
+        bootstrap_max_chars: r.integer(at.at("defaults.bootstrapMaxChars"), 1, COUNT_MAX),
+        times: Times {
+            user_timezone: r.string(at.at("defaults.userTimezone")),
+            envelope_timezone: r.string(at.at("defaults.envelopeTimezone")),
+            envelope_timestamp: r.word(at.at("defaults.envelopeTimestamp"), ON_OFF).unwrap_or(true),
+            envelope_elapsed: r.word(at.at("defaults.envelopeElapsed"), ON_OFF).unwrap_or(true),
+        },
     }
 }
 

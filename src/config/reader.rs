@@ -1,5 +1,5 @@
 //! Reads typed values out of a JSON tree and remembers everything that was wrong on the way.
-use super::Issue;
+use super::{Issue, Severity};
 use serde_json::Value;
 
 /// A place in the tree.
@@ -24,6 +24,9 @@ impl<'a> Node<'a> {
             value: node.value.and_then(|it| it.get(name)),
             path: if node.path.is_empty() { name.to_owned() } else { format!("{}.{name}", node.path) },
         })
+    }
+    pub fn is_there(&self) -> bool {
+        self.value.is_some()
     }
     pub fn items(&self) -> Vec<Node<'a>> {
         let items = self.value.and_then(Value::as_array).into_iter().flatten();
@@ -59,6 +62,10 @@ impl Reader<'_> {
         let got = node.value.map_or("null", kind);
         let message = format!("Invalid input: expected {expected}, received {got}");
         self.issues.push(Issue::new(&node.path, message));
+    }
+    /// Something that will not do what its writer meant.
+    pub fn warn(&mut self, node: &Node, message: &str) {
+        self.issues.push(Issue { severity: Severity::Warning, ..Issue::new(&node.path, message) });
     }
     fn read<'a, T>(
         &mut self,

@@ -1,7 +1,8 @@
 //! Events: who gets which, numbered once for all.
 use super::health::Snapshot;
 use super::methods::talk::TalkModeReply;
-use super::{Core, Effect};
+use super::runs::events::{AgentEvent, ChatEvent};
+use super::{Core, Effect, Ready};
 use crate::base::ids::ConnId;
 use crate::protocol::frame;
 use crate::protocol::presence::PresenceEntry;
@@ -41,6 +42,8 @@ macro_rules! events {
 
 events! {
     CHALLENGE: Challenge = "connect.challenge", Anyone, false;
+    AGENT: AgentEvent = "agent", Read, false;
+    CHAT: ChatEvent = "chat", Read, false;
     PRESENCE: PresenceList = "presence", Anyone, true;
     TICK: Tick = "tick", Anyone, true;
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
@@ -110,6 +113,21 @@ impl Core {
     /// Serialises the event once and sends it to everybody who may see it. Every broadcast takes a number, whoever sees it.
     pub fn broadcast<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P) {
         self.event_seq += 1;
+        self.send_to(kind, payload, kind.drop_if_slow, |_| true);
+    }
+    /// As [`Core::broadcast`], skipped for a client that does not keep up, and in another form for protocol 4.
+    pub fn broadcast_delta<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P, newer: &P) {
+        self.event_seq += 1;
+        self.send_to(kind, payload, true, |it| it.protocol < 4);
+        self.send_to(kind, newer, true, |it| it.protocol >= 4);
+    }
+    fn send_to<P: Serialize>(
+        &mut self,
+        kind: &EventKind<P>,
+        payload: &P,
+        drop_if_slow: bool,
+        of: impl Fn(&Ready) -> bool,
+    ) {
         let versioned = matches!(kind.name, "presence" | "health");
         let state_version = versioned.then_some(self.state_version);
         let to: Vec<ConnId> = self
@@ -121,12 +139,13 @@ impl Core {
                 Role::Operator => it.scopes.allow(kind.access),
                 Role::Node => kind.access == Access::Anyone,
             })
+            .filter(|(_, it)| of(it))
             .map(|(conn, _)| *conn)
             .collect();
         if !to.is_empty() {
             log::debug!(target: "ws", "→ event {} {} to {}", kind.name, self.event_seq, to.len());
             let text = frame::event(kind.name, payload, Some(self.event_seq), state_version);
-            self.effects.push(Effect::Broadcast { to, text, drop_if_slow: kind.drop_if_slow });
+            self.effects.push(Effect::Broadcast { to, text, drop_if_slow });
         }
     }
     /// To one connection, without a number.

@@ -452,6 +452,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
         client_id: accepted.params.client.id,
         mode: accepted.params.client.mode,
         presence_key,
+        sees_tools: accepted.params.caps.iter().flatten().any(|it| &**it == "tool-events"),
         device_id: accepted.device.as_ref().map(|it| it.id.clone()),
         node,
     };

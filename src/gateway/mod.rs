@@ -7,11 +7,13 @@
 //! * `Core` never touches a socket, a file or the clock: time and randomness arrive from outside.
 //! * One owner: no lock anywhere.
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
+pub mod attachments;
 pub mod auth;
 #[cfg(test)]
 mod contract;
 pub mod device;
 pub mod events;
+pub mod freshness;
 mod handshake;
 pub mod health;
 pub mod methods;
@@ -20,9 +22,17 @@ pub mod peer;
 pub mod presence;
 pub mod registry;
 pub mod reload;
+pub mod routing;
+#[cfg(test)]
+mod routing_tests;
+pub mod runs;
+pub mod send_policy;
 pub mod sessions;
 pub mod ws_log;
 
+use crate::agent;
+use crate::agent::envelope::{self, Zones};
+use crate::agent::models::Models;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
@@ -40,6 +50,7 @@ use auth::{Limiter, SharedAuth};
 use peer::{HostNames, Peer};
 use presence::Presence;
 use registry::{Answer, Call, Finish, Outcome, Registry};
+use runs::RunRef;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::cmp::Reverse;
@@ -51,6 +62,8 @@ use ws_log::{Asked, WsLog};
 #[derive(Debug, Clone)]
 pub struct World {
     pub config: Arc<File>,
+    pub models: Arc<Models>,
+    pub zones: Arc<Zones>,
     pub paths: Paths,
     pub env: Env,
     pub port: u16,
@@ -76,7 +89,21 @@ impl World {
         let ip = sys::addresses().first().map(|it| it.1.to_string());
         let platform = format!("{} {release}", std::env::consts::OS);
         let config = Arc::new(config);
-        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
+        let models = Arc::new(Models::new(config.clone(), paths.clone(), env.clone()));
+        let zones = Arc::new(zones(&config, &env));
+        World {
+            config,
+            models,
+            zones,
+            paths,
+            env,
+            port,
+            host,
+            platform,
+            arch: arch.to_owned(),
+            ip,
+            problem: None,
+        }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {
@@ -104,6 +131,13 @@ impl World {
     }
 }
 
+/// The time zones that a configuration names. Reads them from disk: not on the core thread.
+pub fn zones(config: &File, env: &Env) -> Zones {
+    let (zones, complaints) = Zones::load(&config.config.agents.times, env.get("TZ"));
+    complaints.iter().for_each(|it| log::warn!(target: "config", "{it}"));
+    zones
+}
+
 /// What the core asks of its driver.
 pub enum Effect {
     /// A text frame for one connection.
@@ -118,6 +152,8 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
+    Run(Box<runs::Start>),
     /// Tell when one of these files changes, and forget those named before.
     Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
@@ -149,6 +185,14 @@ enum Timer {
     Restart,
     /// A refusal that was held back to slow guessing.
     Refuse(ConnId),
+    RunTooLong(RunRef),
+    ChatDelta(RunRef),
+    /// Somebody has waited long enough for a run.
+    RunWait,
+    /// Somebody has waited long enough for a session to be free.
+    SessionIdle,
+    /// The gateway has waited long enough for its runs.
+    Leave,
 }
 
 /// One connection that is a WebSocket.
@@ -188,6 +232,8 @@ pub struct Ready {
     pub client_id: ClientId,
     pub mode: ClientMode,
     pub presence_key: Option<String>,
+    /// It said `caps: ["tool-events"]`.
+    pub sees_tools: bool,
     pub device_id: Option<String>,
     pub node: Option<Box<Node>>,
 }
@@ -233,8 +279,9 @@ pub struct Core {
     pub heartbeats_enabled: bool,
     pub wake_words: Vec<String>,
     /// System events queued for the main session, oldest first.
-    pub system_events: VecDeque<String>,
+    pub system_events: VecDeque<SystemEvent>,
     pub config_writes: methods::config::Writes,
+    runs: runs::Runs,
     reload: reload::Reload,
     limiter: Limiter,
     entropy: Entropy,
@@ -246,7 +293,17 @@ pub struct Core {
     calls_at_work: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
+    /// It ends once no run is under way.
+    leaving: Option<End>,
     ending: bool,
+}
+
+/// A line that waits for the main session's next turn.
+#[derive(Debug, Clone)]
+pub struct SystemEvent {
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// What the core starts with.
@@ -282,6 +339,7 @@ impl Core {
             wake_words: start.wake_words,
             system_events: VecDeque::new(),
             config_writes: methods::config::Writes::default(),
+            runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
             limiter: Limiter::default(),
             entropy: start.entropy,
@@ -292,10 +350,12 @@ impl Core {
             calls_at_work: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
+            leaving: None,
             ending: false,
         };
-        // So that the first hello already has a snapshot.
+        // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
+        runs::recover::begin(&mut core);
         core
     }
 
@@ -341,11 +401,12 @@ impl Core {
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
         let Some(client) = self.clients.remove(&conn) else { return };
+        runs::wait::on_gone(self, conn);
         if let Phase::Ready(ready) = client.phase {
             self.ready -= 1;
             if self.ready == 0 {
                 // Nobody is there to hear of it: the next client arms them again.
-                self.timers.retain(|it| !matches!(it.0.1, Timer::Tick | Timer::Health));
+                self.disarm(|it| matches!(it, Timer::Tick | Timer::Health));
             }
             if let Some(key) = ready.presence_key {
                 self.presence.disconnected(&key, now.unix_ms);
@@ -363,6 +424,11 @@ impl Core {
                 Timer::Health => health::on_timer(self, now),
                 Timer::Reload => reload::on_timer(self, now),
                 Timer::Restart => reload::on_restart_timer(self, now),
+                Timer::RunTooLong(run) => runs::on_timeout(self, run, now),
+                Timer::ChatDelta(run) => runs::on_delta_due(self, run, now),
+                Timer::RunWait => runs::wait::on_timer(self, now),
+                Timer::SessionIdle => runs::abort::check_idle(self, now),
+                Timer::Leave => self.on_leave_timer(now),
                 Timer::Tick => {
                     self.broadcast(&events::TICK, &events::Tick { ts: now.unix_ms });
                     self.arm(now.mono_ms + TICK_MS, Timer::Tick);
@@ -377,9 +443,19 @@ impl Core {
         self.check();
     }
 
+    pub fn on_run_event(&mut self, run: RunRef, event: agent::run::Event, now: Now) {
+        runs::on_event(self, run, event, now);
+        self.check();
+    }
+
+    pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
+        runs::on_ended(self, run, end, now);
+        self.check();
+    }
+
     pub fn on_signal(&mut self, signal: Signal, now: Now) {
         match signal {
-            Signal::Stop => self.end(End::Stop),
+            Signal::Stop => self.leave(End::Stop, now),
             Signal::Restart if self.world.config.config.restart_allowed || self.reload.signal_allowed => {
                 self.reload.signal_allowed = false;
                 reload::restart_at(self, now.mono_ms, "SIGUSR1".into(), now);
@@ -389,6 +465,34 @@ impl Core {
                 log::warn!(target: "gateway", "SIGUSR1 ignored: a restart by signal needs commands.restart=true in the configuration, or a configuration write before it");
             }
         }
+    }
+
+    /// Ends as soon as no run is under way, or they have had time enough; asked a second time, now.
+    fn leave(&mut self, end: End, now: Now) {
+        let again = self.leaving.replace(end).is_some();
+        if again || !self.runs.any_running() {
+            return self.end_now(now);
+        }
+        log::info!(target: "gateway", "waiting up to {} s for what is being answered", DRAIN_MS / 1000);
+        self.arm(now.mono_ms + DRAIN_MS, Timer::Leave);
+    }
+    /// A run has ended: perhaps it was the last one.
+    fn go_on_leaving(&mut self, now: Now) {
+        if self.leaving.is_some() && !self.runs.any_running() {
+            self.end_now(now);
+        }
+    }
+    fn on_leave_timer(&mut self, now: Now) {
+        if self.leaving.is_some() {
+            self.end_now(now);
+        }
+    }
+    fn end_now(&mut self, now: Now) {
+        runs::abort::stop_all(self, now);
+        self.end(self.leaving.unwrap_or(End::Stop));
+    }
+    pub fn is_leaving(&self) -> bool {
+        self.ending || self.leaving.is_some()
     }
 
     /// Says goodbye to everybody.
@@ -426,23 +530,32 @@ impl Core {
         };
         let asked = self.asked(conn, Value::String(request.id), request.method, now);
         match self.dispatch(&asked, request.params, now) {
-            Ok(Answer::Now(payload)) => self.answer(&asked, Ok(&payload), now),
-            Ok(Answer::Later(work)) => {
-                if self.admit_work(&asked, now) {
-                    self.effects.push(Effect::Job(Box::new(move || finished(asked, work()))));
-                }
-            }
-            Ok(Answer::Stored(work)) => {
-                if self.admit_work(&asked, now) {
-                    self.effects.push(Effect::Store(Box::new(move |stores| finished(asked, work(stores)))));
-                }
-            }
-            Ok(Answer::Held) => {}
+            Ok(outcome) => self.carry_out(asked, outcome, now),
             Err(error) => {
                 self.answer(&asked, Err(error), now);
                 self.count_error(conn, now);
             }
         }
+    }
+
+    /// Answers, or has the work done that makes the answer.
+    fn carry_out(&mut self, asked: Asked, outcome: Outcome, now: Now) {
+        if matches!(outcome, Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
+            && !self.admit_work(&asked, now)
+        {
+            return;
+        }
+        self.effects.push(match outcome {
+            Answer::Now(payload) => return self.answer(&asked, Ok(&payload), now),
+            Answer::Held => return,
+            Answer::Later(work) => Effect::Job(Box::new(move || finished(asked, work()))),
+            Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(asked, work(stores)))),
+            Answer::Located(find) => Effect::Store(Box::new(move |stores| {
+                let read = find(stores);
+                let job: Job = Box::new(move || finished(asked, read()));
+                Box::new(move |core, _| core.effects.push(Effect::Job(job)))
+            })),
+        });
     }
 
     /// Role, then scope, then the table: in that order, as the reference does.
@@ -491,6 +604,17 @@ impl Core {
         self.reply(asked.conn, &asked.id, result);
     }
 
+    /// The second answer to a request that was answered before.
+    fn answer_twice(&mut self, asked: &Asked, answer: &runs::Answer, now: Now) {
+        self.log_answer(asked, answer.error.as_ref(), now);
+        self.send(asked.conn, frame::outcome(&asked.id, &answer.payload, answer.error.as_ref()));
+    }
+    /// What was answered to the same key before.
+    fn answer_again(&mut self, asked: &Asked, answer: &Value, now: Now) {
+        let error = serde_json::from_value(answer["error"].clone()).ok();
+        self.answer_twice(asked, &runs::Answer { payload: answer["payload"].clone(), error }, now);
+    }
+
     fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {
         self.send(conn, frame::response(id, result.as_ref().map(|it| *it)));
     }
@@ -525,6 +649,10 @@ impl Core {
     fn arm(&mut self, due_ms: u64, timer: Timer) {
         self.timers.push(Reverse((due_ms, timer)));
     }
+    /// Nothing wakes for what is over.
+    fn disarm(&mut self, over: impl Fn(&Timer) -> bool) {
+        self.timers.retain(|it| !over(&it.0.1));
+    }
 
     /// The first client starts the clocks that only clients need.
     fn became_ready(&mut self, now: Now) {
@@ -548,15 +676,15 @@ impl Core {
         let note = sentinel["message"].as_str().unwrap_or("done");
         let reason = sentinel["stats"]["mode"].as_str().unwrap_or("restart");
         log::info!(target: "gateway", "back after {reason}: {note}");
-        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"));
+        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
     }
 
     /// Queues a line for the main session's next turn.
-    pub fn queue_system_event(&mut self, text: &str) {
+    pub fn queue_system_event(&mut self, text: &str, now: Now) {
         if self.system_events.len() == SYSTEM_EVENTS_MAX {
             self.system_events.pop_front();
         }
-        self.system_events.push_back(text.to_owned());
+        self.system_events.push_back(SystemEvent { text: text.to_owned(), at_ms: now.unix_ms });
     }
 
     /// Asks a worker.
@@ -580,6 +708,17 @@ impl Core {
             let result = work(stores);
             Box::new(move |core, now| then(core, result, now))
         })));
+    }
+
+    /// The lines that wait for a session's next turn: those of the main session.
+    fn take_system_events(&mut self, key: &str) -> Vec<String> {
+        let main = sessions::main_key(
+            self.world.config.config.agents.default_id(),
+            self.world.config.config.session.global,
+        );
+        let events = if key == main { std::mem::take(&mut self.system_events) } else { VecDeque::new() };
+        let zone = &self.world.zones.user;
+        events.iter().map(|it| format!("[{}] {}", envelope::told(it.at_ms, zone), it.text)).collect()
     }
 
     fn check(&self) {

@@ -9,6 +9,7 @@
 //! * Nothing is half in force: a document is used whole, or not at all.
 //! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
 use super::{Core, Effect, Timer, World, health};
+use crate::agent::envelope::Zones;
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
 use crate::config::change::{Plan, hold};
@@ -39,7 +40,7 @@ pub struct Reload {
 enum Found {
     Same,
     Broken { hash: String, text: String },
-    Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf> },
+    Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf>, zones: Box<Zones> },
 }
 
 impl Reload {
@@ -102,7 +103,8 @@ fn look(world: &World, judged: &str) -> Found {
         log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
     }
     let plan = Plan::between(&old.resolved, &file.resolved, CHANNELS);
-    Found::Good { sources: file.sources(paths), file: Box::new(file), plan }
+    let zones = Box::new(super::zones(&file, &world.env));
+    Found::Good { sources: file.sources(paths), file: Box::new(file), plan, zones }
 }
 
 fn judge(core: &mut Core, found: Found, now: Now) {
@@ -115,18 +117,18 @@ fn judge(core: &mut Core, found: Found, now: Now) {
             core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
             health::refresh_soon(core, now);
         }
-        Found::Good { file, plan, sources } => {
+        Found::Good { file, plan, sources, zones } => {
             for it in &file.warnings {
                 log::warn!(target: "config", "{it}");
             }
             core.reload.judged = Some(file.hash.clone());
             core.effects.push(Effect::Watch(sources));
-            apply(core, *file, &plan, now);
+            apply(core, *file, *zones, &plan, now);
         }
     }
 }
 
-fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
+fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     let action = decide(file.config.gateway.reload.mode, plan);
     let file = match action {
         Action::Ignore => return,
@@ -147,7 +149,10 @@ fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
         log::info!(target: "config", "config change applied: {}", applied.join(", "));
     }
     let news = !applied.is_empty() || core.world.problem.is_some();
-    core.world = Arc::new(World { config: Arc::new(file), problem: None, ..World::clone(&core.world) });
+    let config = Arc::new(file);
+    let models = Arc::new(core.world.models.renewed(config.clone()));
+    let zones = Arc::new(zones);
+    core.world = Arc::new(World { config, models, zones, problem: None, ..World::clone(&core.world) });
     if news {
         health::refresh_soon(core, now);
     }
@@ -193,7 +198,7 @@ pub(super) fn on_restart_timer(core: &mut Core, now: Now) {
     if core.reload.restart.as_ref().is_some_and(|it| it.0 <= now.mono_ms) {
         let (_, why) = core.reload.restart.take().unwrap_or_default();
         log::info!(target: "gateway", "restarting: {why}");
-        core.end(super::End::Restart);
+        core.leave(super::End::Restart, now);
     }
 }
 

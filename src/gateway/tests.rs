@@ -1,6 +1,8 @@
 //! A seeded simulation of [`Core`]: several clients, good and bad, jobs that end in any order, time, signals. What every
 //! client was told is checked frame by frame.
 use super::*;
+use crate::agent::run::{Event, Failure};
+use crate::base::cancel::Cancel;
 use crate::base::testing::{Seed, each_seed};
 use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
@@ -16,6 +18,8 @@ struct SimClient {
     connect_id: Option<String>,
     /// Requests that must be answered, exactly once.
     pending: BTreeSet<String>,
+    /// Requests that may be answered once more.
+    accepted: BTreeSet<String>,
     seq: Option<u64>,
     local: bool,
     sees_all: bool,
@@ -32,6 +36,8 @@ struct Sim {
     clients: HashMap<ConnId, SimClient>,
     stores: Stores,
     jobs: Vec<Job>,
+    /// Runs under way, with their sessions.
+    runs: Vec<(RunRef, String, Cancel)>,
     store_jobs: VecDeque<StoreJob>,
     done: Vec<Done>,
     opened: u32,
@@ -151,6 +157,7 @@ impl Sim {
             clients,
             stores,
             jobs,
+            runs: vec![],
             store_jobs,
             done,
             opened: 0,
@@ -178,9 +185,39 @@ impl Sim {
                 let signal = *self.seed.pick(&[Signal::Stop, Signal::Restart]);
                 self.core.on_signal(signal, self.now);
             }
-            _ => {}
+            _ => self.go_on_running(),
         }
         self.take();
+    }
+
+    /// Something happens in a run, or it ends.
+    fn go_on_running(&mut self) {
+        if self.runs.is_empty() {
+            return;
+        }
+        let at = self.seed.below(self.runs.len());
+        let (run, _, cancel) = self.runs[at].clone();
+        let id = || "c1".to_owned();
+        let event = match self.seed.below(8) {
+            0 => Event::Begun { session_id: "s".into(), verbose: Some("full".into()) },
+            1 | 2 => Event::Text("word ".into()),
+            3 => Event::MessageEnd,
+            4 => Event::ToolStart { id: id(), name: "exec".into(), args: json!({}) },
+            5 => Event::Steered(self.seed.pick(&["a", "main", "now"]).to_string()),
+            _ => return self.end_run(at, &cancel),
+        };
+        self.core.on_run_event(run, event, self.now);
+    }
+
+    fn end_run(&mut self, at: usize, cancel: &Cancel) {
+        let (run, ..) = self.runs.remove(at);
+        let outcome = match cancel.is_cancelled() {
+            true => Err(Failure::Cancelled),
+            false if self.seed.one_in(3) => Err(Failure::Failed("no".into())),
+            false => Ok(()),
+        };
+        let end = agent::run::End { outcome, texts: vec!["words".into()], ..agent::run::End::panicked() };
+        self.core.on_run_ended(run, end, self.now);
     }
 
     fn pass(&mut self, ms: u64) {
@@ -351,6 +388,12 @@ impl Sim {
                     assert!(!it.authenticated && !it.closed && !it.refused);
                     it.authenticated = true;
                 }
+                Effect::Run(start) => {
+                    let key = start.task.session_key.clone();
+                    assert!(self.runs.iter().all(|it| it.1 != key), "two runs in {key}");
+                    self.runs.push((start.run, key, start.cancel));
+                    assert!(self.runs.len() <= self.core.world.config.config.agents.max_concurrent);
+                }
                 Effect::Job(job) => self.jobs.push(job),
                 Effect::Store(job) => self.store_jobs.push_back(job),
                 Effect::Watch(_) => {}
@@ -379,7 +422,12 @@ impl Sim {
         let id = frame["id"].as_str().unwrap();
         assert!(!it.nonce.is_empty());
         if it.hello {
-            assert!(it.pending.remove(id), "an answer to nobody's question: {frame}");
+            // A run is answered twice.
+            let again = it.accepted.remove(id);
+            assert!(again || it.pending.remove(id), "an answer to nobody's question: {frame}");
+            if frame["payload"]["status"] == "accepted" {
+                it.accepted.insert(id.to_owned());
+            }
         } else {
             assert_eq!(Some(id), it.connect_id.as_deref());
             it.hello = frame["ok"] == true;
@@ -393,17 +441,25 @@ impl Sim {
 
     /// All work ends, all clients go, and the core falls asleep.
     fn end(mut self) {
-        while !(self.jobs.is_empty() && self.store_jobs.is_empty() && self.done.is_empty())
-            && self.ended.is_none()
-        {
+        let idle = |it: &Sim| {
+            it.jobs.is_empty() && it.store_jobs.is_empty() && it.done.is_empty() && it.runs.is_empty()
+        };
+        while !idle(&self) && self.ended.is_none() {
             self.run_job();
             self.finish_job();
+            if let Some((_, _, cancel)) = self.runs.first().cloned() {
+                self.end_run(0, &cancel);
+            }
             self.take();
         }
         if self.ended.is_some() {
             assert!(self.core.is_ending() && self.clients.values().all(|it| it.closed || !it.hello));
             return;
         }
+        assert!(self.core.runs.is_empty(), "a run is left over");
+        // Whoever waits for a run that never comes.
+        self.pass(RUN_WAIT_MS);
+        self.take();
         for it in self.clients.values().filter(|it| it.hello && !it.closed) {
             assert!(it.pending.is_empty(), "unanswered: {:?}", it.pending);
         }

@@ -1,9 +1,9 @@
 //! Errors on the wire: `{code, message, details?, retryable?, retryAfterMs?}`. Built by the constructors here only.
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The error codes that exist. `Forbidden` is protocol 4's alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
@@ -15,7 +15,7 @@ pub enum Code {
     Forbidden,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RpcError {
@@ -45,6 +45,17 @@ impl RpcError {
     /// Something of ours failed; the text says what, in the reference's form `Error: …`.
     pub fn unavailable(message: impl std::fmt::Display) -> RpcError {
         RpcError::new(Code::Unavailable, format!("Error: {message}"))
+    }
+    /// As [`RpcError::unavailable`], in words that clients match.
+    pub fn unavailable_text(message: impl Into<String>) -> RpcError {
+        RpcError::new(Code::Unavailable, message)
+    }
+    /// A run that did not end in its time.
+    pub fn agent_timeout(seconds: u64) -> RpcError {
+        let text = format!(
+            "the agent did not answer within {seconds} s: ask again, ask for less, or raise the timeout"
+        );
+        RpcError { retryable: Some(true), ..RpcError::new(Code::AgentTimeout, text) }
     }
     /// Too much at once: worth asking again after `ms`.
     pub fn busy(ms: u64) -> RpcError {

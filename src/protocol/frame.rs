@@ -78,6 +78,12 @@ pub fn response(id: &Value, result: Result<&RawValue, &RpcError>) -> String {
     write(&Response { r#type: "res", id, ok: error.is_none(), payload, error })
 }
 
+/// The text of a response frame that tells what was done and, when it failed, why: `agent`'s second answer.
+pub fn outcome(id: &Value, payload: &Value, error: Option<&RpcError>) -> String {
+    let payload = raw(payload);
+    write(&Response { r#type: "res", id, ok: error.is_none(), payload: Some(&payload), error })
+}
+
 /// Versions of the two snapshots that clients cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

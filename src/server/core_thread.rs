@@ -1,15 +1,19 @@
 //! The core thread: feeds [`Core`], carries its effects out.
 use super::{Input, Output};
+use crate::agent;
+use crate::agent::run::{Around, End};
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
-use crate::gateway::{Core, Effect, Job, StoreJob, reload};
+use crate::gateway::{Core, Effect, Job, StoreJob, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -87,6 +91,8 @@ impl Driver {
                 Input::Signal(signal) => self.core.on_signal(signal, now),
                 Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
+                Input::Run(run, event) => self.core.on_run_event(run, event, now),
+                Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Request(conn, request) => {
                     outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
                 }
@@ -97,7 +103,8 @@ impl Driver {
     /// Hands the effects out. True when this was the end.
     fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut ended = false;
-        for effect in self.core.take_effects() {
+        let mut effects = VecDeque::from(self.core.take_effects());
+        while let Some(effect) = effects.pop_front() {
             outputs.push(match effect {
                 Effect::Send { conn, text } => Output::Send(conn, text),
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
@@ -110,6 +117,12 @@ impl Driver {
                 }
                 Effect::Job(job) => {
                     self.start_job(job);
+                    continue;
+                }
+                Effect::Run(start) => {
+                    self.start_run(*start);
+                    // A run that cannot be started has more to say.
+                    effects.extend(self.core.take_effects());
                     continue;
                 }
                 Effect::Store(job) => {
@@ -133,6 +146,24 @@ impl Driver {
         });
         if self.workers.run(work).is_err() {
             log::error!(target: "gateway", "the job queue is full, which its size should make impossible");
+        }
+    }
+
+    fn start_run(&mut self, start: runs::Start) {
+        let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
+        let (run, task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let work = move || {
+            let mut emit = |event| {
+                // The core is gone: nobody hears of it any more.
+                let _ = back.send(vec![Input::Run(run, event)]);
+            };
+            let end = catch_unwind(AssertUnwindSafe(|| agent::run::run(task, &around, &cancel, &mut emit)));
+            let _ = back.send(vec![Input::RunEnded(run, end.unwrap_or_else(|_| End::panicked()))]);
+        };
+        let thread = Builder::new().name("run".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
+        if let Err(err) = thread {
+            let end = End::failed(format!("the system gives no thread for it: {err}"));
+            self.core.on_run_ended(run, end, self.clock.now());
         }
     }
 

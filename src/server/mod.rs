@@ -14,6 +14,8 @@ mod net;
 pub mod port;
 mod watch;
 
+use crate::agent;
+use crate::agent::run::Event;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -25,6 +27,7 @@ use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
 use crate::gateway::peer::Peer;
+use crate::gateway::runs::RunRef;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
@@ -40,6 +43,8 @@ enum Input {
     Signal(Signal),
     ConfigTouched,
     Done(Done),
+    Run(RunRef, Event),
+    RunEnded(RunRef, agent::run::End),
 }
 
 /// From core to net.

@@ -57,18 +57,27 @@ impl Hand {
     pub fn give(&self, work: Work) {
         let _ = self.0.send(Some(work));
     }
+    /// The answer comes later, or never: see [`NoAnswer`].
+    pub fn begin<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Stores) -> T + Send + 'static,
+    ) -> Receiver<T> {
+        let (say, hear) = bounded(1);
+        self.give(Box::new(move |stores| {
+            // Who does not listen any more does not want to know.
+            let _ = say.send(question(stores));
+        }));
+        hear
+    }
+    /// Waits for the answer.
+    ///
     /// # Errors
     /// [`NoAnswer`].
     pub fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Stores) -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        let (say, hear) = bounded(1);
-        self.give(Box::new(move |stores| {
-            // Nobody hears it only when the asking thread has panicked.
-            let _ = say.send(question(stores));
-        }));
-        hear.recv().map_err(|_| NoAnswer)
+        self.begin(question).recv().map_err(|_| NoAnswer)
     }
 }
 
@@ -129,7 +138,7 @@ mod tests {
         }));
         writer.finish();
         assert_eq!(hand.ask(|_| ()), Err(NoAnswer), "nobody is there any more");
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = crate::base::files::read_text(&file, 1 << 20).unwrap().unwrap();
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap()["agent:main:main"]["n"],
             json!(2)

@@ -1,5 +1,6 @@
-//! `gatewayd agent` against a gateway that answers what the test says: both phases, every kind of end, Ctrl-C.
-use crate::harness::{DEADLINE, Home, TOKEN};
+//! `gatewayd agent` against a gateway that answers what the test says (both phases, every kind of end, Ctrl-C), and against ours;
+//! `gatewayd sessions` with and without a gateway.
+use crate::harness::{DEADLINE, Home, Server, TOKEN};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output};
@@ -150,4 +151,38 @@ fn without_a_gateway_nothing_runs() {
         err.contains("The message was not sent") && err.contains("start it with: gatewayd gateway"),
         "{err}"
     );
+}
+
+#[test]
+fn a_first_conversation_needs_no_key() {
+    let home = Home::empty();
+    let command = home.command(&["--dev", "gateway", "--port", "0"]);
+    let mut server = Server::spawn(home, command);
+    let run = |server: &Server, words: &[&str]| {
+        let mut command = server.home.command(&[&["--dev"], words].concat());
+        let output = command.env("OPENCLAW_GATEWAY_PORT", server.port.to_string()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = run(&server, &["agent", "--message", "hello", "--agent", "main"]);
+    assert!(said.ends_with("You said: hello\n"), "{said}");
+    let answer = run(&server, &["agent", "--message", "again", "--to", "+15555550123", "--json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (&answer["status"], &answer["result"]["payloads"][0]["text"]),
+        (&json!("ok"), &json!("You said: again"))
+    );
+    let sessions = |server: &Server| -> Vec<(Value, Value)> {
+        let all: Value = serde_json::from_str(&run(server, &["sessions", "--json"])).unwrap();
+        let rows = all["sessions"].as_array().unwrap().iter();
+        rows.map(|it| (it["key"].clone(), it["sessionId"].clone())).collect()
+    };
+    let told = sessions(&server);
+    assert_eq!(
+        told,
+        [(json!("agent:main:main"), answer["result"]["meta"]["agentMeta"]["sessionId"].clone())]
+    );
+    server.signal(libc::SIGTERM);
+    assert!(server.wait().0.success());
+    assert_eq!(sessions(&server), told, "the files say the same as the gateway did");
 }

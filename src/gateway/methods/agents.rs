@@ -1,4 +1,5 @@
 //! Agents: who they are, and the files of their workspaces.
+use crate::agent::bootstrap::FILES;
 use crate::base::beneath::Root;
 use crate::base::files;
 use crate::base::limits::WORKSPACE_FILE_BYTES_MAX;
@@ -166,19 +167,6 @@ fn parse_identity(text: &str) -> Identity {
     }
     out
 }
-
-/// The files that people and clients edit. Reference list.
-const FILES: [&str; 9] = [
-    "AGENTS.md",
-    "SOUL.md",
-    "TOOLS.md",
-    "IDENTITY.md",
-    "USER.md",
-    "HEARTBEAT.md",
-    "BOOTSTRAP.md",
-    "MEMORY.md",
-    "memory.md",
-];
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

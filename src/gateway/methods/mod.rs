@@ -10,7 +10,7 @@ macro_rules! families {
     };
 }
 
-families! { health, logs, channels, usage, config, talk, models, agents, skills, voicewake, sessions, system, nodes, devices, cron }
+families! { health, logs, channels, usage, config, talk, models, agents, skills, voicewake, sessions, system, nodes, devices, cron, agent, chat }
 
 pub fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();

@@ -76,13 +76,13 @@ impl Rpc for Wake {
     const ACCESS: Access = Access::Write;
     type Params = WakeParams;
     type Reply = Okay;
-    fn call(core: &mut Core, _: Call, params: WakeParams) -> RpcResult<Answer<Okay>> {
+    fn call(core: &mut Core, call: Call, params: WakeParams) -> RpcResult<Answer<Okay>> {
         let text = bounded(params.text.trim());
         if text.is_empty() {
             return Ok(Answer::Now(Okay { ok: false }));
         }
         log::debug!(target: "gateway", "wake ({})", params.mode.as_str());
-        core.queue_system_event(&text);
+        core.queue_system_event(&text, call.now);
         Ok(Answer::Now(Okay { ok: true }))
     }
 }
@@ -117,7 +117,7 @@ impl Rpc for SystemEvent {
         let note = if text.starts_with("Node:") { delta(old.as_ref(), &news) } else { Some(text) };
         core.presence.upsert(&key, news);
         if let Some(note) = note {
-            core.queue_system_event(&bounded(&note));
+            core.queue_system_event(&bounded(&note), call.now);
         }
         core.announce_presence(call.now.unix_ms);
         Ok(Answer::Now(Okay { ok: true }))

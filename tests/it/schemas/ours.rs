@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::Contract;
+use gatewayd::agent::run::{End, Event};
 use gatewayd::base::clock::{Clock, Now};
 use gatewayd::base::files;
 use gatewayd::base::ids::{ConnId, base64url, os_entropy, sha256_hex};
@@ -10,6 +11,7 @@ use gatewayd::config::{Env, File, Paths};
 use gatewayd::conn::head::Host;
 use gatewayd::gateway::auth::{Flags, SharedAuth};
 use gatewayd::gateway::peer::Peer;
+use gatewayd::gateway::runs::RunRef;
 use gatewayd::gateway::{Core, Effect, Signal, Start, World};
 use gatewayd::protocol::connect::{ConnectParams, signature_payload};
 use gatewayd::store::stores::Stores;
@@ -59,6 +61,13 @@ impl Gateway {
         put(paths.config.clone(), config);
         let session = json!({ "sessionId": "s", "updatedAt": 1, "systemSent": true, "inputTokens": 5, "totalTokens": 9 });
         put(paths.agent("main").join("sessions/sessions.json"), json!({ "agent:main:main": session }));
+        let lines = [
+            json!({ "type": "session", "version": 3, "id": "s", "timestamp": "2026-01-01T00:00:00.000Z", "cwd": "/" }),
+            json!({ "type": "message", "id": "1", "parentId": null, "message": { "role": "user", "content": "hi" } }),
+        ];
+        let lines = lines.map(|it| it.to_string() + "\n").concat();
+        let transcript = paths.agent("main").join("sessions/s.jsonl");
+        files::write_atomic(&transcript, lines.as_bytes()).unwrap();
         put(
             paths.state.join("cron/jobs.json"),
             json!({ "version": 1, "jobs": [{ "id": "j", "name": "J", "enabled": true }] }),
@@ -111,6 +120,7 @@ impl Gateway {
                         let now = self.now();
                         self.core.on_done(job(), now);
                     }
+                    Effect::Run(start) => self.run(start.run),
                     Effect::Store(job) => {
                         let now = self.now();
                         self.core.on_done(job(&mut self.stores), now);
@@ -122,6 +132,25 @@ impl Gateway {
                 }
             }
         }
+    }
+    /// A run with a bit of everything.
+    fn run(&mut self, run: RunRef) {
+        let now = self.now();
+        let (id, name) = ("c1".to_owned(), "exec".to_owned());
+        for event in [
+            Event::Begun { session_id: "s".into(), verbose: Some("full".into()) },
+            Event::Text("Hello".into()),
+            Event::ToolStart { id: id.clone(), name: name.clone(), args: json!({}) },
+            Event::ToolUpdate { id: id.clone(), name: name.clone(), partial: json!({}) },
+            Event::ToolEnd { id, name, meta: Some("ls".into()), is_error: false, result: json!({}) },
+            Event::MessageEnd,
+            Event::Compacting,
+            Event::Compacted { will_retry: true },
+        ] {
+            self.core.on_run_event(run, event, now);
+        }
+        let end = End { outcome: Ok(()), texts: vec!["Hello".into()], ..End::panicked() };
+        self.core.on_run_ended(run, end, now);
     }
     fn judge(&mut self, text: &str) -> Value {
         let frame: Value = serde_json::from_str(text).unwrap();
@@ -190,10 +219,21 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("agents.files.get", json!({ "agentId": "main", "name": "USER.md" })),
         ("agents.files.list", json!({ "agentId": "main" })),
         ("sessions.list", json!({ "includeDerivedTitles": true, "limit": 5 })),
+        ("sessions.preview", json!({ "keys": ["main", "nope"] })),
+        ("sessions.resolve", json!({ "key": "main" })),
+        ("sessions.patch", json!({ "key": "main", "label": "L", "thinkingLevel": "low" })),
+        ("sessions.compact", json!({ "key": "main", "maxLines": 1 })),
+        ("chat.inject", json!({ "sessionKey": "main", "message": "hi" })),
+        ("chat.history", json!({ "sessionKey": "main" })),
+        ("sessions.reset", json!({ "key": "other" })),
+        ("sessions.delete", json!({ "key": "other" })),
         ("cron.list", json!({ "includeDisabled": true })),
         ("talk.mode", json!({ "enabled": true, "phase": "listening" })),
         ("voicewake.set", json!({ "triggers": ["hey"] })),
         ("set-heartbeats", json!({ "enabled": false })),
+        ("chat.send", json!({ "sessionKey": "main", "message": "hi", "idempotencyKey": "1" })),
+        ("chat.abort", json!({ "sessionKey": "main" })),
+        ("agent.wait", json!({ "runId": "1" })),
         ("wake", json!({ "mode": "now", "text": "up" })),
         ("system-event", json!({ "text": "Node: phone", "host": "phone", "lastInputSeconds": 3 })),
         ("health", json!({ "probe": true })),
@@ -231,7 +271,7 @@ fn everything_sent_fits(protocol: u32) {
     gateway.sent();
     let seen = |it: &&str| gateway.events.contains(*it);
     let wanted = ["presence", "tick", "talk.mode", "shutdown", "health", "voicewake.changed"];
-    let wanted = wanted.iter().chain(&["device.pair.requested", "device.pair.resolved"]);
+    let wanted = wanted.iter().chain(&["device.pair.requested", "device.pair.resolved", "agent", "chat"]);
     assert_eq!(wanted.filter(|it| !seen(it)).collect::<Vec<_>>(), Vec::<&&str>::new());
 }
 

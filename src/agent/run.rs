@@ -1,0 +1,755 @@
+//! One run: a question, the model's answer, what it asks of the tools, until there is nothing more to ask.
+//!
+//! ```text
+//! begin (store) ─► context ─► model ─► answer ─┬─ calls tools ─► results ─┐
+//!                               ▲              └─ else: steered? ─────────┤
+//!                               └────────────────────────────────────────-┘   ─► End
+//! ```
+//!
+//! * Runs on a thread of its own and may block anywhere; cancelling ends every wait.
+//! * What was said is durable before its end is told.
+//! * Nothing here knows who listens.
+use super::compact;
+use super::conversation::{self, Image, Origin};
+use super::error::{ErrorKind, TurnError};
+use super::http::{Patience, Wire};
+use super::keys::{Key, Keys, Pick};
+use super::model::{
+    Answer, Delta, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, TurnRequest, Usage,
+};
+use super::models::Models;
+use super::prompt::System;
+use super::providers;
+use super::retry::{Attempts, Step};
+use super::tools::{Outcome, Place, Toolbox};
+use crate::base::cancel::Cancel;
+use crate::base::clock::Clock;
+use crate::base::limits::RUN_TURNS_MAX;
+use crate::store::agent_sessions::{Behind, Trouble};
+use crate::store::stores::Stores;
+use crate::store::transcript::{self, Context, Entry};
+use crate::store::writer::Hand;
+use crossbeam_channel::Receiver;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the store knows of a session when a run begins in it.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    pub session_id: String,
+    pub entry: Map<String, Value>,
+    /// None before the first word.
+    pub transcript: Option<PathBuf>,
+    /// What the model is told of the person's words.
+    pub text: String,
+}
+
+/// Runs where state files are written, first of all.
+pub type Begin = Box<dyn FnOnce(&mut Stores) -> Result<Begun, Trouble> + Send>;
+
+/// Writes the system prompt for a model, and what there is to report of it.
+pub type Prompt = Box<dyn Fn(&Begun, &ModelRef, Thinking, &[ToolSpec]) -> System + Send>;
+
+/// Picks the tools that a model may use.
+pub type Tools = Box<dyn Fn(&ModelRef) -> Toolbox + Send>;
+
+/// What somebody says while a run is under way, and the run id of the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steer {
+    pub run_id: String,
+    pub text: String,
+}
+
+/// What a run does.
+pub struct Task {
+    pub run_id: String,
+    pub agent_id: String,
+    /// Canonical.
+    pub session_key: String,
+    /// The store file of the session.
+    pub store: PathBuf,
+    pub begin: Begin,
+    pub prompt: Prompt,
+    pub images: Vec<Image>,
+    /// What was asked for; else what the session, the agent and the defaults say.
+    pub thinking: Option<Thinking>,
+    pub thinking_default: Option<Thinking>,
+    /// Tokens that the context may take, whatever the model says.
+    pub context_tokens: Option<u64>,
+    pub compaction: compact::Rule,
+    pub tools: Tools,
+    pub place: Place,
+    /// For the whole run, in milliseconds.
+    pub timeout_ms: u64,
+    /// What people say while it runs; told to the model at its next turn.
+    pub steering: Receiver<Steer>,
+    /// Only folds what was said so far, with this wish of the person.
+    pub only_compact: Option<String>,
+}
+
+/// What every run shares.
+#[derive(Clone)]
+pub struct Around {
+    pub models: Arc<Models>,
+    pub store: Hand,
+    pub clock: Clock,
+}
+
+/// What happens on the way.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The session and its levels are known.
+    Begun {
+        session_id: String,
+        verbose: Option<String>,
+    },
+    Text(String),
+    Thinking(String),
+    /// The model has said all of this message.
+    MessageEnd,
+    ToolStart {
+        id: String,
+        name: String,
+        args: Value,
+    },
+    ToolUpdate {
+        id: String,
+        name: String,
+        partial: Value,
+    },
+    ToolEnd {
+        id: String,
+        name: String,
+        meta: Option<String>,
+        is_error: bool,
+        result: Value,
+    },
+    /// What was said so far is being folded into a summary.
+    Compacting,
+    Compacted {
+        will_retry: bool,
+    },
+    /// The model is told this message too.
+    Steered(String),
+}
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub outcome: Result<(), Failure>,
+    /// What the model said, message by message.
+    pub texts: Vec<String>,
+    pub session_id: Option<String>,
+    pub model: Option<ModelRef>,
+    /// Of the last call.
+    pub usage: Usage,
+    pub report: Value,
+    /// Tokens before and after, when it was folded.
+    pub compacted: Option<(u64, u64)>,
+}
+
+impl End {
+    fn new(outcome: Result<(), Failure>) -> End {
+        End {
+            outcome,
+            texts: vec![],
+            session_id: None,
+            model: None,
+            usage: Usage::default(),
+            report: Value::Null,
+            compacted: None,
+        }
+    }
+    pub fn failed(text: String) -> End {
+        End::new(Err(Failure::Failed(text)))
+    }
+    /// Its thread has panicked: the log says where.
+    pub fn panicked() -> End {
+        End::failed("gatewayd made a mistake: see its log, and please report it".into())
+    }
+}
+
+/// Why it did not end well.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The model refuses the request itself: what it says is the answer.
+    Refused(String),
+    /// A sentence for the person.
+    Failed(String),
+}
+
+impl Failure {
+    fn of(err: &TurnError, provider: &str) -> Failure {
+        match err.kind {
+            ErrorKind::Cancelled => Failure::Cancelled,
+            ErrorKind::BadRequest => Failure::Refused(err.explain(provider)),
+            _ => Failure::Failed(err.explain(provider)),
+        }
+    }
+}
+
+/// Does it; blocks until it has ended.
+pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> End {
+    let begin = std::mem::replace(&mut task.begin, Box::new(|_| Err(Trouble::Refused("begun twice".into()))));
+    let mut end = End::new(Ok(()));
+    let begun = match around.store.ask(begin) {
+        Ok(Ok(it)) => it,
+        Ok(Err(err)) => return End { outcome: Err(Failure::Failed(err.to_string())), ..end },
+        Err(err) => return End { outcome: Err(Failure::Failed(err.to_string())), ..end },
+    };
+    end.session_id = Some(begun.session_id.clone());
+    let word = |name: &str| begun.entry.get(name).and_then(Value::as_str).map(str::to_owned);
+    emit(Event::Begun { session_id: begun.session_id.clone(), verbose: word("verboseLevel") });
+    let outcome = match Run::new(&task, around, cancel, emit, &begun) {
+        Ok(mut it) => {
+            let outcome = if task.only_compact.is_some() { it.fold() } else { it.converse() };
+            it.note(&outcome);
+            (end.texts, end.usage, end.report) = (it.texts, it.usage, it.system.report);
+            (end.model, end.compacted) = (Some(it.origin.model), it.compacted);
+            outcome
+        }
+        Err(failure) => Err(failure),
+    };
+    End { outcome, ..end }
+}
+
+/// What a run asks models with.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    task: &'a Task,
+    around: &'a Around,
+    cancel: &'a Cancel,
+    /// The clock's, when the run must have ended.
+    deadline_ms: u64,
+    thinking: Thinking,
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    asking: Asking<'a>,
+    emit: &'a mut dyn FnMut(Event),
+    begun: &'a Begun,
+    toolbox: Toolbox,
+    specs: Vec<ToolSpec>,
+    way: Attempts,
+    /// Whoever answered last, or answers first.
+    origin: Origin,
+    system: System,
+    pub(super) messages: Vec<Message>,
+    /// Entries that wait to be stored with the next ones.
+    unsaid: Vec<Entry>,
+    behind: Option<String>,
+    /// Tokens that the last answer's model was told and said, by its own count.
+    told_before: u64,
+    texts: Vec<String>,
+    usage: Usage,
+    pub(super) compacted: Option<(u64, u64)>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        task: &'a Task,
+        around: &'a Around,
+        cancel: &'a Cancel,
+        emit: &'a mut dyn FnMut(Event),
+        begun: &'a Begun,
+    ) -> Result<Run<'a>, Failure> {
+        let failed = |err: TurnError| Failure::of(&err, "The model server");
+        let now = around.clock.now();
+        let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
+        let wanted = word("modelOverride").map(|model| match word("providerOverride") {
+            Some(provider) => format!("{provider}/{model}"),
+            None => model.to_owned(),
+        });
+        let any_key = around.models.with_keys(&task.agent_id, now.unix_ms, |keys| keys.any());
+        let models =
+            around.models.catalog.choose(&task.agent_id, wanted.as_deref(), any_key).map_err(failed)?;
+        let way = Attempts::new(models).ok_or_else(|| {
+            Failure::Failed("no model is configured: set agents.defaults.model.primary".into())
+        })?;
+        let model = way.model().clone();
+        let thinking = task
+            .thinking
+            .or_else(|| Thinking::of_word(word("thinkingLevel")?))
+            .or(task.thinking_default)
+            .unwrap_or(if around.models.catalog.thinks(&model) { Thinking::Low } else { Thinking::Off });
+        let context = match &begun.transcript {
+            Some(path) => transcript::context(path)
+                .map_err(|err| Failure::Failed(format!("cannot read {}: {err}", path.display())))?,
+            None => Context::default(),
+        };
+        let toolbox = (task.tools)(&model);
+        let specs = toolbox.specs();
+        let system = (task.prompt)(begun, &model, thinking, &specs);
+        let origin = Run::origin(around, &model);
+        let deadline_ms = now.mono_ms + task.timeout_ms;
+        let mut run = Run {
+            asking: Asking { task, around, cancel, deadline_ms, thinking },
+            emit,
+            begun,
+            toolbox,
+            specs,
+            way,
+            origin,
+            system,
+            messages: vec![],
+            unsaid: vec![],
+            behind: None,
+            told_before: 0,
+            texts: vec![],
+            usage: Usage::default(),
+            compacted: None,
+        };
+        run.open(&context, now.unix_ms);
+        Ok(run)
+    }
+    fn origin(around: &Around, model: &ModelRef) -> Origin {
+        let api = around.models.catalog.api_word(model);
+        Origin { model: model.clone(), api, price: around.models.catalog.price(model) }
+    }
+    /// Puts the question behind what was said before. One that this very run has stored already (the process was killed on
+    /// the way) is not stored twice; one that was left without an answer gives way.
+    fn open(&mut self, context: &Context, unix_ms: i64) {
+        let task = self.asking.task;
+        let begun_before = context.entries.iter().any(|it| is_mark(it, &task.run_id));
+        let mut context = context.clone();
+        self.told_before = told_before(&context);
+        if begun_before || task.only_compact.is_some() {
+            // An answer that was cut off is begun again.
+            let cut = |it: &Value| matches!(it["message"]["stopReason"].as_str(), Some("aborted" | "error"));
+            if begun_before && let Some(last) = context.entries.pop_if(|it| cut(it)) {
+                self.behind = Some(last["parentId"].as_str().unwrap_or_default().to_owned());
+            }
+            self.messages = conversation::messages(&context);
+            return;
+        }
+        if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
+            context
+                .entries
+                .retain(|it| !(it["type"] == "message" && it["parentId"].as_str() == parent.as_deref()));
+            self.behind = Some(parent.unwrap_or_default());
+        }
+        self.messages = conversation::messages(&context);
+        let last = |kind: &str| context.entries.iter().rfind(|it| it["type"] == kind);
+        let model = &self.origin.model;
+        if last("model_change")
+            .is_none_or(|it| it["provider"] != model.provider || it["modelId"] != model.model)
+        {
+            let (provider, model_id) = (model.provider.clone(), model.model.clone());
+            self.unsaid.push(Entry::ModelChange { provider, model_id });
+        }
+        let thinking = self.asking.thinking.word();
+        if last("thinking_level_change").is_none_or(|it| it["thinkingLevel"] != thinking) {
+            self.unsaid.push(Entry::ThinkingLevelChange { thinking_level: thinking.into() });
+        }
+        self.unsaid.push(mark(&task.run_id));
+        let text = self.begun.text.clone();
+        self.say(&text, &task.images, unix_ms);
+    }
+    /// A person's words, to the model and to the transcript.
+    fn say(&mut self, text: &str, images: &[Image], unix_ms: i64) {
+        self.unsaid.push(Entry::Message { message: conversation::said(text, images, unix_ms) });
+        let question = conversation::question(text, images);
+        match self.messages.last_mut() {
+            Some(last) if last.role == Role::User => last.parts.extend(question.parts),
+            _ => self.messages.push(question),
+        }
+    }
+    /// The answer that an earlier life of this run has stored as its last word.
+    fn answered(&self) -> Option<String> {
+        let last = self.messages.last().filter(|it| it.role == Role::Assistant)?;
+        let text = |it: &Part| if let Part::Text(text) = it { Some(text.clone()) } else { None };
+        Some(last.parts.iter().filter_map(text).collect())
+    }
+
+    fn converse(&mut self) -> Result<(), Failure> {
+        if let Some(text) = self.answered() {
+            self.texts.push(text);
+            return Ok(());
+        }
+        let mut saving = Some(self.save());
+        if self.is_full() {
+            // A summary that cannot be made is no reason not to try: the model has the last word.
+            let _ = self.fold_before_answer();
+        }
+        for _ in 0..RUN_TURNS_MAX {
+            let answered = self.ask();
+            if let Some(saving) = saving.take() {
+                saved(&saving)?;
+            }
+            let (answer, ended) = answered;
+            self.keep(&answer, &ended)?;
+            let done = ended.map_err(|err| Failure::of(&err, &self.origin.model.provider))?;
+            self.usage = done.usage;
+            let calls: Vec<ToolCall> = answer.tool_calls().cloned().collect();
+            self.messages.push(answer.into_message());
+            self.use_tools(&calls)?;
+            let steered = self.steer();
+            if calls.is_empty() && !steered {
+                return Ok(());
+            }
+            if self.asking.cancel.is_cancelled() {
+                return Err(Failure::Cancelled);
+            }
+        }
+        Err(Failure::Failed(format!(
+            "The model asked for tools {RUN_TURNS_MAX} times without coming to an end: ask for less at a time"
+        )))
+    }
+    /// Whether something was said meanwhile.
+    fn steer(&mut self) -> bool {
+        let words: Vec<Steer> = self.asking.task.steering.try_iter().collect();
+        let now = self.asking.around.clock.now();
+        for it in &words {
+            self.unsaid.push(mark(&it.run_id));
+            self.say(&it.text, &[], now.unix_ms);
+            (self.emit)(Event::Steered(it.run_id.clone()));
+        }
+        !words.is_empty()
+    }
+
+    /// Asks one model after the other until one answers, or nothing helps. What was said until then comes back in any case.
+    fn ask(&mut self) -> (Answer, Result<Done, TurnError>) {
+        let asking = self.asking;
+        let mut folded = false;
+        loop {
+            let mut answer = Answer::default();
+            let model = self.way.model().clone();
+            let told = Told { system: &self.system.text, messages: &self.messages, tools: &self.specs };
+            let (key, result) = asking.call(&model, self.way.is_last(), told, &mut answer, &mut *self.emit);
+            let given = !answer.parts().is_empty();
+            let err = match result {
+                Ok(done) => {
+                    self.origin = Run::origin(asking.around, &model);
+                    return (answer, Ok(done));
+                }
+                Err(err) => err,
+            };
+            if err.kind == ErrorKind::ContextOverflow && !folded && !given {
+                folded = true;
+                if self.fold_before_answer().is_ok() {
+                    continue;
+                }
+            }
+            let (now, way) = (asking.around.clock.now().unix_ms, &mut self.way);
+            let step = asking.around.models.with_keys(&asking.task.agent_id, now, |keys| {
+                way.next(&err, given, key.as_deref(), keys, now)
+            });
+            log::warn!(target: "agent", "{model}: {}", err.explain(&model.provider));
+            match step {
+                Step::Retry { after_ms } => {
+                    // It ends early when the run is cancelled, and the next call notices.
+                    let _ = asking.cancel.done().recv_timeout(Duration::from_millis(after_ms));
+                }
+                Step::Fallback(next) => log::info!(target: "agent", "falling back to {next}"),
+                Step::GiveUp => {
+                    self.origin = Run::origin(asking.around, &model);
+                    return (answer, Err(err));
+                }
+            }
+        }
+    }
+    /// Stores an answer, durably. One that was cut without a word is not kept.
+    fn keep(&mut self, answer: &Answer, ended: &Result<Done, TurnError>) -> Result<(), Failure> {
+        let text = answer.text().trim().to_owned();
+        let silent_cut = matches!(ended, Err(err) if err.kind == ErrorKind::Cancelled) && text.is_empty();
+        if !silent_cut {
+            let now = self.asking.around.clock.now();
+            // Calls that will never be made are not remembered as made.
+            let parts: Vec<Part> = match ended {
+                Ok(_) => answer.parts().to_vec(),
+                Err(_) => answer.parts().iter().filter(|it| matches!(it, Part::Text(_))).cloned().collect(),
+            };
+            let message = conversation::answer(&parts, &self.origin, ended.as_ref().copied(), now.unix_ms);
+            self.unsaid.push(Entry::Message { message });
+        }
+        saved(&self.save())?;
+        if !text.is_empty() {
+            self.texts.push(text);
+        }
+        (self.emit)(Event::MessageEnd);
+        Ok(())
+    }
+    fn use_tools(&mut self, calls: &[ToolCall]) -> Result<(), Failure> {
+        let Asking { task, around, cancel, .. } = self.asking;
+        for call in calls {
+            let args = call.arguments().unwrap_or_else(|_| json!({}));
+            let (id, name) = (call.id.clone(), call.name.clone());
+            (self.emit)(Event::ToolStart { id: id.clone(), name: name.clone(), args });
+            let emit = &mut *self.emit;
+            let outcome = match cancel.is_cancelled() {
+                true => Outcome::error(&name, "the run was stopped before this call"),
+                false => self.toolbox.call(call, &task.place, cancel, &mut |partial| {
+                    emit(Event::ToolUpdate { id: id.clone(), name: name.clone(), partial });
+                }),
+            };
+            let now = around.clock.now();
+            let image = outcome.image.as_ref();
+            let image = image.map(|it| Image { mime_type: it.mime.to_owned(), data: it.data.clone() });
+            let (text, is_error) = (outcome.text.clone(), outcome.is_error);
+            let message = conversation::tool_result(
+                call,
+                &text,
+                image.as_ref(),
+                &outcome.details,
+                is_error,
+                now.unix_ms,
+            );
+            self.unsaid.push(Entry::Message { message });
+            let meta = self.toolbox.meta(call);
+            (self.emit)(Event::ToolEnd {
+                id: id.clone(),
+                name: name.clone(),
+                meta,
+                is_error,
+                result: outcome.event(),
+            });
+            let mut parts = vec![Part::ToolResult { id, name, text, is_error }];
+            parts.extend(image.map(|it| Part::Image { mime: it.mime_type, data: it.data }));
+            match self.messages.last_mut() {
+                Some(last) if last.role == Role::User => last.parts.extend(parts),
+                _ => self.messages.push(Message { role: Role::User, parts }),
+            }
+        }
+        if !calls.is_empty() {
+            saved(&self.save())?;
+        }
+        Ok(())
+    }
+
+    // The context and its size.
+
+    pub(super) fn window(&self) -> u64 {
+        let model = &self.origin.model;
+        let says = self.asking.around.models.catalog.context_window(model);
+        let window =
+            self.asking.task.context_tokens.or(says).unwrap_or(super::catalog::CONTEXT_TOKENS_DEFAULT);
+        window.min(says.unwrap_or(u64::MAX))
+    }
+    pub(super) fn rule(&self) -> compact::Rule {
+        self.asking.task.compaction
+    }
+    /// What is stored of the conversation.
+    pub(super) fn context(&self) -> Result<Context, Failure> {
+        let task = self.asking.task;
+        let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
+        let id = self.begun.session_id.clone();
+        let asked =
+            self.asking.around.store.ask(move |it| it.sessions(&store, &agent_id)?.context(&key, &id));
+        asked
+            .map_err(|err| err.to_string())
+            .and_then(|it| it.map_err(|err| err.to_string()))
+            .map_err(Failure::Failed)
+    }
+    /// Stores an entry, durably.
+    pub(super) fn store_now(&mut self, entry: Entry) -> Result<(), Failure> {
+        self.unsaid.push(entry);
+        saved(&self.save())
+    }
+    fn is_full(&self) -> bool {
+        let reckoned = conversation::tokens(&self.messages) + self.system.text.len() as u64 / 4;
+        self.asking.task.compaction.is_full(reckoned.max(self.told_before), self.window())
+    }
+    /// Folds what was said before the newest question.
+    fn fold_before_answer(&mut self) -> Result<(), Failure> {
+        (self.emit)(Event::Compacting);
+        let done = compact::fold(self, None);
+        self.told_before = 0;
+        (self.emit)(Event::Compacted { will_retry: done.is_ok() });
+        done.inspect_err(|it| log::warn!(target: "agent", "the conversation could not be folded: {it:?}"))
+    }
+    /// `/compact`.
+    fn fold(&mut self) -> Result<(), Failure> {
+        (self.emit)(Event::Compacting);
+        let done = compact::fold(self, self.asking.task.only_compact.as_deref());
+        (self.emit)(Event::Compacted { will_retry: false });
+        done
+    }
+    /// Asks the model for a text, beside the conversation.
+    pub(super) fn aside(&mut self, system: &str, question: &str) -> Result<String, Failure> {
+        let messages = [conversation::question(question, &[])];
+        let (model, mut answer) = (self.way.model().clone(), Answer::default());
+        let told = Told { system, messages: &messages, tools: &[] };
+        let result = self.asking.call(&model, true, told, &mut answer, &mut |_| {}).1;
+        let text = answer.text().trim().to_owned();
+        match result {
+            Ok(_) if text.is_empty() => Err(Failure::Failed("the model gave no summary".into())),
+            Ok(_) => Ok(text),
+            Err(err) => Err(Failure::of(&err, &model.provider)),
+        }
+    }
+
+    // The store.
+
+    /// Gives everything unsaid to the store; what comes of it is heard later.
+    fn save(&mut self) -> Receiver<Result<(), Trouble>> {
+        let entries = std::mem::take(&mut self.unsaid);
+        let behind = self.behind.take();
+        let task = self.asking.task;
+        let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
+        let cwd = task.place.workspace.display().to_string();
+        let session_id = self.begun.session_id.clone();
+        self.asking.around.store.begin(move |stores| {
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let (sessions, now, entropy) = stores.open(&store, &agent_id)?;
+            let behind = match behind.as_deref() {
+                None => Behind::Leaf,
+                Some("") => Behind::Entry(None),
+                Some(id) => Behind::Entry(Some(id)),
+            };
+            sessions.append_in(&key, &session_id, &cwd, behind, &entries, now, entropy).map(drop)
+        })
+    }
+    /// What the session's entry says of its last run.
+    fn note(&self, outcome: &Result<(), Failure>) {
+        let task = self.asking.task;
+        let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
+        let usage = outcome.is_ok().then_some(self.usage);
+        let folded = self.compacted.is_some();
+        let session_id = self.begun.session_id.clone();
+        let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
+        self.asking.around.store.give(Box::new(move |stores| {
+            let Ok((sessions, now, _)) = stores.open(&store, &agent_id) else { return };
+            sessions.note(
+                &key,
+                |entry| {
+                    if entry.get("sessionId").and_then(Value::as_str) != Some(&session_id) {
+                        // A new conversation has begun under this key.
+                        return;
+                    }
+                    let mut set = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
+                    set("updatedAt", now.unix_ms.into());
+                    set("systemSent", true.into());
+                    set("modelProvider", model.provider.into());
+                    set("model", model.model.into());
+                    set("contextTokens", window.into());
+                    if report.is_object() {
+                        set("systemPromptReport", report);
+                    }
+                    if let Some(it) = usage {
+                        set("inputTokens", it.input.into());
+                        set("outputTokens", it.output.into());
+                        set("totalTokens", (it.input + it.cache_read + it.cache_write).into());
+                    }
+                    let count = entry.get("compactionCount").and_then(Value::as_u64).unwrap_or(0);
+                    entry.insert("compactionCount".into(), (count + u64::from(folded)).into());
+                },
+                now,
+            );
+        }));
+    }
+}
+
+/// What one call tells a model.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    system: &'a str,
+    messages: &'a [Message],
+    tools: &'a [ToolSpec],
+}
+
+impl Asking<'_> {
+    /// One call; the id of the key it used. `alone`: there is no other model to ask.
+    fn call(
+        &self,
+        model: &ModelRef,
+        alone: bool,
+        told: Told<'_>,
+        answer: &mut Answer,
+        emit: &mut dyn FnMut(Event),
+    ) -> (Option<String>, Result<Done, TurnError>) {
+        let (models, agent_id, now) = (&self.around.models, &self.task.agent_id, self.around.clock.now());
+        let key = match models.with_keys(agent_id, now.unix_ms, |keys| pick(keys, model, alone, now.unix_ms))
+        {
+            Ok(it) => it,
+            Err(err) => return (None, Err(err)),
+        };
+        let key_id = key.as_ref().map(|it| it.id.clone());
+        let target = match models.catalog.target(model, key.map(|it| it.secret)) {
+            Ok(it) => it,
+            Err(err) => return (key_id, Err(err)),
+        };
+        let params = models.catalog.params(model);
+        let mut request = TurnRequest {
+            model: model.model.clone(),
+            system: told.system.to_owned(),
+            messages: told.messages.to_vec(),
+            tools: told.tools.to_vec(),
+            thinking: if target.reasoning { self.thinking } else { Thinking::Off },
+            max_tokens: params.max_tokens,
+            temperature: params.temperature,
+            ..TurnRequest::default()
+        };
+        if !models.catalog.takes_images(model) {
+            leave_images_out(&mut request.messages);
+        }
+        // The run's own end is the timer's; this is for a server that the timer does not reach.
+        let left_ms = self.deadline_ms.saturating_sub(now.mono_ms) + 1_000;
+        let wire = Wire::new(Patience { total_ms: left_ms, ..Patience::default() }, models.proxies.clone());
+        let result = providers::run(&target, &request, &wire, self.cancel, &mut |delta| {
+            answer.push(&delta);
+            match delta {
+                Delta::Text(text) => emit(Event::Text(text)),
+                Delta::Thinking(text) => emit(Event::Thinking(text)),
+                _ => {}
+            }
+        });
+        if let (Ok(_), Some(id)) = (&result, &key_id) {
+            models.with_keys(agent_id, now.unix_ms, |keys| keys.worked(&model.provider, id));
+        }
+        (key_id, result)
+    }
+}
+
+fn pick(keys: &mut Keys, model: &ModelRef, alone: bool, now_ms: i64) -> Result<Option<Key>, TurnError> {
+    match keys.pick(&model.provider, now_ms) {
+        Pick::Use(key) => Ok(Some(key.clone())),
+        Pick::None => Ok(None),
+        // Better asked than refused unasked, when there is nobody else.
+        Pick::Rest { .. } if alone => Ok(keys.first(&model.provider).cloned()),
+        Pick::Rest { until_ms } => {
+            let retry_after_ms = Some((until_ms - now_ms).max(0) as u64);
+            Err(TurnError::new(ErrorKind::RateLimit { retry_after_ms }, ""))
+        }
+    }
+}
+
+fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
+    match saving.recv() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(err)) => Err(Failure::Failed(err.to_string())),
+        Err(_) => Err(Failure::Failed(crate::store::writer::NoAnswer.to_string())),
+    }
+}
+
+/// Stands in front of a run's question, so that a restart knows whether it was stored.
+fn mark(run_id: &str) -> Entry {
+    Entry::Custom { custom_type: "gatewayd.run".into(), data: json!({ "runId": run_id }) }
+}
+
+pub fn is_mark(entry: &Value, run_id: &str) -> bool {
+    entry["customType"] == "gatewayd.run" && entry["data"]["runId"] == run_id
+}
+
+/// What the model of the newest answer counted, unless the conversation was folded since.
+fn told_before(context: &Context) -> u64 {
+    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
+    let newest = context.entries.iter().rfind(counts);
+    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+}
+
+fn leave_images_out(messages: &mut [Message]) {
+    for message in messages {
+        for part in &mut message.parts {
+            if let Part::Image { mime, .. } = part {
+                *part = Part::Text(format!("[an image ({mime}) that this model cannot see]"));
+            }
+        }
+    }
+}

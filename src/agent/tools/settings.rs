@@ -1,0 +1,120 @@
+//! What the configuration says about the tools themselves: `tools.exec`, `tools.fs`, and the same below `agents.list[].tools`.
+//!
+//! The agent's own key wins over the common one, each for itself.
+use super::policy::agent_tools;
+use crate::base::limits::{EXEC_TIMEOUT_S, EXEC_TIMEOUT_S_MAX};
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolsConfig {
+    /// `read`, `write` and `edit` reach the workspace alone: `tools.fs.workspaceOnly`, a key of the newest releases. There the default
+    /// is false, and the reference knows no such key at all; ours is true.
+    pub workspace_only: bool,
+    pub exec: ExecConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecConfig {
+    pub host: Host,
+    pub security: Security,
+    pub ask: Ask,
+    pub timeout_s: u64,
+    /// Folders in front of PATH; `~` stands for the home.
+    pub path_prepend: Vec<String>,
+    /// Programs that may run in allowlist mode.
+    pub safe_bins: Vec<String>,
+}
+
+/// Where commands run. There are no sandboxes here, so that `sandbox` means this machine, as in the reference without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    Sandbox,
+    Gateway,
+    Node,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    Deny,
+    Allowlist,
+    Full,
+}
+
+/// When a person is asked before a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Off,
+    OnMiss,
+    Always,
+}
+
+/// Reference.
+const SAFE_BINS: [&str; 9] = ["jq", "grep", "cut", "sort", "uniq", "head", "tail", "tr", "wc"];
+
+impl ToolsConfig {
+    /// Reads the resolved configuration for an agent (already validated: what does not fit counts as absent).
+    pub fn read(root: &Value, agent_id: &str) -> ToolsConfig {
+        let sections = [agent_tools(root, agent_id), &root["tools"]];
+        let at = |path: &str| sections.iter().find_map(|it| it.pointer(path)).unwrap_or(&Value::Null);
+        let word = |path: &str| at(path).as_str().unwrap_or_default();
+        let list = |path: &str| {
+            let all = at(path).as_array()?.iter().filter_map(Value::as_str).map(str::trim);
+            Some(all.filter(|it| !it.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+        };
+        let host = match word("/exec/host") {
+            "gateway" => Host::Gateway,
+            "node" => Host::Node,
+            _ => Host::Sandbox,
+        };
+        // Reference: without a sandbox commands run freely, unless the gateway is named as their host.
+        let guarded = host == Host::Gateway;
+        let security = match word("/exec/security") {
+            "deny" => Security::Deny,
+            "allowlist" => Security::Allowlist,
+            "full" => Security::Full,
+            _ if guarded => Security::Allowlist,
+            _ => Security::Full,
+        };
+        let ask = match word("/exec/ask") {
+            "off" => Ask::Off,
+            "always" => Ask::Always,
+            _ => Ask::OnMiss,
+        };
+        let timeout_s = at("/exec/timeoutSec").as_f64().filter(|it| *it >= 1.0).map(|it| it as u64);
+        let safe_bins = list("/exec/safeBins");
+        ToolsConfig {
+            workspace_only: at("/fs/workspaceOnly").as_bool().unwrap_or(true),
+            exec: ExecConfig {
+                host,
+                security,
+                ask,
+                timeout_s: timeout_s.unwrap_or(EXEC_TIMEOUT_S).min(EXEC_TIMEOUT_S_MAX),
+                path_prepend: list("/exec/pathPrepend").unwrap_or_default(),
+                safe_bins: safe_bins.unwrap_or_else(|| SAFE_BINS.map(str::to_owned).to_vec()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    #[test]
+    fn the_agents_own_keys_win() {
+        let root = json!({
+            "tools": {"exec": {"host": "gateway", "timeoutSec": 7, "safeBins": []}},
+            "agents": {"list": [{"id": "a", "tools": {"exec": {"security": "full", "ask": "always"}, "fs": {"workspaceOnly": false}}}]},
+        });
+        let (a, b) = (ToolsConfig::read(&root, "A"), ToolsConfig::read(&root, "b"));
+        assert_eq!((a.exec.security, a.exec.ask, a.exec.timeout_s), (Security::Full, Ask::Always, 7));
+        assert_eq!(
+            (b.exec.security, b.exec.ask, b.exec.safe_bins.len()),
+            (Security::Allowlist, Ask::OnMiss, 0)
+        );
+        assert!(!a.workspace_only && b.workspace_only);
+        let none = ToolsConfig::read(&json!({}), "main");
+        assert_eq!((none.exec.security, none.exec.timeout_s), (Security::Full, 1800));
+        assert_eq!(none.exec.safe_bins.len(), 9);
+    }
+}

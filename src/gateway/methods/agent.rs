@@ -1,0 +1,230 @@
+//! `agent` and `agent.wait`: a run for whoever asks, answered twice: accepted, then what came of it.
+use crate::base::limits::RUN_WAIT_MS;
+use crate::config::normal_id;
+use crate::gateway::registry::{Answer, Call, Method, Rpc};
+use crate::gateway::runs::accept::{accept, is_session_id};
+use crate::gateway::runs::request::{Kind, Request};
+use crate::gateway::runs::wait::{self, WaitReply};
+use crate::gateway::runs::{self, Known, Sink};
+use crate::gateway::{Core, attachments, sessions};
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::frame::raw;
+use crate::protocol::scope::Access;
+use crate::protocol::shape::Int;
+use crate::protocol::types::{NonEmpty, Text};
+use crate::shaped;
+use crate::store::entry::thinking_level;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub const METHODS: &[Method] = &[Method::of::<Agent>(), Method::of::<AgentWait>()];
+
+shaped! {
+    struct AgentParams {
+        message = "message": NonEmpty,
+        agent_id = "agentId": Option<NonEmpty>,
+        to = "to": Option<String>,
+        #[expect(dead_code, reason = "a channel's; none is there yet")]
+        reply_to = "replyTo": Option<String>,
+        session_id = "sessionId": Option<String>,
+        session_key = "sessionKey": Option<String>,
+        thinking = "thinking": Option<String>,
+        deliver = "deliver": Option<bool>,
+        attachments = "attachments": Option<Vec<Value>>,
+        channel = "channel": Option<String>,
+        reply_channel = "replyChannel": Option<String>,
+        #[expect(dead_code, reason = "a channel's; none is there yet")]
+        account_id = "accountId": Option<String>,
+        #[expect(dead_code, reason = "a channel's; none is there yet")]
+        reply_account_id = "replyAccountId": Option<String>,
+        #[expect(dead_code, reason = "a channel's; none is there yet")]
+        thread_id = "threadId": Option<String>,
+        group_id = "groupId": Option<String>,
+        group_channel = "groupChannel": Option<String>,
+        group_space = "groupSpace": Option<String>,
+        timeout = "timeout": Option<Int<0>>,
+        #[expect(dead_code, reason = "every session is a lane of its own")]
+        lane = "lane": Option<String>,
+        extra_system_prompt = "extraSystemPrompt": Option<String>,
+        idempotency_key = "idempotencyKey": NonEmpty,
+        label = "label": Option<Text<1, 64>>,
+        spawned_by = "spawnedBy": Option<String>,
+    }
+}
+
+/// The first answer. The second, on the same id, is `{runId, status: "ok" | "error", summary, result?}`, with an error beside it
+/// when it failed.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+struct AgentReply {
+    run_id: String,
+    status: &'static str,
+    /// Milliseconds since 1970.
+    accepted_at: i64,
+}
+
+/// Channels that the reference knows by name, running or not.
+const CHANNELS: [&str; 9] =
+    ["last", "webchat", "telegram", "whatsapp", "discord", "googlechat", "slack", "signal", "imessage"];
+
+enum Agent {}
+impl Rpc for Agent {
+    const NAME: &'static str = "agent";
+    const ACCESS: Access = Access::Write;
+    type Params = AgentParams;
+    type Reply = AgentReply;
+    fn call(core: &mut Core, call: Call, params: AgentParams) -> RpcResult<Answer<AgentReply>> {
+        let run_id = params.idempotency_key.to_string();
+        match runs::known(core, Kind::Agent, &run_id, call.now) {
+            Known::New => {}
+            Known::UnderWay(accepted_at) => {
+                return Ok(Answer::Now(AgentReply { run_id, status: "accepted", accepted_at }));
+            }
+            Known::Answered(answer) => {
+                core.answer_again(call.asked, &answer, call.now);
+                return Ok(Answer::Held);
+            }
+        }
+        let images = attachments::images(params.attachments.as_deref().unwrap_or_default())?;
+        let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+        for channel in [given(&params.channel), given(&params.reply_channel)].into_iter().flatten() {
+            if !CHANNELS.contains(&channel.to_lowercase().as_str()) {
+                return Err(RpcError::invalid(format!("invalid agent params: unknown channel: {channel}")));
+            }
+        }
+        let request = Request { images, ..request(core, &params, call.now.unix_ms)? };
+        let problem = problem(&params, &request);
+        let run = runs::reserve(core, request.clone(), vec![Sink::Reply(call.asked.clone())])?;
+        runs::watch(core, run, call.conn);
+        let (asked, reply) =
+            (call.asked.clone(), AgentReply { run_id, status: "accepted", accepted_at: call.now.unix_ms });
+        if let Some(text) = problem {
+            core.answer(&asked, Ok(&raw(&reply)), call.now);
+            runs::fail(core, run, &text, call.now);
+            return Ok(Answer::Held);
+        }
+        accept(core, run, request, move |core, promised, now| {
+            core.answer(&asked, promised.map(|()| raw(&reply)).as_deref().map_err(Clone::clone), now);
+        });
+        Ok(Answer::Held)
+    }
+}
+
+/// What is found wrong once the run is accepted, in the reference's words.
+fn problem(params: &AgentParams, request: &Request) -> Option<String> {
+    if request.message.trim().is_empty() {
+        return Some("Message (--message) is required".into());
+    }
+    if request.session_key.is_none() && request.session_id.is_none() {
+        return Some("Pass --to <E.164>, --session-id, or --agent to choose a session".into());
+    }
+    let word = params.thinking.as_deref().map(str::trim).filter(|it| !it.is_empty())?;
+    let known = thinking_level(word).is_some();
+    (!known).then(|| "Invalid thinking level. Use one of: off, minimal, low, medium, high.".into())
+}
+
+/// What is asked for, with the session by its canonical name.
+fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request> {
+    let world = &core.world;
+    let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let agents = &world.config.config.agents;
+    let named = params.agent_id.as_ref().map(|it| normal_id(it));
+    if let (Some(id), Some(raw)) = (&named, &params.agent_id)
+        && agents.get(id).is_none()
+        && id != agents.default_id()
+    {
+        return Err(RpcError::invalid(format!("invalid agent params: unknown agent id \"{}\"", &**raw)));
+    }
+    let session_key = given(&params.session_key);
+    if let (Some(id), Some(of)) = (&named, session_key.as_deref().and_then(sessions::agent_of))
+        && id != of
+    {
+        return Err(RpcError::invalid(format!(
+            "invalid agent params: agent \"{id}\" does not match session key agent \"{of}\""
+        )));
+    }
+    let session_id = given(&params.session_id).filter(|_| session_key.is_none());
+    if session_id.as_deref().is_some_and(|it| !is_session_id(it)) {
+        return Err(RpcError::invalid("invalid agent params: sessionId may hold letters, digits, '-', '_' and '.'"));
+    }
+    let main = |agent: &str| sessions::main_key(agent, world.config.config.session.global);
+    let default = agents.default_id().to_owned();
+    let (echo, key) = match (&session_key, &session_id) {
+        (Some(key), _) => (Some(key.clone()), sessions::canonical(world, key).unwrap_or_else(|| main(&default))),
+        (None, Some(id)) => {
+            let agent = named.as_deref().unwrap_or(&default);
+            (None, format!("agent:{agent}:{}", id.to_lowercase()))
+        }
+        (None, None) if named.is_some() || given(&params.to).is_some() => {
+            let key = main(named.as_deref().unwrap_or(&default));
+            (Some(key.clone()), key)
+        }
+        (None, None) => (None, main(&default)),
+    };
+    let agent_id = sessions::agent_of(&key).map(normal_id).or(named).unwrap_or(default);
+    let thinking = given(&params.thinking).and_then(|it| thinking_level(&it)).map(str::to_owned);
+    let mut entry = Map::new();
+    let fields = [
+        ("label", params.label.as_ref().map(|it| it.to_string())),
+        ("spawnedBy", given(&params.spawned_by)),
+        ("groupId", given(&params.group_id)),
+        ("groupChannel", given(&params.group_channel)),
+        ("space", given(&params.group_space)),
+        ("thinkingLevel", thinking.clone().filter(|it| it != "off")),
+    ];
+    for (name, value) in fields {
+        entry.extend(value.map(|it| (name.to_owned(), it.into())));
+    }
+    let timeout_ms = match params.timeout.map(|it| it.0 as u64) {
+        Some(seconds) if seconds > 0 => seconds.saturating_mul(1000),
+        _ => world.config.config.agents.timeout_ms,
+    };
+    Ok(Request {
+        kind: Kind::Agent,
+        run_id: params.idempotency_key.to_string(),
+        session_key: echo,
+        key,
+        agent_id,
+        session_id,
+        message: params.message.to_string(),
+        images: vec![],
+        thinking,
+        extra_system_prompt: given(&params.extra_system_prompt),
+        timeout_ms,
+        channel: given(&params.channel),
+        deliver_to: (params.deliver == Some(true)).then(|| deliver_to(params)),
+        entry,
+        only_compact: None,
+        accepted_at: unix_ms,
+        lives: 0,
+    })
+}
+
+/// The channel that is to get the answer. Reference: whatsapp when none is named.
+fn deliver_to(params: &AgentParams) -> String {
+    let named = [&params.reply_channel, &params.channel].into_iter().flatten().map(|it| it.trim().to_lowercase());
+    named.into_iter().find(|it| !it.is_empty()).unwrap_or_else(|| "whatsapp".into())
+}
+
+shaped! {
+    struct AgentWaitParams {
+        run_id = "runId": NonEmpty,
+        timeout_ms = "timeoutMs": Option<Int<0>>,
+    }
+}
+
+enum AgentWait {}
+impl Rpc for AgentWait {
+    const NAME: &'static str = "agent.wait";
+    const ACCESS: Access = Access::Write;
+    type Params = AgentWaitParams;
+    type Reply = WaitReply;
+    fn call(core: &mut Core, call: Call, params: AgentWaitParams) -> RpcResult<Answer<WaitReply>> {
+        let run_id = params.run_id.to_string();
+        let timeout_ms = params.timeout_ms.map_or(RUN_WAIT_MS, |it| it.0 as u64);
+        let status = wait::wait(core, &run_id, timeout_ms, call.asked, call.now)?;
+        Ok(status.map_or(Answer::Held, |status| Answer::Now(WaitReply { run_id, status })))
+    }
+}
+

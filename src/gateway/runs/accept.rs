@@ -1,0 +1,71 @@
+//! From a call to a run that waits for its turn: which session, whether it may, and the promise on disk.
+use super::request::Request;
+use super::{RunRef, accepted, forget};
+use crate::base::clock::Now;
+use crate::gateway::send_policy::may_send;
+use crate::gateway::{Core, World};
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::store::agent_sessions::Trouble;
+use crate::store::stores::Stores;
+use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Makes the request durable, and then either `told` says so to the client and the run waits for its turn, or it gets the error.
+pub fn accept(
+    core: &mut Core,
+    run: RunRef,
+    request: Request,
+    told: impl FnOnce(&mut Core, RpcResult<()>, Now) + Send + 'static,
+) {
+    let world = core.world.clone();
+    let work = move |stores: &mut Stores| {
+        let promised = catch_unwind(AssertUnwindSafe(|| promise(&world, stores, request)));
+        promised.unwrap_or_else(|_| {
+            stores.forget();
+            Err(RpcError::unavailable("the message could not be taken: see the gateway's log"))
+        })
+    };
+    core.store(work, move |core, promised, now| match promised {
+        Ok(request) => {
+            if let Some(entry) = core.runs.all.get_mut(&run) {
+                entry.request = request;
+            }
+            told(core, Ok(()), now);
+            accepted(core, run, now);
+        }
+        Err(err) => {
+            forget(core, run);
+            told(core, Err(err), now);
+        }
+    });
+}
+
+fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResult<Request> {
+    let disk = |err: Trouble| RpcError::unavailable(err);
+    let path = world.session_store(&request.agent_id);
+    let sessions = stores.sessions(&path, &request.agent_id).map_err(disk)?;
+    if let Some(id) = &request.session_id {
+        let known =
+            sessions.index().iter().find(|it| it.1.session_id() == Some(id)).map(|it| it.0.to_owned());
+        if let Some(key) = known {
+            request.session_key = Some(key.clone());
+            request.key = key;
+            request.session_id = None;
+        }
+    }
+    let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
+    if !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
+        return Err(RpcError::invalid("send blocked by session policy"));
+    }
+    let unix_ms = stores.now().unix_ms;
+    let key = request.kind.key(&request.run_id);
+    let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);
+    written.map_err(|err| RpcError::unavailable(format!("the message could not be stored: {err}")))?;
+    Ok(request)
+}
+
+/// Whether a text may name a session's transcript.
+pub fn is_session_id(text: &str) -> bool {
+    crate::store::transcript::path(Path::new(""), text).is_some()
+}

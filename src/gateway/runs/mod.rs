@@ -1,0 +1,410 @@
+//! Runs: which message is being answered, which wait, who hears of it.
+//!
+//! ```text
+//! accept ─(durable)─► waiting ─(its session is free, and a place among all)─► running ─► ended: sinks, answer, next
+//!    │                   │                                                     │
+//!    └ refused           └ aborted                                             └ aborted, timed out, panicked
+//! ```
+//!
+//! * One run at a time in a session, `agents.defaults.maxConcurrent` in all.
+//! * What was accepted is answered, by this life of the process or the next one.
+//! * A run tells its sinks, and knows nothing else of who listens.
+pub mod abort;
+pub mod accept;
+mod begin;
+pub mod events;
+pub mod recover;
+pub mod request;
+mod told;
+pub mod wait;
+
+use super::ws_log::Asked;
+use super::{Core, Effect, Timer};
+use crate::agent::models::Models;
+use crate::agent::run::{End, Failure, Steer, Task};
+use crate::base::cancel::Cancel;
+use crate::base::clock::Now;
+use crate::base::ids::ConnId;
+use crate::base::limits::{RUN_TIMEOUT_MS_MAX, RUNS_MAX, RUNS_WAITING_MAX};
+use crate::config::QueueMode;
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::store::dedupe::Dedupe;
+use crate::store::stores::Stores;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use events::{Lifecycle, Stop};
+use request::{Kind, Request};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+pub use told::{on_delta_due, on_event};
+
+/// One run in this process; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunRef(u64);
+
+/// What a thread of its own does; see [`crate::agent::run::run`].
+pub struct Start {
+    pub run: RunRef,
+    pub task: Task,
+    pub models: Arc<Models>,
+    pub cancel: Cancel,
+}
+
+/// Who hears how a run went.
+#[derive(Debug)]
+pub enum Sink {
+    /// The request that started it gets a second answer.
+    Reply(Asked),
+    /// Everybody who may see `chat` events.
+    Chat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Being made durable.
+    Accepting,
+    Waiting,
+    Running,
+}
+
+pub struct Run {
+    request: Request,
+    stage: Stage,
+    sinks: Vec<Sink>,
+    cancel: Cancel,
+    /// Why it was told to end.
+    stop: Option<Stop>,
+    steer: Sender<Steer>,
+    steering: Receiver<Steer>,
+    /// Run ids of the messages that were steered into it.
+    steered: Vec<String>,
+    /// Of its events, from 1.
+    seq: u64,
+    started_ms: i64,
+    mono_ms: u64,
+    /// What the model has said of its message so far.
+    text: String,
+    chat: told::Chat,
+    verbose: events::Verbose,
+    /// Connections that asked to see what tools do.
+    watchers: Vec<ConnId>,
+    session_id: Option<String>,
+}
+
+/// All runs of this life.
+#[derive(Default)]
+pub struct Runs {
+    next: u64,
+    all: BTreeMap<RunRef, Run>,
+    /// By canonical session key; the first one runs, or is next to.
+    lanes: BTreeMap<String, VecDeque<RunRef>>,
+    running: usize,
+    /// What was answered to `chat:<key>` and `agent:<key>`.
+    answers: Dedupe,
+    ended: wait::Ended,
+    /// Calls that wait for a session to be free.
+    idle: Vec<abort::WhenIdle>,
+}
+
+impl Runs {
+    /// No run is under way or waits.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+    fn by_id(&self, run_id: &str) -> Option<RunRef> {
+        self.all.iter().find(|it| it.1.request.run_id == run_id).map(|it| *it.0)
+    }
+    /// Whether a session has a run, and whether one waits behind it.
+    pub fn depth(&self, key: &str) -> usize {
+        self.lanes.get(key).map_or(0, VecDeque::len)
+    }
+    /// A run is under way.
+    pub fn any_running(&self) -> bool {
+        self.running > 0
+    }
+    fn is_running(&self, run: RunRef) -> bool {
+        self.all.get(&run).is_some_and(|it| it.stage == Stage::Running)
+    }
+}
+
+/// What is known of an idempotency key.
+pub enum Known {
+    /// Nothing: go on.
+    New,
+    /// When it was accepted, in milliseconds since 1970.
+    UnderWay(i64),
+    Answered(Value),
+}
+
+/// Whether a request was made before.
+pub fn known(core: &Core, kind: Kind, run_id: &str, now: Now) -> Known {
+    let runs = &core.runs;
+    if let Some(run) = runs.by_id(run_id) {
+        return Known::UnderWay(runs.all[&run].request.accepted_at);
+    }
+    match runs.answers.get(&kind.key(run_id), now.unix_ms) {
+        Some(it) => Known::Answered(it.clone()),
+        None => Known::New,
+    }
+}
+
+/// Takes a place for a run that is about to be made durable.
+///
+/// # Errors
+/// Too many wait already, or the gateway is stopping.
+pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult<RunRef> {
+    if core.is_leaving() {
+        return Err(RpcError::unavailable("the gateway is stopping").retry_after(1500));
+    }
+    let cap = core.world.config.config.queue.cap;
+    // One runs, and `cap` wait.
+    let crowded = request.kind == Kind::Chat && core.runs.depth(&request.key) > cap;
+    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !core.world.config.config.queue.drop_old {
+        return Err(RpcError::busy(1000));
+    }
+    let (steer, steering) = bounded(cap);
+    let run = RunRef(core.runs.next);
+    core.runs.next += 1;
+    let entry = Run {
+        request,
+        stage: Stage::Accepting,
+        sinks,
+        cancel: Cancel::new(),
+        stop: None,
+        steer,
+        steering,
+        steered: vec![],
+        seq: 0,
+        started_ms: 0,
+        mono_ms: 0,
+        text: String::new(),
+        chat: told::Chat::default(),
+        verbose: events::Verbose::Off,
+        watchers: vec![],
+        session_id: None,
+    };
+    core.runs.all.insert(run, entry);
+    Ok(run)
+}
+
+/// It could not be made durable: as if it had never been asked for.
+pub fn forget(core: &mut Core, run: RunRef) {
+    core.runs.all.remove(&run);
+}
+
+/// It is durable: it waits for its turn.
+pub fn accepted(core: &mut Core, run: RunRef, now: Now) {
+    let Some(entry) = core.runs.all.get_mut(&run) else { return };
+    entry.stage = Stage::Waiting;
+    let (key, kind) = (entry.request.key.clone(), entry.request.kind);
+    let queue = &core.world.config.config.queue;
+    let (mode, cap) = (queue.mode_of(entry.request.channel.as_deref()), queue.cap);
+    let steer = Steer { run_id: entry.request.run_id.clone(), text: entry.request.message.clone() };
+    let lane = core.runs.lanes.entry(key).or_default();
+    lane.push_back(run);
+    let (first, oldest, depth) = (lane[0], lane.get(1).copied(), lane.len());
+    if kind == Kind::Chat && first != run && core.runs.is_running(first) {
+        if let Some(oldest) = oldest.filter(|_| depth > cap + 1) {
+            abort::stop(core, oldest, Stop::Interrupt, now);
+        }
+        match mode {
+            QueueMode::Followup => {}
+            // It stays in its place until the model was told.
+            QueueMode::Steer => drop(core.runs.all[&first].steer.try_send(steer)),
+            QueueMode::Interrupt => abort::stop(core, first, Stop::Interrupt, now),
+        }
+    }
+    pump(core, now);
+}
+
+/// A connection that wants to see what tools do sees those of the runs that it starts.
+pub fn watch(core: &mut Core, run: RunRef, conn: ConnId) {
+    let sees = core.clients.get(&conn).and_then(|it| it.ready()).is_some_and(|it| it.sees_tools);
+    if let Some(entry) = core.runs.all.get_mut(&run).filter(|_| sees) {
+        entry.watchers.push(conn);
+    }
+}
+
+/// Starts what can be started.
+fn pump(core: &mut Core, now: Now) {
+    if core.is_leaving() {
+        // What waits is kept, and begun by the next life.
+        return;
+    }
+    let most = core.world.config.config.agents.max_concurrent.min(RUNS_MAX);
+    while core.runs.running < most {
+        let runs = &core.runs;
+        // The one that was accepted first, of those whose session is free.
+        let heads = runs.lanes.values().filter_map(|it| it.front().copied());
+        let Some(run) = heads.filter(|it| !runs.is_running(*it)).min() else { return };
+        start(core, run, now);
+    }
+}
+
+fn start(core: &mut Core, run: RunRef, now: Now) {
+    let Some(key) = core.runs.all.get(&run).map(|it| it.request.key.clone()) else { return };
+    let notes = core.take_system_events(&key);
+    let world = core.world.clone();
+    let Some(entry) = core.runs.all.get_mut(&run) else { return };
+    entry.stage = Stage::Running;
+    (entry.started_ms, entry.mono_ms) = (now.unix_ms, now.mono_ms);
+    let task = begin::task(&world, core.clock, &entry.request, notes, entry.steering.clone());
+    let timeout_ms = task.timeout_ms.min(RUN_TIMEOUT_MS_MAX);
+    let start = Start { run, task, models: world.models.clone(), cancel: entry.cancel.clone() };
+    core.runs.running += 1;
+    core.effects.push(Effect::Run(Box::new(start)));
+    core.arm(now.mono_ms + timeout_ms, Timer::RunTooLong(run));
+}
+
+/// Its time is over.
+pub fn on_timeout(core: &mut Core, run: RunRef, now: Now) {
+    if core.runs.is_running(run) {
+        abort::stop(core, run, Stop::Timeout, now);
+    }
+}
+
+/// The thread of a run has ended.
+pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
+    let Some(mut entry) = core.runs.all.remove(&run) else { return };
+    core.runs.running -= 1;
+    core.runs.leave_lane(&entry.request.key, run);
+    core.disarm(|it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) if *of == run));
+    let answer = finish(core, &mut entry, &end, now);
+    tell_sinks(core, &mut entry, &answer, now);
+    remember(core, &entry, answer, now);
+    abort::check_idle(core, now);
+    pump(core, now);
+    core.go_on_leaving(now);
+}
+
+impl Runs {
+    fn leave_lane(&mut self, key: &str, run: RunRef) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.retain(|it| *it != run);
+            if lane.is_empty() {
+                self.lanes.remove(key);
+            }
+        }
+    }
+}
+
+/// What the client that asked is told at the end, and whoever asks again.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub payload: Value,
+    pub error: Option<RpcError>,
+}
+
+impl Answer {
+    pub fn to_json(&self) -> Value {
+        json!({ "payload": self.payload, "error": self.error })
+    }
+}
+
+/// The last events of a run, and its answer.
+fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
+    let (started, ended) = (run.started_ms, now.unix_ms);
+    let failure = end.outcome.as_ref().err();
+    let lifecycle = match (failure, run.stop) {
+        (Some(Failure::Cancelled), Some(Stop::Rpc | Stop::Command | Stop::Interrupt)) => None,
+        (Some(Failure::Cancelled), _) => {
+            Some(Lifecycle::End { started_at: Some(started), ended_at: ended, aborted: true })
+        }
+        (Some(Failure::Failed(error)), _) => {
+            Some(Lifecycle::Error { started_at: started, ended_at: ended, error: error.clone() })
+        }
+        _ => Some(Lifecycle::End { started_at: None, ended_at: ended, aborted: false }),
+    };
+    let only_compact = run.request.only_compact.is_some();
+    if let Some(it) = lifecycle.filter(|_| !only_compact) {
+        told::agent_event(core, run, "lifecycle", &it, now);
+    }
+    told::last_chat(core, run, end, now);
+    let run_id = &run.request.run_id;
+    match failure {
+        None | Some(Failure::Refused(_)) if let Some(channel) = undeliverable(&run.request) => {
+            let error = RpcError::unavailable(format!("Unknown channel: {channel}"));
+            let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
+            Answer { payload, error: Some(error) }
+        }
+        None | Some(Failure::Refused(_)) => {
+            let payload = json!({
+                "runId": run_id, "status": "ok", "summary": "completed", "result": events::result(run, end, now),
+            });
+            Answer { payload, error: None }
+        }
+        Some(failure) => {
+            let error = match (failure, run.stop) {
+                (Failure::Failed(text) | Failure::Refused(text), _) => RpcError::unavailable(text),
+                (Failure::Cancelled, Some(Stop::Timeout)) => {
+                    RpcError::agent_timeout(run.request.timeout_ms / 1000)
+                }
+                (Failure::Cancelled, Some(Stop::Shutdown)) => {
+                    RpcError::unavailable("the gateway is stopping").retry_after(1500)
+                }
+                (Failure::Cancelled, _) => RpcError::unavailable("the run was aborted"),
+            };
+            let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
+            Answer { payload, error: Some(error) }
+        }
+    }
+}
+
+/// A channel that was to get the answer and does not run here. Who watches has seen it all the same.
+fn undeliverable(request: &Request) -> Option<&str> {
+    request.deliver_to.as_deref().filter(|it| *it != "webchat")
+}
+
+fn tell_sinks(core: &mut Core, run: &mut Run, answer: &Answer, now: Now) {
+    for sink in std::mem::take(&mut run.sinks) {
+        if let Sink::Reply(asked) = sink {
+            core.answer_twice(&asked, answer, now);
+        }
+    }
+}
+
+/// What comes of an ended run for those who ask again or wait for it; durable soon.
+fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
+    let request = &run.request;
+    // A stopping gateway keeps its promise in its next life.
+    if run.stop == Some(Stop::Shutdown) {
+        return;
+    }
+    let status = wait::Status::of(&answer, run.started_ms, now.unix_ms);
+    wait::ended(core, &request.run_id, status, now);
+    let value = match request.kind {
+        Kind::Agent => answer.to_json(),
+        Kind::Chat => json!({ "payload": { "runId": request.run_id, "status": "ok" }, "error": null }),
+    };
+    let steered = run.steered.iter().map(|it| (Kind::Chat.key(it), it.clone()));
+    let mut all: Vec<(String, Value)> = steered
+        .map(|(key, id)| (key, json!({ "payload": { "runId": id, "status": "ok" }, "error": null })))
+        .collect();
+    all.push((request.kind.key(&request.run_id), value));
+    for (key, value) in &all {
+        core.runs.answers.put(key, value.clone(), now.unix_ms);
+    }
+    let keep = move |stores: &mut Stores| {
+        let unix_ms = stores.now().unix_ms;
+        for (key, value) in all {
+            let done = stores
+                .accepted()
+                .map_err(|err| err.to_string())
+                .and_then(|it| it.end(&key, Some(value), unix_ms).map_err(|err| err.to_string()));
+            if let Err(err) = done {
+                log::error!(target: "agent", "{key}: {err}");
+            }
+        }
+    };
+    core.store(keep, |_, (), _| {});
+}
+
+/// A run that cannot even begin: its client is told, nobody else.
+pub fn fail(core: &mut Core, run: RunRef, text: &str, now: Now) {
+    let Some(mut entry) = core.runs.all.remove(&run) else { return };
+    let error = RpcError::unavailable(text);
+    let payload = json!({ "runId": entry.request.run_id, "status": "error", "summary": error.message });
+    let answer = Answer { payload, error: Some(error) };
+    tell_sinks(core, &mut entry, &answer, now);
+    remember(core, &entry, answer, now);
+}

@@ -1,0 +1,62 @@
+//! A new life keeps the promises of the last one: what was accepted and has no answer is begun, or gone on with.
+use super::request::{Kind, Request};
+use super::{Sink, accepted, reserve};
+use crate::base::clock::Now;
+use crate::base::limits::RUN_LIVES_MAX;
+use crate::gateway::Core;
+use crate::store::stores::Stores;
+use serde_json::{Value, json};
+
+/// What the journal holds.
+struct Found {
+    requests: Vec<Request>,
+    answers: Vec<(String, i64, Value)>,
+}
+
+/// Before anything that the store thread does for a client, so that nothing is accepted before it is known.
+pub fn begin(core: &mut Core) {
+    core.store(look, |core, found, now| match found {
+        Ok(it) => go_on(core, it, now),
+        Err(err) => log::error!(target: "agent", "{err}: messages of the last life may wait in it"),
+    });
+}
+
+fn look(stores: &mut Stores) -> Result<Found, String> {
+    let unix_ms = stores.now().unix_ms;
+    let journal = stores.accepted().map_err(|err| err.to_string())?;
+    let answers = journal.answers().map(|(key, at, it)| (key.to_owned(), at, it.clone())).collect();
+    let mut requests = vec![];
+    for pending in journal.pending() {
+        let Ok(mut request) = serde_json::from_value::<Request>(pending.request) else {
+            log::error!(target: "agent", "{}: what was accepted cannot be read, and is given up", pending.key);
+            journal.end(&pending.key, None, unix_ms).map_err(|err| err.to_string())?;
+            continue;
+        };
+        request.lives += 1;
+        if request.lives > RUN_LIVES_MAX {
+            log::error!(target: "agent", "{}: begun {RUN_LIVES_MAX} times without an end, and given up", pending.key);
+            let error = json!({ "code": "UNAVAILABLE", "message": "Error: the gateway stopped during this run too often" });
+            let payload = json!({ "runId": request.run_id, "status": "error", "summary": error["message"] });
+            let answer = json!({ "payload": payload, "error": error });
+            journal.end(&pending.key, Some(answer), unix_ms).map_err(|err| err.to_string())?;
+            continue;
+        }
+        journal.accept(&pending.key, json!(request), unix_ms).map_err(|err| err.to_string())?;
+        requests.push(request);
+    }
+    Ok(Found { requests, answers })
+}
+
+fn go_on(core: &mut Core, found: Found, now: Now) {
+    for (key, at, value) in found.answers {
+        core.runs.answers.put(&key, value, at);
+    }
+    for request in found.requests {
+        log::info!(target: "agent", "going on with {} in {}, accepted by the last life", request.run_id, request.key);
+        let sinks = if request.kind == Kind::Chat { vec![Sink::Chat] } else { vec![] };
+        match reserve(core, request, sinks) {
+            Ok(run) => accepted(core, run, now),
+            Err(err) => log::error!(target: "agent", "{}: it waits for the next start", err.message),
+        }
+    }
+}

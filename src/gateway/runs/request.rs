@@ -1,0 +1,63 @@
+//! What a run was asked for, as it is kept until it is answered.
+use crate::agent::conversation::Image;
+use serde::{Deserialize, Serialize};
+
+/// The method that asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Chat,
+    Agent,
+}
+
+impl Kind {
+    /// The key of its answer: the reference's form.
+    pub fn key(self, run_id: &str) -> String {
+        match self {
+            Kind::Chat => format!("chat:{run_id}"),
+            Kind::Agent => format!("agent:{run_id}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    pub kind: Kind,
+    /// The client's idempotency key.
+    pub run_id: String,
+    /// The session as the client calls it, repeated in events; None where it named none, and nobody hears of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_key: Option<String>,
+    /// Canonical.
+    pub key: String,
+    pub agent_id: String,
+    /// The id of a session that does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_system_prompt: Option<String>,
+    pub timeout_ms: u64,
+    /// Where it comes from: `webchat`, a channel, or nothing that one could answer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The channel that is to get the answer, besides those who listen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_to: Option<String>,
+    /// Fields that the session's entry takes over.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub entry: serde_json::Map<String, serde_json::Value>,
+    /// Only folds the conversation, with this wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_compact: Option<String>,
+    /// Milliseconds since 1970.
+    pub accepted_at: i64,
+    /// How often a life of this process has begun it.
+    #[serde(default)]
+    pub lives: u32,
+}
