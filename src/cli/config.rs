@@ -262,7 +262,9 @@ impl Unset {
 fn class(place: &Place, file: &File) -> (&'static str, String) {
     let channels = file.resolved["channels"].as_object();
     let channels: Vec<&str> = channels.into_iter().flat_map(|it| it.keys()).map(String::as_str).collect();
-    match change::explain(&place.names().join("."), &channels) {
+    let names = place.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match change::explain(&names, &channels) {
         Class::None => ("none", "It is read when it is needed: nothing has to start anew.".to_owned()),
         Class::Hot(part) => ("hot", format!("A running gateway applies it in place ({part:?}).")),
         Class::Channel(name) => ("channel", format!("A running gateway starts the channel {name} anew.")),

@@ -1,8 +1,10 @@
 //! Every key that a configuration may hold, and a walk over a document that names all that is wrong with it.
 //!
-//! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), types, limits. A type is a kind of
-//! value, `[kind]` for an array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and
-//! of its newest release; what a plugin accepts below its section is its own business.
+//! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), class, types, limits. The class says
+//! what a change asks for, in the words of [`CLASSES`]; a line without one does not compile. A type is a kind of value, `[kind]` for an
+//! array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and of its newest
+//! release; what a plugin accepts below its section is its own business.
+use super::change::{CLASSES, Rule};
 use super::edit::INCLUDE;
 use super::merge::{POISON, is_secret};
 use super::{Issue, Severity, below};
@@ -13,6 +15,45 @@ use std::rc::Rc;
 
 static TABLE: &str = include_str!("keys.txt");
 
+const _: () = assert!(
+    every_line_has_a_class(include_bytes!("keys.txt")),
+    "a line of keys.txt has no class: path, TAB, class (a word of change::CLASSES), TAB, types"
+);
+
+const fn every_line_has_a_class(table: &[u8]) -> bool {
+    let mut at = 0;
+    while at < table.len() {
+        while at < table.len() && table[at] != b'\t' {
+            if table[at] == b'\n' {
+                return false;
+            }
+            at += 1;
+        }
+        at += 1;
+        let mut n = 0;
+        while n < CLASSES.len() && !stands_at(table, at, CLASSES[n].0.as_bytes()) {
+            n += 1;
+        }
+        if n == CLASSES.len() {
+            return false;
+        }
+        while at < table.len() && table[at] != b'\n' {
+            at += 1;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// The word, and a tab behind it.
+const fn stands_at(text: &[u8], at: usize, word: &[u8]) -> bool {
+    let mut n = 0;
+    while n < word.len() && at + n < text.len() && text[at + n] == word[n] {
+        n += 1;
+    }
+    n == word.len() && at + n < text.len() && text[at + n] == b'\t'
+}
+
 /// What is wrong with a resolved document, in its order: at most [`ISSUES_MAX`] of each severity, places in the text not known here.
 pub fn check(document: &Value) -> Vec<Issue> {
     let mut walk = Walk { issues: vec![], path: vec![], seen: HashMap::new() };
@@ -20,45 +61,92 @@ pub fn check(document: &Value) -> Vec<Issue> {
     walk.issues
 }
 
-/// Every line: path, types, limits.
-pub(super) fn lines() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    TABLE.lines().filter_map(|it| {
-        let (path, rest) = it.split_once('\t')?;
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    pub path: &'static str,
+    pub rule: Rule,
+    pub types: &'static str,
+    pub limits: &'static str,
+}
+
+impl Line {
+    fn parse(text: &'static str) -> Option<Line> {
+        let (path, rest) = text.split_once('\t')?;
+        let (class, rest) = rest.split_once('\t')?;
         let (types, limits) = rest.split_once('\t').unwrap_or((rest, ""));
-        Some((path, types, limits))
-    })
+        let rule = CLASSES.iter().find(|it| it.0 == class)?.1;
+        Some(Line { path, rule, types, limits })
+    }
+}
+
+pub(super) fn lines() -> impl Iterator<Item = Line> {
+    TABLE.lines().filter_map(Line::parse)
 }
 
 /// What may stand at a path of names, items by number: types and limits in the words of the table; None for a key that nobody knows.
 pub fn describe(path: &[String]) -> Option<(String, &'static str)> {
-    let mut place = Place::of(String::new());
-    for (n, name) in path.iter().enumerate() {
-        let is = |kind: &str| place.types.split('|').any(|it| it == kind);
-        if is("any") || (is("object") && !place.has_members) {
-            return Some(("any".to_owned(), ""));
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match Found::at(&path)? {
+        Found::Inside(_) => Some(("any".to_owned(), "")),
+        Found::Item(place) => Some((place.types.replace(['[', ']'], ""), "")),
+        Found::Place(place) => {
+            let mut types = vec![place.types];
+            types.extend(place.has_members.then_some("object"));
+            types.extend(place.has_items.then_some("array"));
+            types.retain(|it| !it.is_empty());
+            types.dedup();
+            Some((types.join("|"), place.limits))
         }
-        if !place.has_items
-            && place.types.starts_with('[')
-            && n + 1 == path.len()
-            && name.parse::<usize>().is_ok()
-        {
-            return Some((place.types.replace(['[', ']'], ""), ""));
-        }
-        let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
-        let item = place.has_items && name.parse::<usize>().is_ok();
-        let candidates = [
-            item.then(|| format!("{}[]", place.pattern)),
-            plain.then(|| below(&place.pattern, name)),
-            Some(below(&place.pattern, "*")),
-        ];
-        place = candidates.into_iter().flatten().map(Place::of).find(Place::is_known)?;
     }
-    let mut types = vec![place.types];
-    types.extend(place.has_members.then_some("object"));
-    types.extend(place.has_items.then_some("array"));
-    types.retain(|it| !it.is_empty());
-    types.dedup();
-    Some((types.join("|"), place.limits))
+}
+
+/// What a change at a path of names asks for; None for a key that nobody knows. A section asks for the most that anything in it does.
+pub(super) fn rule(path: &[&str]) -> Option<Rule> {
+    let (Found::Inside(place) | Found::Item(place) | Found::Place(place)) = Found::at(path)?;
+    place.rule.or_else(|| {
+        let section = if path.is_empty() { String::new() } else { format!("{}.", place.pattern) };
+        let below = |prefix: String| {
+            from(&prefix).lines().take_while(move |it| it.starts_with(&prefix)).filter_map(Line::parse)
+        };
+        below(section).chain(below(format!("{}[]", place.pattern))).map(|it| it.rule).max()
+    })
+}
+
+/// Where a path of names leads in the table.
+enum Found {
+    Place(Place),
+    /// Below a place that takes anything.
+    Inside(Place),
+    /// An item of a place whose type is an array of plain values.
+    Item(Place),
+}
+
+impl Found {
+    fn at(path: &[&str]) -> Option<Found> {
+        let mut place = Place::of(String::new());
+        for (n, name) in path.iter().enumerate() {
+            let is = |kind: &str| place.types.split('|').any(|it| it == kind);
+            if is("any") || (is("object") && !place.has_members) {
+                return Some(Found::Inside(place));
+            }
+            let item = name.parse::<usize>().is_ok();
+            if !place.has_items && place.types.starts_with('[') && n + 1 == path.len() && item {
+                return Some(Found::Item(place));
+            }
+            let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
+            let candidates = [
+                (item && place.has_items).then(|| format!("{}[]", place.pattern)),
+                plain.then(|| below(&place.pattern, name)),
+                Some(below(&place.pattern, "*")),
+            ];
+            let next = candidates.into_iter().flatten().map(Place::of).find(Place::is_known)?;
+            // What stands for another place keeps the class of its own line.
+            let rule = if place.alias { place.rule } else { next.rule };
+            place = Place { rule, alias: place.alias | next.alias, ..next };
+        }
+        Some(Found::Place(place))
+    }
 }
 
 /// The lines from the first that is not below `text`.
@@ -81,17 +169,21 @@ fn starts(prefix: &str) -> bool {
     from(prefix).starts_with(prefix)
 }
 
-/// Types and limits of a path.
-fn line(pattern: &str) -> Option<(&'static str, &'static str)> {
+/// The line of a path.
+fn line(pattern: &str) -> Option<Line> {
     let path = format!("{pattern}\t");
-    let line = from(&path).strip_prefix(path.as_str())?.lines().next()?;
-    Some(line.split_once('\t').unwrap_or((line, "")))
+    let text = from(&path);
+    if text.starts_with(path.as_str()) { Line::parse(text.lines().next()?) } else { None }
 }
 
 /// What the table says of a path.
 struct Place {
     /// Of the lines that speak for it.
     pattern: String,
+    /// None for a section, which has no line of its own.
+    rule: Option<Rule>,
+    /// It stands for another place.
+    alias: bool,
     types: &'static str,
     limits: &'static str,
     has_members: bool,
@@ -101,14 +193,17 @@ struct Place {
 impl Place {
     fn of(mut pattern: String) -> Place {
         let mut found = line(&pattern);
-        while let Some(target) = found.and_then(|it| it.0.strip_prefix('=')) {
+        let rule = found.map(|it| it.rule);
+        let mut alias = false;
+        while let Some(target) = found.and_then(|it| it.types.strip_prefix('=')) {
             pattern = target.to_owned();
             found = line(&pattern);
+            alias = true;
         }
-        let (types, limits) = found.unwrap_or_default();
+        let (types, limits) = found.map_or(("", ""), |it| (it.types, it.limits));
         let has_members = pattern.is_empty() || starts(&format!("{pattern}."));
         let has_items = starts(&format!("{pattern}[]"));
-        Place { pattern, types, limits, has_members, has_items }
+        Place { pattern, rule, alias, types, limits, has_members, has_items }
     }
     fn is_known(&self) -> bool {
         !self.types.is_empty() || self.has_members || self.has_items
@@ -170,7 +265,7 @@ impl Walk {
         Some(place)
     }
     fn visit(&mut self, value: &Value, place: &Place) {
-        let Place { pattern, types, limits, has_members, has_items } = place;
+        let Place { pattern, types, limits, has_members, has_items, .. } = place;
         let is = |kind: &str| types.split('|').any(|it| it == kind);
         match value {
             _ if is("any") => {}

@@ -11,10 +11,11 @@ fn said(document: Value) -> Vec<String> {
 fn the_table_is_sorted_and_every_line_of_it_is_found() {
     assert!(TABLE.is_ascii() && TABLE.lines().is_sorted());
     assert!(TABLE.lines().count() > 800);
+    assert_eq!(lines().count(), TABLE.lines().count());
     for text in TABLE.lines() {
-        let (path, rest) = text.split_once('\t').unwrap();
-        let (types, limits) = line(path).unwrap_or_else(|| panic!("{path}"));
-        assert!(rest.starts_with(types) && rest.ends_with(limits), "{path}");
+        let path = text.split('\t').next().unwrap();
+        let Line { types, limits, .. } = line(path).unwrap_or_else(|| panic!("{path}"));
+        assert!(text.contains(&format!("\t{types}")) && text.ends_with(limits), "{path}");
         if let Some(target) = types.strip_prefix('=') {
             assert!(starts(target) && Place::of(target.to_owned()).is_known(), "{path}");
         }
@@ -24,6 +25,15 @@ fn the_table_is_sorted_and_every_line_of_it_is_found() {
         }
     }
     assert_eq!((line("zzz"), line(""), line("gateway")), (None, None, None));
+}
+
+#[test]
+fn a_line_without_a_class_does_not_compile() {
+    let fine = "a\tnone\tany\nb\trestart\tstring\t>0\n";
+    assert!(every_line_has_a_class(fine.as_bytes()));
+    for wrong in ["a\tany\n", "a\n", "a\tnone\n", "a\t\tany\n", "a\tnonesuch\tany\n", "a\trestart"] {
+        assert!(!every_line_has_a_class(format!("{fine}{wrong}").as_bytes()), "{wrong:?}");
+    }
 }
 
 #[test]

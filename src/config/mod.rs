@@ -232,3 +232,6 @@ pub fn read_for_tests(value: &Value) -> Config {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "size_tests.rs"]
+mod size_tests;

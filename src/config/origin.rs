@@ -200,7 +200,7 @@ mod tests {
     fn defaults_are_values_that_may_stand_there() {
         let paths = Paths::resolve(&Env::default(), None);
         let mut known = 0;
-        for (path, ..) in keys::lines() {
+        for keys::Line { path, .. } in keys::lines() {
             let Some(value) = default(path, &paths) else { continue };
             let mut document = Value::Null;
             Place::parse(path).unwrap().set(&mut document, value).unwrap();
