@@ -196,7 +196,7 @@ impl Get {
 
 /// The value as anybody may see it. A reference in the file says no secret, but what it stands for may.
 fn masked(place: &Place, value: &Value, file: &File) -> Value {
-    let mut document = file.resolved.clone();
+    let mut document = Value::clone(&file.resolved);
     // A value that comes from elsewhere than the file is hidden by the same rule.
     if place.set(&mut document, value.clone()).is_err() {
         return REDACTED.into();
@@ -213,7 +213,7 @@ impl Set {
     fn run(&self, context: &Context) -> Result<ExitCode, Trouble> {
         let (place, file) = (place(&self.path)?, load(context)?);
         let value = self.value()?;
-        let mut new = file.resolved.clone();
+        let mut new = Value::clone(&file.resolved);
         place.set(&mut new, value).map_err(|text| (text, 2))?;
         let written = context.write_config(&file, &new, "config set", self.force);
         let written = written.map_err(|err| refused(&err, context))?;
@@ -248,7 +248,7 @@ fn warn_about(file: &File, place: &Place) {
 impl Unset {
     fn run(&self, context: &Context) -> Result<ExitCode, Trouble> {
         let (place, file) = (place(&self.path)?, load(context)?);
-        let mut new = file.resolved.clone();
+        let mut new = Value::clone(&file.resolved);
         if place.unset(&mut new).is_none() {
             return Ok(say(&format!("{place} is not set; nothing was written.")));
         }

@@ -96,18 +96,17 @@ fn compare<'v>(
     path: &mut Vec<&'v str>,
     found: &mut dyn FnMut(&[&'v str]),
 ) {
-    if old == new {
+    let none = members(old).next().is_none() && members(new).next().is_none();
+    if none || !is_object(old) || !is_object(new) {
+        if old != new {
+            found(path);
+        }
         return;
     }
-    let mut names: Vec<&String> = members(old).collect();
-    names.extend(members(new).filter(|it| old.and_then(|old| old.get(*it)).is_none()));
-    if names.is_empty() || !is_object(old) || !is_object(new) {
-        return found(path);
-    }
-    for name in names {
-        let (old, new) = (old.and_then(|it| it.get(name)), new.and_then(|it| it.get(name)));
+    let of = |it: Option<&'v Value>, name: &str| it.and_then(|it| it.get(name));
+    for name in members(old).chain(members(new).filter(|it| of(old, it).is_none())) {
         path.push(name);
-        compare(old, new, path, found);
+        compare(of(old, name), of(new, name), path, found);
         path.pop();
     }
 }
@@ -147,7 +146,7 @@ fn is_object(value: Option<&Value>) -> bool {
     value.is_none_or(Value::is_object)
 }
 
-fn members(value: Option<&Value>) -> impl Iterator<Item = &String> {
+fn members<'v>(value: Option<&'v Value>) -> impl Iterator<Item = &'v String> + use<'v> {
     value.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys)
 }
 

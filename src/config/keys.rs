@@ -5,12 +5,13 @@
 //! array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and of its newest
 //! release; what a plugin accepts below its section is its own business.
 use super::change::{CLASSES, Rule};
+use super::document::{Step, dotted, names_of};
 use super::edit::INCLUDE;
 use super::merge::{POISON, is_secret};
 use super::{Issue, Severity, below};
 use crate::base::limits::ISSUES_MAX;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 static TABLE: &str = include_str!("keys.txt");
@@ -56,7 +57,7 @@ const fn stands_at(text: &[u8], at: usize, word: &[u8]) -> bool {
 
 /// What is wrong with a resolved document, in its order: at most [`ISSUES_MAX`] of each severity, places in the text not known here.
 pub fn check(document: &Value) -> Vec<Issue> {
-    let mut walk = Walk { issues: vec![], path: vec![], seen: HashMap::new() };
+    let mut walk = Walk::default();
     walk.visit(document, &Place::of(String::new()));
     walk.issues
 }
@@ -92,7 +93,7 @@ pub fn describe(path: &[String]) -> Option<(String, &'static str)> {
         Found::Item(place) => Some((place.types.replace(['[', ']'], ""), "")),
         Found::Place(place) => {
             let mut types = vec![place.types];
-            types.extend(place.has_members.then_some("object"));
+            types.extend(place.has_members().then_some("object"));
             types.extend(place.has_items.then_some("array"));
             types.retain(|it| !it.is_empty());
             types.dedup();
@@ -115,35 +116,29 @@ pub(super) fn rule(path: &[&str]) -> Option<Rule> {
 
 /// Where a path of names leads in the table.
 enum Found {
-    Place(Place),
+    Place(Rc<Place>),
     /// Below a place that takes anything.
-    Inside(Place),
+    Inside(Rc<Place>),
     /// An item of a place whose type is an array of plain values.
-    Item(Place),
+    Item(Rc<Place>),
 }
 
 impl Found {
     fn at(path: &[&str]) -> Option<Found> {
-        let mut place = Place::of(String::new());
+        let mut place = Rc::new(Place::of(String::new()));
         for (n, name) in path.iter().enumerate() {
             let is = |kind: &str| place.types.split('|').any(|it| it == kind);
-            if is("any") || (is("object") && !place.has_members) {
+            if is("any") || (is("object") && !place.has_members()) {
                 return Some(Found::Inside(place));
             }
             let item = name.parse::<usize>().is_ok();
             if !place.has_items && place.types.starts_with('[') && n + 1 == path.len() && item {
                 return Some(Found::Item(place));
             }
-            let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
-            let candidates = [
-                (item && place.has_items).then(|| format!("{}[]", place.pattern)),
-                plain.then(|| below(&place.pattern, name)),
-                Some(below(&place.pattern, "*")),
-            ];
-            let next = candidates.into_iter().flatten().map(Place::of).find(Place::is_known)?;
-            // What stands for another place keeps the class of its own line.
-            let rule = if place.alias { place.rule } else { next.rule };
-            place = Place { rule, alias: place.alias | next.alias, ..next };
+            let of_items = if item { place.item() } else { None };
+            let literal = || if *name == "*" { None } else { place.member(name) };
+            let next = of_items.or_else(literal).or_else(|| place.member("*"))?;
+            place = next.clone();
         }
         Some(Found::Place(place))
     }
@@ -186,8 +181,12 @@ struct Place {
     alias: bool,
     types: &'static str,
     limits: &'static str,
-    has_members: bool,
+    /// What the table names directly below it, sorted; `*` for any.
+    names: Vec<&'static str>,
     has_items: bool,
+    /// Places below that were met before: a long record asks for the same few again and again.
+    below: Box<[OnceCell<Rc<Place>>]>,
+    item: OnceCell<Rc<Place>>,
 }
 
 impl Place {
@@ -201,25 +200,45 @@ impl Place {
             alias = true;
         }
         let (types, limits) = found.map_or(("", ""), |it| (it.types, it.limits));
-        let has_members = pattern.is_empty() || starts(&format!("{pattern}."));
+        let names = names(&pattern);
         let has_items = starts(&format!("{pattern}[]"));
-        Place { pattern, rule, alias, types, limits, has_members, has_items }
+        let below = names.iter().map(|_| OnceCell::new()).collect();
+        Place { pattern, rule, alias, types, limits, names, has_items, below, item: OnceCell::new() }
     }
-    fn is_known(&self) -> bool {
-        !self.types.is_empty() || self.has_members || self.has_items
+    fn has_members(&self) -> bool {
+        !self.names.is_empty()
+    }
+    /// Where a member of this very name stands; `*` for any.
+    fn member(&self, name: &str) -> Option<&Rc<Place>> {
+        let n = self.names.binary_search(&name).ok()?;
+        Some(self.below[n].get_or_init(|| self.next(below(&self.pattern, name))))
+    }
+    fn item(&self) -> Option<&Rc<Place>> {
+        self.has_items.then(|| self.item.get_or_init(|| self.next(format!("{}[]", self.pattern))))
+    }
+    /// What stands for another place keeps the class of its own line.
+    fn next(&self, pattern: String) -> Rc<Place> {
+        let place = Place::of(pattern);
+        let rule = if self.alias { self.rule } else { place.rule };
+        Rc::new(Place { rule, alias: self.alias | place.alias, ..place })
     }
 }
 
+/// The names directly below a path, sorted, each once.
+fn names(pattern: &str) -> Vec<&'static str> {
+    let prefix = if pattern.is_empty() { String::new() } else { format!("{pattern}.") };
+    let below = from(&prefix).lines().map_while(|it| it.strip_prefix(prefix.as_str()));
+    let mut names: Vec<_> = below.filter_map(|it| it.split(['.', '[', '\t']).next()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// The known name beside which `name` is most likely a slip of the hand.
-fn nearest(pattern: &str, name: &str) -> Option<&'static str> {
-    let prefix = below(pattern, "");
-    let prefix = if pattern.is_empty() { "" } else { prefix.as_str() };
-    let siblings = from(prefix).lines().map_while(|it| it.strip_prefix(prefix));
-    let names = siblings.filter_map(|it| it.split(['.', '[', '\t']).next()).filter(|it| *it != "*");
-    let mut last = "";
-    // The table is sorted: equal names follow each other.
-    let names = names.filter(|it| *it != std::mem::replace(&mut last, it));
-    let far = (name.chars().count() / 3).clamp(1, 3);
+fn nearest(names: &[&'static str], name: &str) -> Option<&'static str> {
+    let length = name.chars().count();
+    let far = (length / 3).clamp(1, 3);
+    let names = names.iter().copied().filter(|it| *it != "*" && it.len().abs_diff(length) <= far);
     names.map(|it| (distance(it, name), it)).filter(|it| it.0 <= far).min().map(|it| it.1)
 }
 
@@ -238,14 +257,13 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-struct Walk {
+#[derive(Default)]
+struct Walk<'v> {
     issues: Vec<Issue>,
-    path: Vec<String>,
-    /// Places met before: a long record asks for the same few again and again.
-    seen: HashMap<String, Rc<Place>>,
+    path: Vec<Step<'v>>,
 }
 
-impl Walk {
+impl<'v> Walk<'v> {
     fn is_full(&self, severity: Severity) -> bool {
         self.issues.iter().filter(|it| it.severity == severity).count() == ISSUES_MAX
     }
@@ -253,32 +271,25 @@ impl Walk {
         if self.is_full(severity) {
             return;
         }
-        self.issues.push(Issue { severity, ..Issue::new(&self.path.join("."), message) });
+        self.issues.push(Issue { severity, ..Issue::new(&dotted(&self.path), message) });
     }
-    fn place(&mut self, pattern: String) -> Option<Rc<Place>> {
-        if let Some(place) = self.seen.get(&pattern) {
-            return Some(place.clone());
-        }
-        let place =
-            starts(&pattern).then(|| Rc::new(Place::of(pattern.clone()))).filter(|it| it.is_known())?;
-        self.seen.insert(pattern, place.clone());
-        Some(place)
-    }
-    fn visit(&mut self, value: &Value, place: &Place) {
-        let Place { pattern, types, limits, has_members, has_items, .. } = place;
+    fn visit(&mut self, value: &'v Value, place: &Place) {
+        let Place { types, limits, has_items, .. } = place;
         let is = |kind: &str| types.split('|').any(|it| it == kind);
         match value {
             _ if is("any") => {}
-            Value::Object(map) if *has_members => {
+            Value::Object(map) if place.has_members() => {
                 for (name, it) in map {
-                    self.member(pattern, name, it);
+                    self.path.push(Step::Name(name));
+                    self.member(place, name, it);
+                    self.path.pop();
                 }
             }
             Value::Array(items) if *has_items => {
-                let Some(place) = self.place(format!("{pattern}[]")) else { return };
+                let Some(place) = place.item() else { return };
                 for (n, it) in items.iter().enumerate() {
-                    self.path.push(n.to_string());
-                    self.visit(it, &place);
+                    self.path.push(Step::Item(n));
+                    self.visit(it, place);
                     self.path.pop();
                 }
             }
@@ -287,7 +298,7 @@ impl Walk {
             Value::Array(items) if types.contains('[') => self.items(items, types),
             _ => {
                 let mut kinds = (*types).to_owned();
-                for (known, kind) in [(*has_members, "object"), (*has_items, "array")] {
+                for (known, kind) in [(place.has_members(), "object"), (*has_items, "array")] {
                     if known && !is(kind) {
                         kinds = if kinds.is_empty() { kind.to_owned() } else { format!("{kinds}|{kind}") };
                     }
@@ -298,36 +309,35 @@ impl Walk {
             }
         }
     }
-    fn member(&mut self, pattern: &str, name: &str, value: &Value) {
-        self.path.push(name.to_owned());
+    fn member(&mut self, place: &Place, name: &str, value: &'v Value) {
         if POISON.contains(&name) {
-            self.say(Severity::Error, "a key of this name is not allowed".to_owned());
-        } else if name != INCLUDE {
-            let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
-            let literal = if plain { self.place(below(pattern, name)) } else { None };
-            // An open section takes any name, also one that was meant to be another.
-            let open = literal.is_none();
-            let next = literal.or_else(|| self.place(below(pattern, "*")));
-            let open = open && next.as_ref().is_some_and(|it| it.types == "any");
-            let doubtful = (next.is_none() || open) && !self.is_full(Severity::Warning);
-            let near = if doubtful { nearest(pattern, name) } else { None };
-            match near.filter(|it| *it != name) {
-                Some(near) => self.say(Severity::Warning, format!("unknown key; did you mean \"{near}\"?")),
-                None if next.is_none() => self.say(Severity::Warning, "unknown key".to_owned()),
-                None => {}
-            }
-            if let Some(next) = next {
-                self.visit(value, &next);
-            }
+            return self.say(Severity::Error, "a key of this name is not allowed".to_owned());
         }
-        self.path.pop();
+        if name == INCLUDE {
+            return;
+        }
+        let literal = if name == "*" { None } else { place.member(name) };
+        // An open section takes any name, also one that was meant to be another.
+        let open = literal.is_none();
+        let next = literal.or_else(|| place.member("*"));
+        let open = open && next.as_ref().is_some_and(|it| it.types == "any");
+        let doubtful = (next.is_none() || open) && !self.is_full(Severity::Warning);
+        let near = if doubtful { nearest(&place.names, name) } else { None };
+        match near.filter(|it| *it != name) {
+            Some(near) => self.say(Severity::Warning, format!("unknown key; did you mean \"{near}\"?")),
+            None if next.is_none() => self.say(Severity::Warning, "unknown key".to_owned()),
+            None => {}
+        }
+        if let Some(next) = next {
+            self.visit(value, next);
+        }
     }
-    fn items(&mut self, items: &[Value], types: &str) {
+    fn items(&mut self, items: &'v [Value], types: &str) {
         let kinds: Vec<&str> =
             types.split('|').filter_map(|it| it.strip_prefix('[')?.strip_suffix(']')).collect();
         for (n, it) in items.iter().enumerate() {
             if let Some(message) = mismatch(it, &kinds.join("|"), "") {
-                self.path.push(n.to_string());
+                self.path.push(Step::Item(n));
                 self.say(Severity::Error, message);
                 self.path.pop();
             }
@@ -335,9 +345,9 @@ impl Walk {
     }
     /// `{source, provider, id}` where a secret text could stand: the newest release's way to keep secrets out of the file.
     fn is_secret_ref(&self, value: &Value) -> bool {
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         let text = |name: &str| value.get(name).and_then(Value::as_str);
-        is_secret(&path) && text("id").is_some() && matches!(text("source"), Some("env" | "file" | "exec"))
+        let reference = text("id").is_some() && matches!(text("source"), Some("env" | "file" | "exec"));
+        reference && is_secret(&names_of(&self.path).iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 

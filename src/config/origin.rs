@@ -92,7 +92,7 @@ fn written(place: &Place, file: &File, paths: &Paths) -> Origin {
         }
     }
     for start in include..names.len() {
-        for path in file.included.iter().rev() {
+        for path in file.source.included.iter().rev() {
             let text = files::read_text(path, CONFIG_BYTES_MAX).ok().flatten().unwrap_or_default();
             let document = json5::parse(&text);
             if let Some(origin) = document.ok().and_then(|it| found(&it, &text, path, &names[start..])) {
@@ -100,7 +100,7 @@ fn written(place: &Place, file: &File, paths: &Paths) -> Origin {
             }
         }
     }
-    Origin::Included { files: file.included.clone() }
+    Origin::Included { files: file.source.included.clone() }
 }
 
 /// Names of the variables that a value refers to.

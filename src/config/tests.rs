@@ -62,7 +62,7 @@ fn references_and_includes_are_followed() {
     assert_eq!((said(&file.issues), said(&file.warnings)), (vec![], vec![]));
     assert_eq!((file.config.gateway.port, file.config.gateway.mode), (Some(5), Some(Mode::Local)));
     assert_eq!(file.resolved["gateway"]["auth"]["token"], "s3cret");
-    assert_eq!(file.included, [home.0.state.join("base.json5")]);
+    assert_eq!(file.source.included, [home.0.state.join("base.json5")]);
 
     file.keep_last_good(&home.0).unwrap();
     assert_eq!(std::fs::metadata(home.0.last_good()).unwrap().permissions().mode() & 0o777, 0o600);

@@ -12,7 +12,7 @@ use super::{Core, Effect, Lane, Timer, World, health};
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
 use crate::config::change::{Plan, hold};
-use crate::config::{File, Issue, ReloadMode};
+use crate::config::{File, Issue, ReloadMode, Source};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub struct Reload {
     due_ms: Option<u64>,
     /// A job looks; whether it must look again behind it.
     looking: Option<bool>,
-    /// Hash of the text last judged.
-    judged: Option<String>,
+    /// What was last judged.
+    judged: Option<Source>,
     /// When to restart, and why.
     restart: Option<(u64, String)>,
     /// When this process last started over.
@@ -38,7 +38,7 @@ pub struct Reload {
 /// What a look found.
 enum Found {
     Same,
-    Broken { hash: String, text: String },
+    Broken { source: Source, text: String, sources: Vec<PathBuf> },
     Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf> },
 }
 
@@ -75,7 +75,7 @@ pub(super) fn on_timer(core: &mut Core, now: Now) {
     core.reload.looking = Some(false);
     let (world, judged) = (core.world.clone(), core.reload.judged.clone());
     let job = Box::new(move || {
-        let found = look(&world, judged.as_deref().unwrap_or(&world.config.hash));
+        let found = look(&world, judged.as_ref().unwrap_or(&world.config.source));
         Box::new(move |core: &mut Core, now: Now| {
             let again = core.reload.looking.take() == Some(true);
             judge(core, found, now);
@@ -87,10 +87,9 @@ pub(super) fn on_timer(core: &mut Core, now: Now) {
     core.effects.push(Effect::Job { lane: Lane::Pool, job });
 }
 
-fn look(world: &World, judged: &str) -> Found {
+fn look(world: &World, judged: &Source) -> Found {
     let (paths, old) = (&world.paths, &world.config);
-    // What is included may have changed under the same text.
-    if old.included.is_empty() && File::hash_on_disk(paths).as_deref() == Some(judged) {
+    if judged.is_current(paths) {
         return Found::Same;
     }
     let file = File::load(paths, &world.env);
@@ -99,21 +98,31 @@ fn look(world: &World, judged: &str) -> Found {
             [] => format!("{} is gone", paths.config.display()),
             issues => issues.iter().map(Issue::to_string).collect::<Vec<_>>().join("; "),
         };
-        return if file.hash == judged { Found::Same } else { Found::Broken { hash: file.hash, text } };
-    }
-    if let Err(err) = file.keep_last_good(paths) {
-        log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
+        let sources = file.sources(paths);
+        return if file.source == *judged {
+            Found::Same
+        } else {
+            Found::Broken { source: file.source, text, sources }
+        };
     }
     let plan = Plan::between(&old.resolved, &file.resolved, CHANNELS);
+    // What needs a restart has yet to show that a gateway starts with it.
+    if decide(file.config.gateway.reload.mode, &plan) == Action::Apply
+        && let Err(err) = file.keep_last_good(paths)
+    {
+        log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
+    }
     Found::Good { sources: file.sources(paths), file: Box::new(file), plan }
 }
 
 fn judge(core: &mut Core, found: Found, now: Now) {
     match found {
         Found::Same => {}
-        Found::Broken { hash, text } => {
+        Found::Broken { source, text, sources } => {
             log::warn!(target: "config", "config reload skipped (invalid config): {text}");
-            core.reload.judged = Some(hash);
+            core.reload.judged = Some(source);
+            // What is missing may come.
+            core.effects.push(Effect::Watch(sources));
             let text = format!("the configuration file cannot be used, the old configuration stays: {text}");
             core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
             health::refresh_soon(core, now);
@@ -122,7 +131,7 @@ fn judge(core: &mut Core, found: Found, now: Now) {
             for it in &file.warnings {
                 log::warn!(target: "config", "{it}");
             }
-            core.reload.judged = Some(file.hash.clone());
+            core.reload.judged = Some(file.source.clone());
             core.effects.push(Effect::Watch(sources));
             apply(core, *file, &plan, now);
         }

@@ -5,7 +5,7 @@ use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
 use crate::gateway::registry::Lane;
-use crate::gateway::{Core, Effect, Job, reload};
+use crate::gateway::{Core, Effect, Job, World, reload};
 use crate::http;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
@@ -30,18 +30,19 @@ pub(super) fn start(
     back: Sender<Vec<Input>>,
     net: Outbox<Vec<Output>>,
     starved: Arc<AtomicBool>,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<JoinHandle<Arc<World>>> {
     let workers = Pool::start("job", WORKERS, JOB_QUEUE_MAX)?;
     // One thread: writes of state files happen in the order they were decided.
     let store = Pool::start("store", 1, JOB_QUEUE_MAX)?;
     let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
-        let Driver { store, inbox, .. } = driver;
+        let Driver { core, store, inbox, .. } = driver;
         // Nobody hears its answers any more, so none of them waits to be heard.
         drop(inbox);
         // What is being written is on disk before the next life reads it.
         store.finish();
+        core.world
     })
 }
 
