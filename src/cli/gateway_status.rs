@@ -57,7 +57,7 @@ impl Status {
         let daemon_paths =
             if service.file.is_some() { service.paths(context) } else { context.paths.clone() };
         let config = context.config();
-        let daemon = File::load(&daemon_paths, &context.env);
+        let daemon = File::load(&daemon_paths, &context.env).or_last_good(&daemon_paths, &context.env);
         let service_port = link.port.or(service.port(context));
         let port = daemon_paths.port(service_port, &context.env, daemon.config.gateway.port);
         link.port = Some(port);

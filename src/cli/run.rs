@@ -2,16 +2,15 @@
 use super::lock::{LockError, StateLock};
 use super::{Context, EXIT_CONFIG, fail, setup};
 use crate::base::clock::Clock;
-use crate::base::log::{Settings, start as start_log};
+use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
 use crate::config::{Env, File, Mode, Paths};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::ws_log::WsLog;
-use crate::gateway::{End, World};
+use crate::gateway::{End, World, reload};
 use crate::server::{self, Options, listen, port};
-use log::LevelFilter;
 use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
 
@@ -102,7 +101,7 @@ impl Flags {
             return Err(("--reset is for the dev profile: add --dev".to_owned(), 2));
         }
         if self.force {
-            let config = File::load(&context.paths, &context.env).config;
+            let config = context.config().config;
             let wanted = context.paths.port(self.port, &context.env, config.gateway.port);
             port::free(wanted).map_err(|err| (err, 1))?;
         }
@@ -167,7 +166,8 @@ impl Flags {
         self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
-        match self.log_to(&config, context, clock) {
+        let settings = reload::log_settings(&config.config.logging, &context.paths, self.loud());
+        match start_log(settings, clock) {
             Ok(()) => {}
             Err(err) if again => log::warn!(target: "gateway", "the log stays where it was: {err}"),
             Err(err) => return Err((format!("cannot start the log: {err}"), 1)),
@@ -187,7 +187,7 @@ impl Flags {
         }
         let world = World::new(config, context.paths.clone(), context.env.clone(), port);
         let ws_log = self.ws_log.unwrap_or_default();
-        Ok(Life { world: World { problem, ..world }, auth, listeners, asked, ws_log })
+        Ok(Life { world: World { problem, loud: self.loud(), ..world }, auth, listeners, asked, ws_log })
     }
 
     /// The sockets of the life before where they are what is asked for, or else new ones; and who was stopped for them.
@@ -240,24 +240,9 @@ impl Flags {
         }
     }
 
-    fn log_to(&self, config: &File, context: &Context, clock: Clock) -> std::io::Result<()> {
-        let logging = &config.config.logging;
-        let file = logging.level.unwrap_or(LevelFilter::Info);
-        let loud = self.verbose || self.ws_log.is_some();
-        let settings = Settings {
-            console: if loud {
-                LevelFilter::Debug
-            } else {
-                logging.console_level.unwrap_or(LevelFilter::Info)
-            },
-            file: if loud { file.max(LevelFilter::Debug) } else { file },
-            dir: Some(context.paths.logs()),
-            path: logging
-                .file
-                .as_deref()
-                .map(|it| crate::config::paths::expand_home(it, &context.paths.home)),
-        };
-        start_log(settings, clock)
+    /// Told more than the configuration asks for.
+    fn loud(&self) -> bool {
+        self.verbose || self.ws_log.is_some()
     }
 }
 

@@ -241,6 +241,15 @@ impl File {
             files::write_atomic(&paths.last_good(), text.as_bytes())
         }
     }
+    /// A broken file with the meaning of the last good copy, if there is one: what a gateway that runs on it goes by. The mistakes stay.
+    #[must_use]
+    pub fn or_last_good(self, paths: &Paths, env: &Env) -> File {
+        let kept = if self.valid() { None } else { File::load_last_good(paths, env) };
+        match kept {
+            Some(File { config, resolved, .. }) => File { config, resolved, ..self },
+            None => self,
+        }
+    }
     /// The kept copy; None when there is none that can be used.
     pub fn load_last_good(paths: &Paths, env: &Env) -> Option<File> {
         let raw = files::read_text(&paths.last_good(), CONFIG_BYTES_MAX).ok()??;

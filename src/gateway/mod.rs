@@ -61,6 +61,8 @@ pub struct World {
     pub ip: Option<String>,
     /// Why the configuration in force is not the file's.
     pub problem: Option<String>,
+    /// The log says more than the configuration asks for: a flag.
+    pub loud: bool,
 }
 
 impl World {
@@ -75,7 +77,8 @@ impl World {
         let ip = sys::addresses().first().map(|it| it.1.to_string());
         let platform = format!("{} {release}", std::env::consts::OS);
         let config = Arc::new(config);
-        World { config, paths, env, port, host, platform, arch: arch.to_owned(), ip, problem: None }
+        let (arch, problem, loud) = (arch.to_owned(), None, false);
+        World { config, paths, env, port, host, platform, arch, ip, problem, loud }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {

@@ -11,8 +11,11 @@
 use super::{Core, Effect, Lane, Timer, World, health};
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
+use crate::base::log::{Settings, start as start_log};
 use crate::config::change::{Plan, hold};
-use crate::config::{File, Issue, ReloadMode, Source};
+use crate::config::paths::expand_home;
+use crate::config::{File, Issue, Logging, Paths, ReloadMode, Source};
+use log::LevelFilter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -160,8 +163,31 @@ fn apply(core: &mut Core, file: File, plan: &Plan, now: Now) {
     }
     let news = !applied.is_empty() || core.world.problem.is_some();
     core.world = Arc::new(World { config: Arc::new(file), problem: None, ..World::clone(&core.world) });
+    if applied.iter().any(|it| it.starts_with("logging")) {
+        let (world, clock) = (core.world.clone(), core.clock);
+        let job = Box::new(move || {
+            let settings = log_settings(&world.config.config.logging, &world.paths, world.loud);
+            if let Err(err) = start_log(settings, clock) {
+                log::warn!(target: "config", "the log stays as it was: {err}");
+            }
+            Box::new(|_: &mut Core, _: Now| {}) as super::Done
+        });
+        core.effects.push(Effect::Job { lane: Lane::Pool, job });
+    }
     if news {
         health::refresh_soon(core, now);
+    }
+}
+
+/// What `logging` asks for; `loud` by a flag: the console says everything.
+pub fn log_settings(logging: &Logging, paths: &Paths, loud: bool) -> Settings {
+    let file = logging.level.unwrap_or(LevelFilter::Info);
+    let console = if loud { LevelFilter::Debug } else { logging.console_level.unwrap_or(LevelFilter::Info) };
+    Settings {
+        console,
+        file: if loud { file.max(LevelFilter::Debug) } else { file },
+        dir: Some(paths.logs()),
+        path: logging.file.as_deref().map(|it| expand_home(it, &paths.home)),
     }
 }
 

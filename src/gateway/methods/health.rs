@@ -123,7 +123,8 @@ const RECENT_MAX: usize = 10;
 pub fn status(world: &World, clock: Clock, queued_system_events: Vec<String>) -> StatusReply {
     let (agents, now) = (&world.config.config.agents, clock.now());
     let defaults: Defaults = sessions::defaults(world);
-    let (mut warnings, mut by_agent, mut all) = (vec![], vec![], vec![]);
+    let (mut by_agent, mut all) = (vec![], vec![]);
+    let mut warnings: Vec<String> = world.problem.iter().cloned().collect();
     let ids = sessions::agent_ids(world);
     for agent_id in &ids {
         let path = world.session_store(agent_id);
