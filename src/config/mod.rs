@@ -2,11 +2,11 @@
 //!
 //! Reads JSON5 with `$include` and `${VAR}`. Every mistake in it is reported, each with its path and place; a broken file is never half used.
 pub mod change;
-mod document;
+pub(crate) mod document;
 pub mod dotenv;
 pub mod edit;
 #[cfg(test)]
-mod generate;
+pub(crate) mod generate;
 mod include;
 pub mod json5;
 pub mod keys;
