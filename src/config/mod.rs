@@ -151,7 +151,10 @@ impl File {
             Ok(raw) => File::of_text(raw, paths, env),
             Err(err) => {
                 let mut file = File::of_text(None, paths, env);
-                file.issues.push(Issue::new("", format!("cannot read {}: {err}", paths.config.display())));
+                let text = format!("cannot read {}: {err}", paths.config.display());
+                // One thing that cannot be read is not the same as another.
+                file.source.hash = ids::sha256_hex(text.as_bytes());
+                file.issues.push(Issue::new("", text));
                 file
             }
         }
