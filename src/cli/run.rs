@@ -70,11 +70,15 @@ impl Flags {
         {
             return fail(&text, status);
         }
-        let (mut before, mut restarted_ms) = (None, None);
+        let (mut before, mut restarted_ms) = (None::<Life>, None);
         loop {
             let next = self.prepare(context, clock, &mut lock, before.as_mut());
-            let life = next
-                .or_else(|failure| before.take().map_or(Err(failure.clone()), |it: Life| it.go_on(failure)));
+            // What the next one does not take over ends here.
+            let old = before.take();
+            let life = next.or_else(|failure| match old {
+                Some(it) => it.go_on(failure),
+                None => Err(failure),
+            });
             match life.and_then(|it| it.live(&signals, clock, restarted_ms)) {
                 Ok(Some(it)) => (before, restarted_ms) = (Some(it), Some(clock.now().mono_ms)),
                 Ok(None) => {
