@@ -179,7 +179,8 @@ impl Flags {
         for pid in stopped {
             log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}");
         }
-        for clash in Ports::of(port, &config.config, &context.env).clashes() {
+        let ports = Ports::of(port, &config.config, &context.env);
+        for clash in port::clashes(&ports, &[std::process::id() as i32]) {
             log::warn!(target: "gateway", "{clash}");
         }
         config.warnings.iter().for_each(|it| log::warn!(target: "config", "{it}"));

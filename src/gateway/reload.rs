@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Channels that run here, whose sections then ask for no restart.
-const CHANNELS: &[&str] = &[];
+pub const CHANNELS: &[&str] = &[];
 
 #[derive(Debug, Default)]
 pub struct Reload {

@@ -1,4 +1,5 @@
 //! Who holds a port, and making room for us (`--force`).
+use crate::config::ports::Ports;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +31,9 @@ pub fn listeners(port: u16) -> Vec<Listener> {
         }
     }
     let mut found = vec![];
+    if sockets.is_empty() {
+        return found;
+    }
     for pid in crate::base::files::names(Path::new("/proc")).iter().filter_map(|it| it.parse::<i32>().ok()) {
         for fd in crate::base::files::names(&Path::new("/proc").join(pid.to_string()).join("fd")) {
             let Ok(target) = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { continue };
@@ -50,6 +54,19 @@ pub fn listeners(port: u16) -> Vec<Listener> {
     }
     found.dedup_by_key(|it| (it.pid, it.address.clone()));
     found
+}
+
+/// A sentence for every two names of one port, and for every derived port that a process other than `own` holds.
+pub fn clashes(ports: &Ports, own: &[i32]) -> Vec<String> {
+    let mut all = ports.clashes();
+    for (name, port) in ports.named().into_iter().skip(1) {
+        let Some(port) = port.filter(|it| *it != ports.gateway) else { continue };
+        let others = listeners(port).into_iter().filter(|it| !own.contains(&it.pid));
+        all.extend(
+            others.map(|it| format!("port {port} ({name}) is held by PID {} ({})", it.pid, it.command)),
+        );
+    }
+    all
 }
 
 /// `127.0.0.1:18789` from the kernel's little-endian hex words.
