@@ -192,7 +192,13 @@ impl Flags {
         }
         let world = World::new(config, context.paths.clone(), context.env.clone(), port);
         let ws_log = self.ws_log.unwrap_or_default();
-        Ok(Life { world: World { problem, loud: self.loud(), ..world }, auth, listeners, asked, ws_log })
+        Ok(Life {
+            world: World { problem, loud: self.loud(), strict: self.strict, ..world },
+            auth,
+            listeners,
+            asked,
+            ws_log,
+        })
     }
 
     /// The sockets of the life before where they are what is asked for, or else new ones; and who was stopped for them.

@@ -141,9 +141,9 @@ impl Work<'_> {
         let name = file.to_str().unwrap_or_default();
         let root = self.root.as_ref().ok_or("there is no such folder")?;
         let bytes =
-            root.read(name, CONFIG_BYTES_MAX - self.bytes).map_err(|err| match err.raw_os_error() {
+            root.read_sole(name, CONFIG_BYTES_MAX - self.bytes).map_err(|err| match err.raw_os_error() {
                 Some(libc::ELOOP | libc::EXDEV) => {
-                    "a link; included files and their folders must be real ones".to_owned()
+                    "a link, symbolic or hard; included files and their folders must be real ones".to_owned()
                 }
                 _ => err.to_string(),
             })?;
@@ -230,7 +230,9 @@ mod tests {
         }
         write_atomic(&dir.join("twice9.json"), b"{}").unwrap();
         std::os::unix::fs::symlink(root.join("secret.json"), dir.join("link.json")).unwrap();
+        std::fs::hard_link(root.join("secret.json"), dir.join("hard.json")).unwrap();
         let cases = [
+            (json!({ "$include": "hard.json" }), "a link"),
             (json!({ "$include": "loop.json" }), "includes itself"),
             (json!({ "$include": "../secret.json" }), "beneath the folder"),
             (json!({ "$include": "/etc/hostname" }), "beneath the folder"),

@@ -18,7 +18,7 @@ fn large() -> String {
         }
         writeln!(text, "  {close},").unwrap();
     };
-    section("agents: { defaults: { model: { primary: 'p0/m0' } }, list: [", "] }", 150, &|n| {
+    section("agents: { defaults: { model: { primary: 'p0/m0' } }, list: [", "] }", 170, &|n| {
         format!(
             "{{ id: 'agent{n}', name: \"Agent {n}\", workspace: '~/work/{n}', identity: {{ name: 'A{n}', emoji: '🛠' }},\n      heartbeat: {{ every: '{}m', target: 'last' }}, tools: {{ allow: ['read', 'exec'], deny: ['write'] }} }}",
             n + 1
@@ -30,7 +30,7 @@ fn large() -> String {
             n % 150
         )
     });
-    section("models: { providers: {", "} }", 40, &|n| {
+    section("models: { providers: {", "} }", 45, &|n| {
         let models = (0..12).map(|m| format!("        {{ id: 'm{m}', name: 'Model {m}', contextWindow: 200000, maxTokens: 8192, reasoning: false, input: ['text', 'image'] }},\n"));
         format!(
             "'p{n}': {{ baseUrl: 'http://127.0.0.1:{}/v1', apiKey: '${{TOKEN}}', models: [\n{}      ] }}",
@@ -38,14 +38,14 @@ fn large() -> String {
             models.collect::<String>()
         )
     });
-    section("channels: { telegram: { botToken: '${TOKEN}', groups: {", "} } }", 500, &|n| {
+    section("channels: { telegram: { botToken: '${TOKEN}', groups: {", "} } }", 600, &|n| {
         format!(
             "\"-100{n}\": {{ requireMention: {}, allowFrom: [{n}, {}], systemPrompt: 'Be brief in room {n}.' }}",
             n % 2 == 0,
             n + 1
         )
     });
-    section("hooks: { enabled: true, token: 'hook-token', mappings: [", "] }", 150, &|n| {
+    section("hooks: { enabled: true, token: 'hook-token', mappings: [", "] }", 170, &|n| {
         format!(
             "{{ id: 'hook{n}', match: {{ path: 'path{n}' }}, action: 'agent', name: 'Hook {n}', messageTemplate: 'New: {{{{title}}}}' }}"
         )
@@ -82,7 +82,7 @@ fn a_large_file() {
     let held = testing::held() - before;
     assert_eq!((&old.issues, &old.warnings), (&vec![], &vec![]));
     let changed =
-        text.replace("Be brief in room 499.", "Be kind in room 499.").replace("'hook149'", "'other'");
+        text.replace("Be brief in room 599.", "Be kind in room 599.").replace("'hook149'", "'other'");
     let new = load(&changed);
     let wrong = load(&text.replace("requireMention", "requirMention").replace("every: '", "evry: '"));
     assert_eq!(wrong.warnings.len(), crate::base::limits::ISSUES_MAX);

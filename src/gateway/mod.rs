@@ -63,6 +63,8 @@ pub struct World {
     pub problem: Option<String>,
     /// The log says more than the configuration asks for: a flag.
     pub loud: bool,
+    /// What is only a warning elsewhere is a mistake: a flag.
+    pub strict: bool,
 }
 
 impl World {
@@ -77,8 +79,8 @@ impl World {
         let ip = sys::addresses().first().map(|it| it.1.to_string());
         let platform = format!("{} {release}", std::env::consts::OS);
         let config = Arc::new(config);
-        let (arch, problem, loud) = (arch.to_owned(), None, false);
-        World { config, paths, env, port, host, platform, arch, ip, problem, loud }
+        let (arch, problem) = (arch.to_owned(), None);
+        World { config, paths, env, port, host, platform, arch, ip, problem, loud: false, strict: false }
     }
     /// What clients are told is running.
     pub fn version(&self) -> &str {

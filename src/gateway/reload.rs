@@ -30,6 +30,8 @@ pub struct Reload {
     looking: Option<bool>,
     /// What was last judged.
     judged: Option<Source>,
+    /// The files whose changes are told of; empty for those of the start.
+    watched: Vec<PathBuf>,
     /// When to restart, and why.
     restart: Option<(u64, String)>,
     /// When this process last started over.
@@ -96,11 +98,11 @@ fn look(world: &World, judged: &Source) -> Found {
         return Found::Same;
     }
     let file = File::load(paths, &world.env);
-    if !file.exists() || !file.valid() {
-        let text = match file.issues.as_slice() {
-            [] => format!("{} is gone", paths.config.display()),
-            issues => issues.iter().map(Issue::to_string).collect::<Vec<_>>().join("; "),
-        };
+    let strictly = file.warnings.iter().filter(|_| world.strict);
+    let wrong: Vec<String> = file.issues.iter().chain(strictly).map(Issue::to_string).collect();
+    if !file.exists() || !wrong.is_empty() {
+        let gone = || format!("{} is gone", paths.config.display());
+        let text = if wrong.is_empty() { gone() } else { wrong.join("; ") };
         let sources = file.sources(paths);
         return if file.source == *judged {
             Found::Same
@@ -125,7 +127,7 @@ fn judge(core: &mut Core, found: Found, now: Now) {
             log::warn!(target: "config", "config reload skipped (invalid config): {text}");
             core.reload.judged = Some(source);
             // What is missing may come.
-            core.effects.push(Effect::Watch(sources));
+            watch(core, sources, now);
             let text = format!("the configuration file cannot be used, the old configuration stays: {text}");
             core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
             health::refresh_soon(core, now);
@@ -135,9 +137,18 @@ fn judge(core: &mut Core, found: Found, now: Now) {
                 log::warn!(target: "config", "{it}");
             }
             core.reload.judged = Some(file.source.clone());
-            core.effects.push(Effect::Watch(sources));
+            watch(core, sources, now);
             apply(core, *file, &plan, now);
         }
+    }
+}
+
+/// Others than before are looked at once more: they may have changed between the look and the watch.
+fn watch(core: &mut Core, sources: Vec<PathBuf>, now: Now) {
+    if core.reload.watched != sources {
+        core.reload.watched.clone_from(&sources);
+        core.effects.push(Effect::Watch(sources));
+        touched(core, now);
     }
 }
 
