@@ -1,7 +1,7 @@
 //! Every key that a configuration may hold, and a walk over a document that names all that is wrong with it.
 //!
 //! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), class, types, limits. The class says
-//! what a change asks for, in the words of [`CLASSES`]; a line without one does not compile. A type is a kind of value, `[kind]` for an
+//! what a change asks for, in the words of `change::CLASSES`; a line without one does not compile. A type is a kind of value, `[kind]` for an
 //! array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and of its newest
 //! release; what a plugin accepts below its section is its own business.
 use super::change::{CLASSES, Rule};
