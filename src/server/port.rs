@@ -1,5 +1,6 @@
 //! Who holds a port, and making room for us (`--force`).
 use crate::config::ports::Ports;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -60,7 +61,9 @@ pub fn listeners(port: u16) -> Vec<Listener> {
 pub fn clashes(ports: &Ports, own: &[i32]) -> Vec<String> {
     let mut all = ports.clashes();
     for (name, port) in ports.named().into_iter().skip(1) {
-        let Some(port) = port.filter(|it| *it != ports.gateway) else { continue };
+        // To ask for it is cheap; the table of all connections is read only to name who has it.
+        let held = |it: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *it)).is_err();
+        let Some(port) = port.filter(|it| *it != ports.gateway).filter(held) else { continue };
         let others = listeners(port).into_iter().filter(|it| !own.contains(&it.pid));
         all.extend(
             others.map(|it| format!("port {port} ({name}) is held by PID {} ({})", it.pid, it.command)),
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
     #[test]
     fn finds_a_listener_of_our_own() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let all = listeners(port);
         assert!(
