@@ -39,14 +39,14 @@ impl std::fmt::Display for Trouble {
 }
 
 impl Context {
-    /// The configuration; what is wrong with it is told on stderr, and the rest of it used.
+    /// The configuration; what is wrong with it is told on stderr, and the last good copy used, or what is left of it.
     pub fn config(&self) -> File {
         let file = File::load(&self.paths, &self.env);
         for it in &file.issues {
             let at = if it.path.is_empty() { String::new() } else { format!("{}: ", it.path) };
             fail(&format!("Warning: {}: {at}{}", self.paths.config.display(), it.message), 0);
         }
-        file
+        file.or_last_good(&self.paths, &self.env)
     }
 
     /// The gateway's view of this machine: configuration, folders, port.
