@@ -311,7 +311,7 @@ impl Edit<'_> {
     fn start(context: &Context) -> Result<Edit<'_>, Trouble> {
         let file = load(context)?;
         let catalog = Catalog::read(&file.resolved, context.paths.is_dev());
-        Ok(Edit { context, new: file.resolved.clone(), file, catalog })
+        Ok(Edit { context, new: Value::clone(&file.resolved), file, catalog })
     }
     fn model(&self, name: &str) -> Result<ModelRef, Trouble> {
         self.catalog.find(name).map_err(|err| (err.reason, 1))
