@@ -224,19 +224,6 @@ fn a_key_is_answered_once() {
     assert_eq!(transcript(&server, KEY).len(), 2);
 }
 
-impl Home {
-    /// Out of the server that lived in it.
-    fn of(server: &mut Server) -> Home {
-        Home { temp: std::mem::replace(&mut server.home.temp, crate::harness::Temp::new()) }
-    }
-}
-
-fn killed(mut server: Server) -> Home {
-    server.signal(libc::SIGKILL);
-    server.wait();
-    Home::of(&mut server)
-}
-
 #[test]
 fn answers_are_remembered_by_the_next_life_and_told_to_no_model() {
     let server = start(&json!({}));
@@ -246,7 +233,7 @@ fn answers_are_remembered_by_the_next_life_and_told_to_no_model() {
     command(&mut client, KEY, "/usage full", "b");
     // Promised behind the end of the one before.
     command(&mut client, KEY, "/whoami", "w");
-    let server = again(killed(server));
+    let server = again(server.crash());
     let mut client = Client::connect(&server, &json!({}));
     client.call("agent.wait", &json!({ "runId": "w", "timeoutMs": 5000 }));
     assert_eq!(send(&mut client, KEY, "/usage full", "b")["payload"]["status"], "ok");
@@ -268,7 +255,7 @@ fn a_promised_command_is_carried_out_by_the_next_life_and_once() {
     let server = start(&json!({}));
     let mut client = Client::connect(&server, &json!({}));
     command(&mut client, KEY, "/think low", "made");
-    let mut home = killed(server);
+    let mut home = server.crash();
     let journal = state(&home).join("accepted.jsonl");
     let promise = std::fs::read_to_string(&journal).unwrap().lines().next().unwrap().to_owned();
     let promise = promise.replace("made", "lost").replace("/think low", "/think high") + "\n";
@@ -281,7 +268,7 @@ fn a_promised_command_is_carried_out_by_the_next_life_and_once() {
         assert_eq!(sessions(&server)[KEY]["thinkingLevel"], "high");
         let lines = transcript(&server, KEY);
         assert_eq!(lines.len(), 2, "{lines:?}");
-        home = killed(server);
+        home = server.crash();
     }
 }
 
@@ -429,7 +416,7 @@ fn a_choice_in_a_conversation_that_is_over_counts_for_the_next_one() {
     let server = start(&json!({}));
     let mut client = Client::connect(&server, &json!({}));
     command(&mut client, KEY, "/status", "a");
-    let home = killed(server);
+    let home = server.crash();
     let index = state(&home).join("agents/main/sessions/sessions.json");
     let mut all: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
     let old = all[KEY]["sessionId"].clone();

@@ -22,6 +22,7 @@ use super::{Core, World, reload, sessions};
 use crate::agent::run::{End, Failure};
 use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
+use crate::base::limits::RUN_LIVES_MAX;
 use crate::protocol::scope::Access;
 use crate::store::agent_sessions::{AgentSessions, Behind, Trouble};
 use crate::store::history::injected;
@@ -65,7 +66,8 @@ enum Next {
 /// A command that was promised.
 pub fn carry_out(core: &mut Core, run: RunRef, now: Now) {
     let Some(request) = commanded::begin(core, run, now) else { return };
-    let scene = Scene { depth: core.runs.depth(&request.key), world: core.world.clone(), request };
+    let (depth, chats) = (core.runs.depth(&request.key), core.runs.chats(&request.key));
+    let scene = Scene { depth, chats, world: core.world.clone(), request };
     let (work, later) = (scene.clone(), scene);
     core.store(
         move |stores| whole(stores, |it| work.carry_out(it)),
@@ -115,7 +117,7 @@ fn say(
 /// A run that only folded its conversation has ended.
 pub fn folded(core: &mut Core, run: RunRef, end: &End) {
     let Some(request) = commanded::request(core, run) else { return };
-    let scene = Scene { depth: 0, world: core.world.clone(), request };
+    let scene = Scene { depth: 0, chats: 0, world: core.world.clone(), request };
     let (compacted, model) = (end.compacted, end.model.clone());
     let failure = match &end.outcome {
         Err(Failure::Failed(text) | Failure::Refused(text)) => Some(text.clone()),
@@ -132,6 +134,8 @@ struct Scene {
     request: Request,
     /// Runs of the session: under way, or waiting.
     depth: usize,
+    /// Those of them that are messages of a chat.
+    chats: usize,
 }
 
 impl Scene {
@@ -143,6 +147,14 @@ impl Scene {
         if self.request.lives > 0 && self.is_answered(stores)? {
             return Ok(Next::Answered);
         }
+        if self.request.lives > RUN_LIVES_MAX {
+            let text =
+                format!("the process ended {} times during this, which is now given up", self.request.lives);
+            return Err(Trouble::Refused(text));
+        }
+        let (key, unix_ms) = (self.request.kind.key(&self.request.run_id), stores.now().unix_ms);
+        let tried = stores.accepted()?.begun(&key, unix_ms);
+        tried.unwrap_or_else(|err| log::error!(target: "agent", "{key}: {err}"));
         if !self.may(row) {
             let text = format!(
                 "🚫 /{} is for the owner of this gateway: connect as an operator with the scope operator.admin, or see commands.ownerAllowFrom.",
@@ -258,13 +270,13 @@ impl Scene {
         if !may_send(&config.session.send_policy, &request.key, entry.as_ref()) {
             return self.answer(stores, "🚫 This session does not answer: /send on lets it.");
         }
-        if self.depth > config.queue.cap && !config.queue.drop_old {
+        if self.chats > config.queue.cap && !config.queue.drop_old {
             return self.answer(
                 stores,
                 "⏳ Too many messages wait in this session: try again in a moment, or /stop.",
             );
         }
-        let request = Request { command: None, ..request };
+        let request = Request { command: None, lives: 0, ..request };
         let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
         let promised = stores.accepted()?.accept(&key, json!(request), unix_ms);
         promised.map_err(|err| Trouble::Disk(format!("the message could not be stored: {err}")))?;
