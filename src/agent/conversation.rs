@@ -146,6 +146,9 @@ pub fn answer(parts: &[Part], origin: &Origin, ended: Result<Done, &TurnError>, 
         Err(err) => {
             out["stopReason"] = "error".into();
             out["errorMessage"] = err.explain(&origin.model.provider).into();
+            if err.kind == super::ErrorKind::BadRequest {
+                out["refused"] = true.into();
+            }
         }
     }
     out
