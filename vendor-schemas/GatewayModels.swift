@@ -417,6 +417,73 @@ public enum GatewayModels {
         }
     }
 
+    public struct ChatHistoryParams: Codable, Sendable {
+        public var sessionKey: String
+        public var limit: Int?
+
+        public init(
+            sessionKey: String,
+            limit: Int? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.limit = limit
+        }
+    }
+
+    public struct ChatHistoryReply: Codable, Sendable {
+        /// As it was asked for.
+        public var sessionKey: String
+        public var sessionId: String?
+        /// Oldest first, as stored; users' words without what was put around them.
+        public var messages: [JSONValue]
+        public var thinkingLevel: String
+        public var verboseLevel: String?
+
+        public init(
+            sessionKey: String,
+            sessionId: String? = nil,
+            messages: [JSONValue],
+            thinkingLevel: String,
+            verboseLevel: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.sessionId = sessionId
+            self.messages = messages
+            self.thinkingLevel = thinkingLevel
+            self.verboseLevel = verboseLevel
+        }
+    }
+
+    public struct ChatInjectParams: Codable, Sendable {
+        public var sessionKey: String
+        public var message: String
+        public var label: String?
+
+        public init(
+            sessionKey: String,
+            message: String,
+            label: String? = nil
+        ) {
+            self.sessionKey = sessionKey
+            self.message = message
+            self.label = label
+        }
+    }
+
+    public struct ChatInjectReply: Codable, Sendable {
+        public var ok: Bool
+        /// The id of its entry in the transcript.
+        public var messageId: String
+
+        public init(
+            ok: Bool,
+            messageId: String
+        ) {
+            self.ok = ok
+            self.messageId = messageId
+        }
+    }
+
     public struct ChatSendParams: Codable, Sendable {
         public var sessionKey: String
         public var message: String
@@ -1611,6 +1678,46 @@ public enum GatewayModels {
         }
     }
 
+    public struct Preview: Codable, Sendable {
+        /// As it was asked for.
+        public var key: String
+        public var status: PreviewStatus
+        /// Oldest first.
+        public var items: [PreviewItem]
+
+        public init(
+            key: String,
+            status: PreviewStatus,
+            items: [PreviewItem]
+        ) {
+            self.key = key
+            self.status = status
+            self.items = items
+        }
+    }
+
+    /// An item of `sessions.preview`.
+    public struct PreviewItem: Codable, Sendable {
+        /// `user`, `assistant`, `tool`, `system` or `other`. A message that calls a tool is the tool's.
+        public var role: String
+        public var text: String
+
+        public init(
+            role: String,
+            text: String
+        ) {
+            self.role = role
+            self.text = text
+        }
+    }
+
+    public enum PreviewStatus: String, Codable, CaseIterable, Sendable {
+        case ok = "ok"
+        case empty = "empty"
+        case missing = "missing"
+        case error = "error"
+    }
+
     public struct RecentSession: Codable, Sendable {
         public var key: String
         /// Null when the entry does not say.
@@ -1666,6 +1773,20 @@ public enum GatewayModels {
             self.env = env
             self.config = config
             self.os = os
+        }
+    }
+
+    /// What the session's next run is asked of.
+    public struct Resolved: Codable, Sendable {
+        public var modelProvider: String
+        public var model: String
+
+        public init(
+            modelProvider: String,
+            model: String
+        ) {
+            self.modelProvider = modelProvider
+            self.model = model
         }
     }
 
@@ -1841,6 +1962,81 @@ public enum GatewayModels {
         }
     }
 
+    public struct SessionsCompactParams: Codable, Sendable {
+        public var key: String
+        public var maxLines: Int?
+
+        public init(
+            key: String,
+            maxLines: Int? = nil
+        ) {
+            self.key = key
+            self.maxLines = maxLines
+        }
+    }
+
+    public struct SessionsCompactReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        public var compacted: Bool
+        /// Why nothing was done.
+        public var reason: String?
+        /// The whole transcript as it was.
+        public var archived: String?
+        /// Entries that are there now.
+        public var kept: Int?
+
+        public init(
+            ok: Bool,
+            key: String,
+            compacted: Bool,
+            reason: String? = nil,
+            archived: String? = nil,
+            kept: Int? = nil
+        ) {
+            self.ok = ok
+            self.key = key
+            self.compacted = compacted
+            self.reason = reason
+            self.archived = archived
+            self.kept = kept
+        }
+    }
+
+    public struct SessionsDeleteParams: Codable, Sendable {
+        public var key: String
+        public var deleteTranscript: Bool?
+
+        public init(
+            key: String,
+            deleteTranscript: Bool? = nil
+        ) {
+            self.key = key
+            self.deleteTranscript = deleteTranscript
+        }
+    }
+
+    public struct SessionsDeleteReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        /// Whether there was one.
+        public var deleted: Bool
+        /// What its transcript is called now.
+        public var archived: [String]
+
+        public init(
+            ok: Bool,
+            key: String,
+            deleted: Bool,
+            archived: [String]
+        ) {
+            self.ok = ok
+            self.key = key
+            self.deleted = deleted
+            self.archived = archived
+        }
+    }
+
     public struct SessionsListParams: Codable, Sendable {
         public var limit: Int?
         public var activeMinutes: Int?
@@ -1899,6 +2095,181 @@ public enum GatewayModels {
             self.count = count
             self.defaults = defaults
             self.sessions = sessions
+        }
+    }
+
+    public struct SessionsPatchParams: Codable, Sendable {
+        public var key: String
+        public var label: String?
+        public var thinkingLevel: String?
+        public var verboseLevel: String?
+        public var reasoningLevel: String?
+        public var responseUsage: JSONValue?
+        public var elevatedLevel: String?
+        public var execHost: String?
+        public var execSecurity: String?
+        public var execAsk: String?
+        public var execNode: String?
+        public var model: String?
+        public var spawnedBy: String?
+        public var sendPolicy: JSONValue?
+        public var groupActivation: JSONValue?
+
+        public init(
+            key: String,
+            label: String? = nil,
+            thinkingLevel: String? = nil,
+            verboseLevel: String? = nil,
+            reasoningLevel: String? = nil,
+            responseUsage: JSONValue? = nil,
+            elevatedLevel: String? = nil,
+            execHost: String? = nil,
+            execSecurity: String? = nil,
+            execAsk: String? = nil,
+            execNode: String? = nil,
+            model: String? = nil,
+            spawnedBy: String? = nil,
+            sendPolicy: JSONValue? = nil,
+            groupActivation: JSONValue? = nil
+        ) {
+            self.key = key
+            self.label = label
+            self.thinkingLevel = thinkingLevel
+            self.verboseLevel = verboseLevel
+            self.reasoningLevel = reasoningLevel
+            self.responseUsage = responseUsage
+            self.elevatedLevel = elevatedLevel
+            self.execHost = execHost
+            self.execSecurity = execSecurity
+            self.execAsk = execAsk
+            self.execNode = execNode
+            self.model = model
+            self.spawnedBy = spawnedBy
+            self.sendPolicy = sendPolicy
+            self.groupActivation = groupActivation
+        }
+    }
+
+    public struct SessionsPatchReply: Codable, Sendable {
+        public var ok: Bool
+        /// The store file.
+        public var path: String
+        /// Canonical.
+        public var key: String
+        /// As it is stored now.
+        public var entry: [String: JSONValue]
+        public var resolved: Resolved
+
+        public init(
+            ok: Bool,
+            path: String,
+            key: String,
+            entry: [String: JSONValue],
+            resolved: Resolved
+        ) {
+            self.ok = ok
+            self.path = path
+            self.key = key
+            self.entry = entry
+            self.resolved = resolved
+        }
+    }
+
+    public struct SessionsPreviewParams: Codable, Sendable {
+        public var keys: [String]
+        public var limit: Int?
+        public var maxChars: Int?
+
+        public init(
+            keys: [String],
+            limit: Int? = nil,
+            maxChars: Int? = nil
+        ) {
+            self.keys = keys
+            self.limit = limit
+            self.maxChars = maxChars
+        }
+    }
+
+    public struct SessionsPreviewReply: Codable, Sendable {
+        public var ts: Int
+        public var previews: [Preview]
+
+        public init(
+            ts: Int,
+            previews: [Preview]
+        ) {
+            self.ts = ts
+            self.previews = previews
+        }
+    }
+
+    public struct SessionsResetParams: Codable, Sendable {
+        public var key: String
+
+        public init(
+            key: String
+        ) {
+            self.key = key
+        }
+    }
+
+    public struct SessionsResetReply: Codable, Sendable {
+        public var ok: Bool
+        public var key: String
+        /// As it is stored now.
+        public var entry: [String: JSONValue]
+
+        public init(
+            ok: Bool,
+            key: String,
+            entry: [String: JSONValue]
+        ) {
+            self.ok = ok
+            self.key = key
+            self.entry = entry
+        }
+    }
+
+    public struct SessionsResolveParams: Codable, Sendable {
+        public var key: String?
+        public var sessionId: String?
+        public var label: String?
+        public var agentId: String?
+        public var spawnedBy: String?
+        public var includeGlobal: Bool?
+        public var includeUnknown: Bool?
+
+        public init(
+            key: String? = nil,
+            sessionId: String? = nil,
+            label: String? = nil,
+            agentId: String? = nil,
+            spawnedBy: String? = nil,
+            includeGlobal: Bool? = nil,
+            includeUnknown: Bool? = nil
+        ) {
+            self.key = key
+            self.sessionId = sessionId
+            self.label = label
+            self.agentId = agentId
+            self.spawnedBy = spawnedBy
+            self.includeGlobal = includeGlobal
+            self.includeUnknown = includeUnknown
+        }
+    }
+
+    public struct SessionsResolveReply: Codable, Sendable {
+        public var ok: Bool
+        /// Canonical.
+        public var key: String
+
+        public init(
+            ok: Bool,
+            key: String
+        ) {
+            self.ok = ok
+            self.key = key
         }
     }
 
@@ -2123,6 +2494,8 @@ public enum GatewayModels {
         public var age: Int?
         public var thinkingLevel: String?
         public var verboseLevel: String?
+        public var reasoningLevel: String?
+        public var elevatedLevel: String?
         public var systemSent: Bool?
         public var abortedLastRun: Bool?
         public var inputTokens: Int?
@@ -2143,6 +2516,8 @@ public enum GatewayModels {
             age: Int? = nil,
             thinkingLevel: String? = nil,
             verboseLevel: String? = nil,
+            reasoningLevel: String? = nil,
+            elevatedLevel: String? = nil,
             systemSent: Bool? = nil,
             abortedLastRun: Bool? = nil,
             inputTokens: Int? = nil,
@@ -2162,6 +2537,8 @@ public enum GatewayModels {
             self.age = age
             self.thinkingLevel = thinkingLevel
             self.verboseLevel = verboseLevel
+            self.reasoningLevel = reasoningLevel
+            self.elevatedLevel = elevatedLevel
             self.systemSent = systemSent
             self.abortedLastRun = abortedLastRun
             self.inputTokens = inputTokens
@@ -2380,6 +2757,12 @@ public enum GatewayModels {
         case voicewakeGet = "voicewake.get"
         case voicewakeSet = "voicewake.set"
         case sessionsList = "sessions.list"
+        case sessionsPreview = "sessions.preview"
+        case sessionsResolve = "sessions.resolve"
+        case sessionsPatch = "sessions.patch"
+        case sessionsReset = "sessions.reset"
+        case sessionsDelete = "sessions.delete"
+        case sessionsCompact = "sessions.compact"
         case lastHeartbeat = "last-heartbeat"
         case setHeartbeats = "set-heartbeats"
         case wake = "wake"
@@ -2392,8 +2775,10 @@ public enum GatewayModels {
         case cronStatus = "cron.status"
         case agent = "agent"
         case agentWait = "agent.wait"
+        case chatHistory = "chat.history"
         case chatAbort = "chat.abort"
         case chatSend = "chat.send"
+        case chatInject = "chat.inject"
     }
 
     public enum Event: String, Codable, CaseIterable, Sendable {

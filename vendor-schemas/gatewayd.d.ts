@@ -165,6 +165,33 @@ export interface ChatEvent {
   stopReason?: string;
 }
 
+export interface ChatHistoryParams {
+  sessionKey: string;
+  limit?: number;
+}
+
+export interface ChatHistoryReply {
+  /** As it was asked for. */
+  sessionKey: string;
+  sessionId?: string;
+  /** Oldest first, as stored; users' words without what was put around them. */
+  messages: Array<unknown>;
+  thinkingLevel: string;
+  verboseLevel?: string;
+}
+
+export interface ChatInjectParams {
+  sessionKey: string;
+  message: string;
+  label?: string;
+}
+
+export interface ChatInjectReply {
+  ok: boolean;
+  /** The id of its entry in the transcript. */
+  messageId: string;
+}
+
 export interface ChatSendParams {
   sessionKey: string;
   message: string;
@@ -610,6 +637,23 @@ export interface PresenceList {
   presence: Array<PresenceEntry>;
 }
 
+export interface Preview {
+  /** As it was asked for. */
+  key: string;
+  status: PreviewStatus;
+  /** Oldest first. */
+  items: Array<PreviewItem>;
+}
+
+/** An item of `sessions.preview`. */
+export interface PreviewItem {
+  /** `user`, `assistant`, `tool`, `system` or `other`. A message that calls a tool is the tool's. */
+  role: string;
+  text: string;
+}
+
+export type PreviewStatus = "ok" | "empty" | "missing" | "error";
+
 export interface RecentSession {
   key: string;
   /** Null when the entry does not say. */
@@ -630,6 +674,12 @@ export interface Requirements {
   env: Array<string>;
   config: Array<string>;
   os: Array<string>;
+}
+
+/** What the session's next run is asked of. */
+export interface Resolved {
+  modelProvider: string;
+  model: string;
 }
 
 /** `payload` with `ok: true`, `error` without. */
@@ -699,6 +749,37 @@ export interface SessionSummary {
   recent: Array<RecentSession>;
 }
 
+export interface SessionsCompactParams {
+  key: string;
+  maxLines?: number;
+}
+
+export interface SessionsCompactReply {
+  ok: boolean;
+  key: string;
+  compacted: boolean;
+  /** Why nothing was done. */
+  reason?: string;
+  /** The whole transcript as it was. */
+  archived?: string;
+  /** Entries that are there now. */
+  kept?: number;
+}
+
+export interface SessionsDeleteParams {
+  key: string;
+  deleteTranscript?: boolean;
+}
+
+export interface SessionsDeleteReply {
+  ok: boolean;
+  key: string;
+  /** Whether there was one. */
+  deleted: boolean;
+  /** What its transcript is called now. */
+  archived: Array<string>;
+}
+
 export interface SessionsListParams {
   limit?: number;
   activeMinutes?: number;
@@ -720,6 +801,73 @@ export interface SessionsListReply {
   defaults: Defaults;
   /** Newest first. Keys as in the store, besides `key`, `kind` and `updatedAt`. */
   sessions: Array<Record<string, unknown>>;
+}
+
+export interface SessionsPatchParams {
+  key: string;
+  label?: string | null;
+  thinkingLevel?: string | null;
+  verboseLevel?: string | null;
+  reasoningLevel?: string | null;
+  responseUsage?: "off" | "tokens" | "full" | "on" | null;
+  elevatedLevel?: string | null;
+  execHost?: string | null;
+  execSecurity?: string | null;
+  execAsk?: string | null;
+  execNode?: string | null;
+  model?: string | null;
+  spawnedBy?: string | null;
+  sendPolicy?: "allow" | "deny" | null;
+  groupActivation?: "mention" | "always" | null;
+}
+
+export interface SessionsPatchReply {
+  ok: boolean;
+  /** The store file. */
+  path: string;
+  /** Canonical. */
+  key: string;
+  /** As it is stored now. */
+  entry: Record<string, unknown>;
+  resolved: Resolved;
+}
+
+export interface SessionsPreviewParams {
+  keys: Array<string>;
+  limit?: number;
+  maxChars?: number;
+}
+
+export interface SessionsPreviewReply {
+  ts: number;
+  previews: Array<Preview>;
+}
+
+export interface SessionsResetParams {
+  key: string;
+}
+
+export interface SessionsResetReply {
+  ok: boolean;
+  key: string;
+  /** As it is stored now. */
+  entry: Record<string, unknown>;
+}
+
+export interface SessionsResolveParams {
+  key?: string;
+  sessionId?: string;
+  label?: string;
+  agentId?: string;
+  spawnedBy?: string;
+  includeGlobal?: boolean;
+  includeUnknown?: boolean;
+}
+
+export interface SessionsResolveReply {
+  ok: boolean;
+  /** Canonical. */
+  key: string;
 }
 
 export interface SessionsStatus {
@@ -815,6 +963,8 @@ export interface StatusRow {
   age: number | null;
   thinkingLevel?: string;
   verboseLevel?: string;
+  reasoningLevel?: string;
+  elevatedLevel?: string;
   systemSent?: boolean;
   abortedLastRun?: boolean;
   inputTokens?: number;
@@ -924,6 +1074,12 @@ export interface Methods {
   "voicewake.get": { params: unknown; result: WakeWords };
   "voicewake.set": { params: unknown; result: WakeWords };
   "sessions.list": { params: SessionsListParams; result: SessionsListReply };
+  "sessions.preview": { params: SessionsPreviewParams; result: SessionsPreviewReply };
+  "sessions.resolve": { params: SessionsResolveParams; result: SessionsResolveReply };
+  "sessions.patch": { params: SessionsPatchParams; result: SessionsPatchReply };
+  "sessions.reset": { params: SessionsResetParams; result: SessionsResetReply };
+  "sessions.delete": { params: SessionsDeleteParams; result: SessionsDeleteReply };
+  "sessions.compact": { params: SessionsCompactParams; result: SessionsCompactReply };
   "last-heartbeat": { params: unknown; result: HeartbeatEvent | null };
   "set-heartbeats": { params: unknown; result: Heartbeats };
   "wake": { params: WakeParams; result: Okay };
@@ -936,8 +1092,10 @@ export interface Methods {
   "cron.status": { params: NoParams; result: CronStatusReply };
   "agent": { params: AgentParams; result: AgentReply };
   "agent.wait": { params: AgentWaitParams; result: WaitReply };
+  "chat.history": { params: ChatHistoryParams; result: ChatHistoryReply };
   "chat.abort": { params: ChatAbortParams; result: ChatAbortReply };
   "chat.send": { params: ChatSendParams; result: ChatSendReply };
+  "chat.inject": { params: ChatInjectParams; result: ChatInjectReply };
 }
 
 /** Payload of every event. */

@@ -119,12 +119,16 @@ impl Catalog {
         wanted: Option<&str>,
         any_key: bool,
     ) -> Result<Vec<ModelRef>, TurnError> {
-        let own = self.agents.get(agent_id);
-        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
-        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        let (primary, fallbacks) = self.chosen(agent_id);
         let first = match (wanted, primary) {
             (Some(name), _) => {
-                self.allowed(self.find(name)?, primary.into_iter().chain(fallbacks.into_iter().flatten()))?
+                let model = self.find(name)?;
+                if !self.allows(agent_id, &model) {
+                    return Err(unknown(format!(
+                        "the model {model} is not allowed: add it to agents.defaults.models"
+                    )));
+                }
+                model
             }
             (None, Some(name)) => self.find(name)?,
             (None, None) => self.default(any_key),
@@ -162,17 +166,20 @@ impl Catalog {
             _ => Err(unknown(format!("several providers have {name:?}: write {}/{name}", having[0]))),
         }
     }
-    /// What is configured as an agent's own choice is always allowed.
-    fn allowed<'n>(
-        &self,
-        model: ModelRef,
-        mut chosen: impl Iterator<Item = &'n String>,
-    ) -> Result<ModelRef, TurnError> {
-        let free = self.allowed.is_empty() || self.allowed.contains(&model);
-        if free || chosen.any(|it| self.find(it).is_ok_and(|it| it == model)) {
-            return Ok(model);
-        }
-        Err(unknown(format!("the model {model} is not allowed: add it to agents.defaults.models")))
+    /// The names of an agent's first choice, and of what is tried behind it.
+    fn chosen(&self, agent_id: &str) -> (Option<&String>, Option<&Vec<String>>) {
+        let own = self.agents.get(agent_id);
+        let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
+        let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
+        (primary, fallbacks)
+    }
+    /// Whether a person may ask that agent for the model. What is configured as an agent's own choice is always allowed.
+    pub fn allows(&self, agent_id: &str, model: &ModelRef) -> bool {
+        let (primary, fallbacks) = self.chosen(agent_id);
+        let mut chosen = primary.into_iter().chain(fallbacks.into_iter().flatten());
+        self.allowed.is_empty()
+            || self.allowed.contains(model)
+            || chosen.any(|it| self.find(it).is_ok_and(|it| it == *model))
     }
     /// The first model that is configured anywhere; without one the parrot (dev, no key) or the reference's.
     fn default(&self, any_key: bool) -> ModelRef {

@@ -243,6 +243,8 @@ pub(super) struct Run<'a> {
     /// Entries that wait to be stored with the next ones.
     unsaid: Vec<Entry>,
     behind: Option<String>,
+    /// Tokens that the last answer's model was told and said, by its own count.
+    told_before: u64,
     texts: Vec<String>,
     usage: Usage,
     pub(super) compacted: Option<(u64, u64)>,
@@ -297,6 +299,7 @@ impl<'a> Run<'a> {
             messages: vec![],
             unsaid: vec![],
             behind: None,
+            told_before: 0,
             texts: vec![],
             usage: Usage::default(),
             compacted: None,
@@ -313,11 +316,17 @@ impl<'a> Run<'a> {
     fn open(&mut self, context: &Context, unix_ms: i64) {
         let task = self.asking.task;
         let begun_before = context.entries.iter().any(|it| is_mark(it, &task.run_id));
+        let mut context = context.clone();
+        self.told_before = told_before(&context);
         if begun_before || task.only_compact.is_some() {
-            self.messages = conversation::messages(context);
+            // An answer that was cut off is begun again.
+            let cut = |it: &Value| matches!(it["message"]["stopReason"].as_str(), Some("aborted" | "error"));
+            if begun_before && let Some(last) = context.entries.pop_if(|it| cut(it)) {
+                self.behind = Some(last["parentId"].as_str().unwrap_or_default().to_owned());
+            }
+            self.messages = conversation::messages(&context);
             return;
         }
-        let mut context = context.clone();
         if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
             context
                 .entries
@@ -528,7 +537,9 @@ impl<'a> Run<'a> {
     pub(super) fn context(&self) -> Result<Context, Failure> {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
-        let asked = self.asking.around.store.ask(move |it| it.sessions(&store, &agent_id)?.context(&key));
+        let id = self.begun.session_id.clone();
+        let asked =
+            self.asking.around.store.ask(move |it| it.sessions(&store, &agent_id)?.context(&key, &id));
         asked
             .map_err(|err| err.to_string())
             .and_then(|it| it.map_err(|err| err.to_string()))
@@ -540,13 +551,14 @@ impl<'a> Run<'a> {
         saved(&self.save())
     }
     fn is_full(&self) -> bool {
-        let told = conversation::tokens(&self.messages) + self.system.text.len() as u64 / 4;
-        self.asking.task.compaction.is_full(told, self.window())
+        let reckoned = conversation::tokens(&self.messages) + self.system.text.len() as u64 / 4;
+        self.asking.task.compaction.is_full(reckoned.max(self.told_before), self.window())
     }
     /// Folds what was said before the newest question.
     fn fold_before_answer(&mut self) -> Result<(), Failure> {
         (self.emit)(Event::Compacting);
         let done = compact::fold(self, None);
+        self.told_before = 0;
         (self.emit)(Event::Compacted { will_retry: done.is_ok() });
         done.inspect_err(|it| log::warn!(target: "agent", "the conversation could not be folded: {it:?}"))
     }
@@ -580,6 +592,7 @@ impl<'a> Run<'a> {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
         let cwd = task.place.workspace.display().to_string();
+        let session_id = self.begun.session_id.clone();
         self.asking.around.store.begin(move |stores| {
             if entries.is_empty() {
                 return Ok(());
@@ -590,7 +603,7 @@ impl<'a> Run<'a> {
                 Some("") => Behind::Entry(None),
                 Some(id) => Behind::Entry(Some(id)),
             };
-            sessions.append(&key, &cwd, behind, &entries, now, entropy).map(drop)
+            sessions.append_in(&key, &session_id, &cwd, behind, &entries, now, entropy).map(drop)
         })
     }
     /// What the session's entry says of its last run.
@@ -599,12 +612,17 @@ impl<'a> Run<'a> {
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
         let usage = outcome.is_ok().then_some(self.usage);
         let folded = self.compacted.is_some();
+        let session_id = self.begun.session_id.clone();
         let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
         self.asking.around.store.give(Box::new(move |stores| {
             let Ok((sessions, now, _)) = stores.open(&store, &agent_id) else { return };
             sessions.note(
                 &key,
                 |entry| {
+                    if entry.get("sessionId").and_then(Value::as_str) != Some(&session_id) {
+                        // A new conversation has begun under this key.
+                        return;
+                    }
                     let mut set = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
                     set("updatedAt", now.unix_ms.into());
                     set("systemSent", true.into());
@@ -717,6 +735,13 @@ fn mark(run_id: &str) -> Entry {
 
 pub fn is_mark(entry: &Value, run_id: &str) -> bool {
     entry["customType"] == "gatewayd.run" && entry["data"]["runId"] == run_id
+}
+
+/// What the model of the newest answer counted, unless the conversation was folded since.
+fn told_before(context: &Context) -> u64 {
+    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
+    let newest = context.entries.iter().rfind(counts);
+    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
 }
 
 fn leave_images_out(messages: &mut [Message]) {

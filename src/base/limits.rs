@@ -124,6 +124,12 @@ pub const INDEX_RETRY_MS: u64 = 5_000;
 pub const RECOVERED_MAX: usize = 100;
 /// The messages of one `chat.history` answer, as JSON. Reference: 6 MiB.
 pub const HISTORY_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// A session's key. Latest: 512.
+pub const SESSION_KEY_BYTES_MAX: usize = 512;
+/// Keys that one `sessions.preview` looks at; those behind them are left out. Reference: 64.
+pub const PREVIEW_KEYS_MAX: usize = 64;
+/// Messages that one `sessions.preview` shows of a session. Reference: 50.
+pub const PREVIEW_ITEMS_MAX: usize = 50;
 /// How long an answer is remembered by its idempotency key. Reference: 5 minutes.
 pub const DEDUPE_TTL_MS: i64 = 300_000;
 /// Answers remembered; the oldest goes first. Reference: 1000.

@@ -8,8 +8,11 @@ use super::text::{age, list, table, thousands, word};
 use super::{Context, say};
 use crate::base::clock::Clock;
 use crate::config::Mode;
+use crate::gateway::methods::health::Newest;
 use crate::gateway::{World, methods, sessions};
+use crate::store::sessions::read;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 
 command! {
@@ -56,7 +59,8 @@ impl Status {
         let finding = target.as_ref().ok().map(|it| Finding::of(context, it, link.timeout_ms()));
         let mut summary = finding.as_ref().map_or(Value::Null, |it| it.status.clone());
         if summary.is_null() {
-            let local = methods::health::status(&world, clock, vec![]);
+            let newest = |agent_id: &str, path: &Path| Ok(Newest::of(&read(path, agent_id)?));
+            let local = methods::health::status(&world, clock, vec![], newest);
             summary = serde_json::to_value(local).expect("our own types serialise");
         }
         let more = |wanted: bool, method: &str, params: Value| {

@@ -1,9 +1,11 @@
-//! The health snapshot: read from disk by a job, cached, refreshed at most once a second.
+//! The health snapshot: taken where the sessions are, cached, refreshed at most once a second.
 use super::{Core, Timer, World, events, sessions};
 use crate::base::clock::{Clock, Now};
 use crate::base::limits::{HEALTH_REFRESH_MIN_MS, HEALTH_REFRESH_MS};
 use crate::config::{Agents, Heartbeat};
 use crate::protocol::frame::raw;
+use crate::store::index::{Index, Slot};
+use crate::store::stores::Stores;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -135,25 +137,30 @@ pub fn duration_ms(text: &str) -> Option<u64> {
     number.parse::<f64>().ok().map(|it| (it * ms).round() as u64)
 }
 
-/// Runs in a job.
-fn take(world: &World, clock: Clock) -> HealthReply {
+/// Runs where the sessions are.
+fn take(world: &World, clock: Clock, stores: &mut Stores) -> HealthReply {
     let start = clock.now();
     let config = &world.config.config;
     let mut warnings: Vec<String> = world.problem.iter().cloned().collect();
     let mut agents: Vec<AgentHealth> = vec![];
     for agent_id in sessions::agent_ids(world) {
         let store = world.session_store(&agent_id);
-        let entries = crate::store::sessions::entries(&store).unwrap_or_else(|err| {
-            warnings.push(err);
-            Map::new()
-        });
+        let none = Index::default();
+        let index = match stores.sessions(&store, &agent_id) {
+            Ok(it) => it.index(),
+            Err(err) => {
+                warnings.push(err.to_string());
+                &none
+            }
+        };
         agents.push(AgentHealth {
             is_default: agent_id == config.agents.default_id(),
             heartbeat: heartbeat(&config.agents, &agent_id),
-            sessions: summary(store.display().to_string(), &entries, start.unix_ms),
+            sessions: summary(store.display().to_string(), index, start.unix_ms),
             agent_id,
         });
     }
+    warnings.extend(stores.damage().iter().cloned());
     let own = agents.iter().find(|it| it.is_default).or(agents.first());
     let every_ms = own.and_then(|it| it.heartbeat.every_ms);
     HealthReply {
@@ -165,22 +172,22 @@ fn take(world: &World, clock: Clock) -> HealthReply {
         channel_labels: Map::new(),
         heartbeat_seconds: every_ms.unwrap_or(0) / 1000,
         default_agent_id: config.agents.default_id().to_owned(),
-        sessions: own
-            .map_or_else(|| summary(String::new(), &Map::new(), start.unix_ms), |it| it.sessions.clone()),
+        sessions: own.map_or_else(
+            || summary(String::new(), &Index::default(), start.unix_ms),
+            |it| it.sessions.clone(),
+        ),
         agents,
         warnings,
     }
 }
 
-fn summary(path: String, entries: &Map<String, Value>, unix_ms: i64) -> SessionSummary {
-    let mut recent: Vec<(i64, &String)> =
-        entries.iter().map(|(key, it)| (crate::store::sessions::updated_at(it), key)).collect();
-    recent.sort_by(|a, b| b.cmp(a));
-    let row = |(at, key): &(i64, &String)| {
-        let updated_at = Some(*at).filter(|it| *it > 0);
-        RecentSession { key: (*key).clone(), updated_at, age: updated_at.map(|it| unix_ms - it) }
+fn summary(path: String, index: &Index, unix_ms: i64) -> SessionSummary {
+    let row = |(key, slot): (&str, &Slot)| {
+        let updated_at = Some(slot.updated_at()).filter(|it| *it > 0);
+        RecentSession { key: key.to_owned(), updated_at, age: updated_at.map(|it| unix_ms - it) }
     };
-    SessionSummary { path, count: entries.len(), recent: recent.iter().take(RECENT_MAX).map(row).collect() }
+    let recent = index.newest(RECENT_MAX).into_iter().map(row).collect();
+    SessionSummary { path, count: index.len(), recent }
 }
 
 /// The cache in the core.
@@ -219,10 +226,10 @@ impl HealthCache {
 }
 
 /// The work of a refresh; [`keep`] what it makes.
-pub fn refresh_work(core: &mut Core, now: Now) -> impl FnOnce() -> HealthReply + Send + 'static {
+pub fn refresh_work(core: &mut Core, now: Now) -> impl FnOnce(&mut Stores) -> HealthReply + Send + 'static {
     core.health.started_at_ms = Some(now.mono_ms);
     let (world, clock) = (core.world.clone(), core.clock);
-    move || take(&world, clock)
+    move |stores| take(&world, clock, stores)
 }
 
 /// Keeps a new snapshot and tells everybody.
@@ -241,8 +248,11 @@ pub fn refresh(core: &mut Core, now: Now) {
     }
     core.health.in_flight = true;
     let work = refresh_work(core, now);
-    let take = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().map(|it| raw(&it));
-    core.job(take, |core, reply, now| {
+    let take = |stores: &mut Stores| {
+        let work = std::panic::AssertUnwindSafe(|| work(stores));
+        std::panic::catch_unwind(work).ok().map(|it| raw(&it))
+    };
+    core.store(take, |core, reply, now| {
         core.health.in_flight = false;
         if let Some(reply) = reply {
             keep(core, now, reply.into());

@@ -353,9 +353,9 @@ impl Core {
             leaving: None,
             ending: false,
         };
-        runs::recover::begin(&mut core);
-        // So that the first hello already has a snapshot.
+        // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
+        runs::recover::begin(&mut core);
         core
     }
 
@@ -530,23 +530,32 @@ impl Core {
         };
         let asked = self.asked(conn, Value::String(request.id), request.method, now);
         match self.dispatch(&asked, request.params, now) {
-            Ok(Answer::Now(payload)) => self.answer(&asked, Ok(&payload), now),
-            Ok(Answer::Later(work)) => {
-                if self.admit_work(&asked, now) {
-                    self.effects.push(Effect::Job(Box::new(move || finished(asked, work()))));
-                }
-            }
-            Ok(Answer::Stored(work)) => {
-                if self.admit_work(&asked, now) {
-                    self.effects.push(Effect::Store(Box::new(move |stores| finished(asked, work(stores)))));
-                }
-            }
-            Ok(Answer::Held) => {}
+            Ok(outcome) => self.carry_out(asked, outcome, now),
             Err(error) => {
                 self.answer(&asked, Err(error), now);
                 self.count_error(conn, now);
             }
         }
+    }
+
+    /// Answers, or has the work done that makes the answer.
+    fn carry_out(&mut self, asked: Asked, outcome: Outcome, now: Now) {
+        if matches!(outcome, Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
+            && !self.admit_work(&asked, now)
+        {
+            return;
+        }
+        self.effects.push(match outcome {
+            Answer::Now(payload) => return self.answer(&asked, Ok(&payload), now),
+            Answer::Held => return,
+            Answer::Later(work) => Effect::Job(Box::new(move || finished(asked, work()))),
+            Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(asked, work(stores)))),
+            Answer::Located(find) => Effect::Store(Box::new(move |stores| {
+                let read = find(stores);
+                let job: Job = Box::new(move || finished(asked, read()));
+                Box::new(move |core, _| core.effects.push(Effect::Job(job)))
+            })),
+        });
     }
 
     /// Role, then scope, then the table: in that order, as the reference does.

@@ -31,6 +31,8 @@ pub enum Answer<T> {
     Later(Work<T>),
     /// As [`Answer::Later`], from the one thread that writes state files: in the order in which they were asked.
     Stored(StoreWork<T>),
+    /// As [`Answer::Later`], once the store thread has said where to look.
+    Located(Locate<T>),
     /// Comes when what it waits for has happened: the handler has kept the request.
     Held,
 }
@@ -39,6 +41,8 @@ pub enum Answer<T> {
 pub type Work<T> = Box<dyn FnOnce() -> Finish<T> + Send>;
 /// Runs where state files are written; what it returns runs on the core.
 pub type StoreWork<T> = Box<dyn FnOnce(&mut Stores) -> Finish<T> + Send>;
+/// Runs where state files are written; the work that it returns runs on a worker.
+pub type Locate<T> = Box<dyn FnOnce(&mut Stores) -> Work<T> + Send>;
 /// Runs on the core, behind its [`Work`].
 pub type Finish<T> = Box<dyn FnOnce(&mut Core, Now) -> RpcResult<T> + Send>;
 
@@ -55,6 +59,19 @@ impl<T: Send + 'static> Answer<T> {
         Answer::Stored(Box::new(move |stores| {
             let result = work(stores);
             Box::new(move |_, _| result)
+        }))
+    }
+    /// Asks the store thread what there is, and reads files that need not stop it on a worker.
+    pub fn locate<R>(find: impl FnOnce(&mut Stores) -> RpcResult<R> + Send + 'static) -> Answer<T>
+    where
+        R: FnOnce() -> RpcResult<T> + Send + 'static,
+    {
+        Answer::Located(Box::new(move |stores| {
+            let read = find(stores);
+            Box::new(move || {
+                let result = read.and_then(|it| it());
+                Box::new(move |_, _| result)
+            })
         }))
     }
     /// Makes something durable, then lets the core know it. A failed write changes nothing.
@@ -105,6 +122,8 @@ pub type Outcome = Answer<Box<RawValue>>;
 /// One row of the table.
 pub struct Method {
     pub name: &'static str,
+    /// Whether `hello-ok.features.methods` names it.
+    listed: bool,
     access: Access,
     access_v4: Access,
     run: fn(&mut Core, Call, Value) -> RpcResult<Outcome>,
@@ -116,6 +135,7 @@ impl Method {
     pub const fn of<M: Rpc>() -> Method {
         Method {
             name: M::NAME,
+            listed: true,
             access: M::ACCESS,
             access_v4: M::ACCESS_V4,
             run: run::<M>,
@@ -124,6 +144,10 @@ impl Method {
                 (generator.subschema_for::<M::Params>(), generator.subschema_for::<M::Reply>())
             },
         }
+    }
+    /// Answered, but not told of: as in the reference.
+    pub const fn unlisted(self) -> Method {
+        Method { listed: false, ..self }
     }
     pub fn access(&self, protocol: u32) -> Access {
         if protocol >= 4 { self.access_v4 } else { self.access }
@@ -156,22 +180,45 @@ fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome>
     }
     let params = serde_json::from_value(params)
         .map_err(|err| RpcError::invalid(format!("invalid {} params: {err}", M::NAME)))?;
-    Ok(match M::call(core, call, params)? {
-        Answer::Now(reply) => Answer::Now(raw(&reply)),
-        Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, work))),
-        Answer::Stored(work) => Answer::Stored(Box::new(move |stores| erase(M::NAME, || work(stores)))),
-        Answer::Held => Answer::Held,
-    })
+    M::call(core, call, params).map(erased::<M>)
 }
 
-/// Does the work; a panic in it becomes this one caller's error.
+/// As the dispatcher carries it out.
+pub(super) fn erased<M: Rpc>(answer: Answer<M::Reply>) -> Outcome {
+    match answer {
+        Answer::Now(reply) => Answer::Now(raw(&reply)),
+        Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, caught(work)))),
+        Answer::Stored(work) => Answer::Stored(Box::new(move |stores| {
+            let done = caught(|| work(stores));
+            if done.is_none() {
+                stores.forget();
+            }
+            erase(M::NAME, done)
+        })),
+        Answer::Located(find) => Answer::Located(Box::new(move |stores| {
+            let read = caught(|| find(stores));
+            if read.is_none() {
+                stores.forget();
+            }
+            Box::new(move || erase(M::NAME, read.and_then(caught)))
+        })),
+        Answer::Held => Answer::Held,
+    }
+}
+
+/// None when it has panicked.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// A panic becomes this one caller's error.
 fn erase<T: Serialize + Send + 'static>(
     name: &'static str,
-    work: impl FnOnce() -> Finish<T>,
+    done: Option<Finish<T>>,
 ) -> Finish<Box<RawValue>> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
-        Err(_) => Box::new(move |_, _| {
+    match done {
+        Some(finish) => Box::new(move |core: &mut Core, now: Now| finish(core, now).map(|it| raw(&it))),
+        None => Box::new(move |_, _| {
             Err(RpcError::unavailable(format!("{name} failed inside the gateway; see its log")))
         }),
     }
@@ -186,7 +233,7 @@ pub struct Registry {
 impl Registry {
     pub fn new(families: &[&'static [Method]]) -> Registry {
         let mut rows: Vec<&'static Method> = families.iter().copied().flatten().collect();
-        let names = rows.iter().map(|it| it.name).collect();
+        let names = rows.iter().filter(|it| it.listed).map(|it| it.name).collect();
         rows.sort_by_key(|it| it.name);
         assert!(rows.windows(2).all(|it| it[0].name < it[1].name), "two methods share a name");
         Registry { rows, names }

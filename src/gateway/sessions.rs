@@ -1,10 +1,18 @@
-//! Session keys, agents, and the rows that `sessions.list` and `status` show.
+//! Session keys, agents and their models, and the rows that `sessions.list` and `status` show.
 use super::World;
+use crate::agent::model::ModelRef;
+use crate::agent::models::Models;
 use crate::base::files;
+use crate::base::limits::SESSION_KEY_BYTES_MAX;
+use crate::protocol::error::RpcError;
+use crate::store::agent_sessions::{AgentSessions, Trouble};
+pub use crate::store::lookup::agent_of;
 use crate::store::lookup::{Keys, canonical_key};
 use crate::store::sessions::updated_at;
+use crate::store::stores::Stores;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 
 /// The key of the main session: `agent:<id>:main`, or `global`.
 pub fn main_key(agent_id: &str, global: bool) -> String {
@@ -13,15 +21,7 @@ pub fn main_key(agent_id: &str, global: bool) -> String {
 
 /// The store's key for what a client calls a session; None for a blank one.
 pub fn canonical(world: &World, text: &str) -> Option<String> {
-    let config = &world.config.config;
-    let keys =
-        Keys { default_agent: config.agents.default_id(), main_key: "main", global: config.session.global };
-    canonical_key(text, keys)
-}
-
-/// The agent in a session key; None when it names none.
-pub fn agent_of(key: &str) -> Option<&str> {
-    key.strip_prefix("agent:")?.split(':').next().filter(|it| !it.is_empty())
+    canonical_key(text, keys(world))
 }
 
 /// Configured agents, or else the default one and every agent folder on disk. Reads the disk: jobs only.
@@ -53,6 +53,107 @@ pub fn workspace(world: &World, agent_id: &str) -> std::path::PathBuf {
     }
 }
 
+/// What completes a session key here.
+pub fn keys(world: &World) -> Keys<'_> {
+    let config = &world.config.config;
+    // The reference ignores `session.mainKey`.
+    Keys { default_agent: config.agents.default_id(), main_key: "main", global: config.session.global }
+}
+
+/// A session that a client has named, and where it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Canonical.
+    pub key: String,
+    pub agent_id: String,
+    pub store: PathBuf,
+}
+
+/// # Errors
+/// A key that is blank or too long.
+pub fn place(world: &World, key: &str) -> Result<Place, RpcError> {
+    let keys = keys(world);
+    let key = canonical(world, key).ok_or_else(|| RpcError::invalid("key required"))?;
+    if key.len() > SESSION_KEY_BYTES_MAX {
+        let text = format!("key too long: at most {SESSION_KEY_BYTES_MAX} bytes");
+        return Err(RpcError::invalid(text));
+    }
+    let agent_id = agent_of(&key).map_or_else(|| keys.default_agent.to_owned(), crate::config::normal_id);
+    let store = world.session_store(&agent_id);
+    Ok(Place { key, agent_id, store })
+}
+
+impl From<Trouble> for RpcError {
+    fn from(it: Trouble) -> RpcError {
+        match it {
+            Trouble::Refused(text) => RpcError::invalid(text),
+            Trouble::Disk(text) => RpcError::unavailable(text),
+        }
+    }
+}
+
+/// The sessions of all agents, each store once. One that cannot be read is reported by `health`; the others are still there.
+pub fn all<'s>(world: &World, stores: &'s mut Stores) -> Vec<&'s AgentSessions> {
+    let mut paths: Vec<PathBuf> = vec![];
+    for agent_id in agent_ids(world) {
+        let path = world.session_store(&agent_id);
+        if !paths.contains(&path) && stores.sessions(&path, &agent_id).is_ok() {
+            paths.push(path);
+        }
+    }
+    let stores = &*stores;
+    paths.iter().filter_map(|it| stores.opened(it)).collect()
+}
+
+/// The model of an agent when neither person nor session asks for another. Reads the disk: jobs only.
+pub fn model(models: &Models, agent_id: &str, unix_ms: i64) -> ModelRef {
+    let any_key = models.with_keys(agent_id, unix_ms, |it| it.any());
+    let chosen = models.catalog.choose(agent_id, None, any_key).ok().and_then(|it| it.into_iter().next());
+    // A name that means nothing is said by the run that tries it.
+    chosen.unwrap_or_else(|| ModelRef { provider: MODEL_DEFAULT.0.into(), model: MODEL_DEFAULT.1.into() })
+}
+
+/// The model that a name in a patch stands for. One that nobody knows is taken at its word while every model is allowed: its
+/// provider may know it.
+///
+/// # Errors
+/// The reference's texts.
+pub fn named_model(
+    models: &Models,
+    agent_id: &str,
+    name: &str,
+    default: &ModelRef,
+) -> Result<ModelRef, String> {
+    let at_its_word = || {
+        let (provider, model) = crate::store::entry::parse_model(name, &default.provider)?;
+        Ok::<_, String>(ModelRef { provider, model })
+    };
+    let found = models.catalog.find(name).or_else(|_| at_its_word())?;
+    match found == *default || models.catalog.allows(agent_id, &found) {
+        true => Ok(found),
+        false => Err(format!("model not allowed: {found}")),
+    }
+}
+
+/// The model of a session.
+pub fn model_of(entry: &Map<String, Value>, default: &ModelRef) -> ModelRef {
+    let (provider, model) = crate::store::entry::model_of(entry, (&default.provider, &default.model));
+    ModelRef { provider: provider.to_owned(), model: model.to_owned() }
+}
+
+/// How hard a session's model thinks: as the session says, or the configuration, or as its model does by itself.
+pub fn thinking_level(world: &World, entry: &Map<String, Value>, model: &ModelRef) -> String {
+    let own = entry.get("thinkingLevel").and_then(Value::as_str);
+    let by_itself = || if world.models.catalog.thinks(model) { "low" } else { "off" };
+    own.or(world.config.config.agents.thinking_default.as_deref()).unwrap_or_else(by_itself).to_owned()
+}
+
+/// How much of its tools a session shows; None when nobody says.
+pub fn verbose_level(world: &World, entry: &Map<String, Value>) -> Option<String> {
+    let own = entry.get("verboseLevel").and_then(Value::as_str);
+    own.or(world.config.config.agents.verbose_default.as_deref()).map(str::to_owned)
+}
+
 /// Model and context window in force when a session says nothing.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -66,24 +167,24 @@ pub struct Defaults {
 /// Reference: the context window assumed for a model that is not described.
 const CONTEXT_TOKENS_DEFAULT: u64 = 200_000;
 /// Reference: the model when none is configured.
-const MODEL_DEFAULT: &str = "anthropic/claude-opus-4-5";
+const MODEL_DEFAULT: (&str, &str) = ("anthropic", "claude-opus-4-5");
 
-pub fn defaults(world: &World) -> Defaults {
-    let config = &world.config.config;
-    let primary = config.agents.model.as_deref().unwrap_or(MODEL_DEFAULT);
-    let (provider, model) = primary.split_once('/').unwrap_or(("anthropic", primary));
-    let known = config.models.iter().find(|it| it.provider == provider && it.id == model);
-    let context = config.agents.context_tokens.or_else(|| known.and_then(|it| it.context_window));
+/// Those of the default agent. Reads the disk: jobs only.
+pub fn defaults(world: &World, unix_ms: i64) -> Defaults {
+    let models = &world.models;
+    let agents = &world.config.config.agents;
+    let model = model(models, agents.default_id(), unix_ms);
+    let context = agents.context_tokens.or_else(|| models.catalog.context_window(&model));
     Defaults {
-        model_provider: Some(provider.to_owned()),
-        model: Some(model.to_owned()),
+        model_provider: Some(model.provider),
+        model: Some(model.model),
         context_tokens: Some(context.unwrap_or(CONTEXT_TOKENS_DEFAULT)),
     }
 }
 
 /// `global`, `unknown`, `group` or `direct`.
-pub fn kind(key: &str, entry: &Value) -> &'static str {
-    let is_group = matches!(entry["chatType"].as_str(), Some("group" | "channel"))
+pub fn kind(key: &str, entry: &Map<String, Value>) -> &'static str {
+    let is_group = matches!(entry.get("chatType").and_then(Value::as_str), Some("group" | "channel"))
         || key.contains(":group:")
         || key.contains(":channel:");
     match key {
@@ -94,8 +195,44 @@ pub fn kind(key: &str, entry: &Value) -> &'static str {
     }
 }
 
+/// The channel and what is behind `group` or `channel` in a key: `agent:main:telegram:group:-100`.
+fn group_of(key: &str) -> Option<(&str, &str)> {
+    let mut parts = key.strip_prefix("agent:")?.splitn(4, ':').skip(1);
+    let (channel, kind, id) = (parts.next()?, parts.next()?, parts.next()?);
+    matches!(kind, "group" | "channel").then_some((channel, id))
+}
+
+/// What a group is called that has no name of its own: `telegram:g-family`, `discord:server#general`. Measured.
+fn group_name(channel: &str, id: &str, entry: &Map<String, Value>) -> String {
+    let text = |name: &str| {
+        entry.get(name).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned)
+    };
+    let room = text("groupChannel");
+    let label = match (text("space"), &room) {
+        (Some(space), Some(room)) if room.starts_with('#') => space + room,
+        (Some(space), Some(room)) => format!("{space}#{room}"),
+        (space, _) => room.clone().or_else(|| text("subject")).or(space).unwrap_or_else(|| id.to_owned()),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "#@._+".contains(c) { c } else { '-' };
+    let mut token: String = label.to_lowercase().chars().map(plain).collect();
+    while token.contains("--") {
+        token = token.replace("--", "-");
+    }
+    let mut token = token.trim_matches(['-', '.', '_']);
+    if room.is_none() {
+        token = token.trim_start_matches('#');
+    }
+    match token {
+        "" => channel.to_owned(),
+        it if it.starts_with(['@', '#']) || it.starts_with("g-") || it.contains('#') => {
+            format!("{channel}:{it}")
+        }
+        it => format!("{channel}:g-{it}"),
+    }
+}
+
 /// Fields of a store entry that a row passes on as they are.
-const PASSED_ON: [&str; 29] = [
+const PASSED_ON: [&str; 27] = [
     "label",
     "displayName",
     "channel",
@@ -116,8 +253,6 @@ const PASSED_ON: [&str; 29] = [
     "outputTokens",
     "totalTokens",
     "responseUsage",
-    "modelProvider",
-    "model",
     "contextTokens",
     "deliveryContext",
     "lastChannel",
@@ -128,10 +263,11 @@ const PASSED_ON: [&str; 29] = [
 ];
 
 /// A row of `sessions.list`.
-pub fn row(key: &str, entry: &Value, defaults: &Defaults) -> Map<String, Value> {
+pub fn row(key: &str, entry: &Map<String, Value>, model: &ModelRef) -> Map<String, Value> {
     let mut out = Map::new();
+    let (kind, group) = (kind(key, entry), group_of(key));
     out.insert("key".into(), key.into());
-    out.insert("kind".into(), kind(key, entry).into());
+    out.insert("kind".into(), kind.into());
     let updated = Some(updated_at(entry)).filter(|it| *it > 0);
     out.insert("updatedAt".into(), updated.into());
     for name in PASSED_ON {
@@ -139,9 +275,20 @@ pub fn row(key: &str, entry: &Value, defaults: &Defaults) -> Map<String, Value> 
             out.insert(name.into(), value.clone());
         }
     }
-    out.entry("modelProvider").or_insert_with(|| defaults.model_provider.clone().into());
-    out.entry("model").or_insert_with(|| defaults.model.clone().into());
-    out.entry("contextTokens").or_insert_with(|| defaults.context_tokens.into());
+    if let Some((channel, _)) = group {
+        out.entry("channel").or_insert_with(|| channel.into());
+    }
+    if let (Some(channel), true) = (out.get("channel").and_then(Value::as_str), kind == "group") {
+        let name = group_name(channel, group.map_or(key, |it| it.1), entry);
+        out.entry("displayName").or_insert_with(|| name.into());
+    }
+    if let Some(label) = out.get("label").cloned() {
+        out.entry("displayName").or_insert(label);
+    }
+    let tokens = |name: &str| entry.get(name).and_then(Value::as_u64).unwrap_or(0);
+    out.entry("totalTokens").or_insert_with(|| (tokens("inputTokens") + tokens("outputTokens")).into());
+    out.insert("modelProvider".into(), model.provider.as_str().into());
+    out.insert("model".into(), model.model.as_str().into());
     out
 }
 
@@ -162,6 +309,10 @@ pub struct StatusRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elevated_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub system_sent: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted_last_run: Option<bool>,
@@ -177,13 +328,26 @@ pub struct StatusRow {
     pub flags: Vec<String>,
 }
 
-pub fn status_row(agent_id: &str, key: &str, entry: &Value, defaults: &Defaults, unix_ms: i64) -> StatusRow {
-    let text = |name: &str| entry[name].as_str().map(str::to_owned);
-    let total = entry["totalTokens"].as_u64().unwrap_or(0);
-    let context_tokens = entry["contextTokens"].as_u64().or(defaults.context_tokens);
+pub fn status_row(
+    agent_id: &str,
+    key: &str,
+    entry: &Map<String, Value>,
+    defaults: &Defaults,
+    unix_ms: i64,
+) -> StatusRow {
+    let field = |name: &str| entry.get(name).unwrap_or(&Value::Null);
+    let text = |name: &str| field(name).as_str().map(str::to_owned);
+    let total = field("totalTokens").as_u64().unwrap_or(0);
+    let context_tokens = field("contextTokens").as_u64().or(defaults.context_tokens);
     let updated_at = Some(updated_at(entry)).filter(|it| *it > 0);
     let flag = |name: &str, label: &str| text(name).map(|it| format!("{label}:{it}"));
-    let flags = [flag("thinkingLevel", "think"), flag("verboseLevel", "verbose"), flag("sessionId", "id")];
+    let flags = [
+        flag("thinkingLevel", "think"),
+        flag("verboseLevel", "verbose"),
+        flag("reasoningLevel", "reasoning"),
+        flag("elevatedLevel", "elevated"),
+        flag("sessionId", "id"),
+    ];
     StatusRow {
         agent_id: agent_id.to_owned(),
         key: key.to_owned(),
@@ -193,15 +357,53 @@ pub fn status_row(agent_id: &str, key: &str, entry: &Value, defaults: &Defaults,
         age: updated_at.map(|it| unix_ms - it),
         thinking_level: text("thinkingLevel"),
         verbose_level: text("verboseLevel"),
-        system_sent: entry["systemSent"].as_bool(),
-        aborted_last_run: entry["abortedLastRun"].as_bool(),
-        input_tokens: entry["inputTokens"].as_u64(),
-        output_tokens: entry["outputTokens"].as_u64(),
+        reasoning_level: text("reasoningLevel"),
+        elevated_level: text("elevatedLevel"),
+        system_sent: field("systemSent").as_bool(),
+        aborted_last_run: field("abortedLastRun").as_bool(),
+        input_tokens: field("inputTokens").as_u64(),
+        output_tokens: field("outputTokens").as_u64(),
         total_tokens: total,
         remaining_tokens: context_tokens.map(|it| it.saturating_sub(total)),
         percent_used: context_tokens.map(|it| (total * 100).checked_div(it).unwrap_or(0).min(999)),
         model: text("model").or_else(|| defaults.model.clone()),
         context_tokens,
         flags: flags.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn groups_have_names() {
+        for (key, entry, name) in [
+            ("telegram:group:-100", json!({ "subject": "Fam" }), "telegram:g-fam"),
+            ("telegram:group:-100", json!({}), "telegram:g-100"),
+            ("telegram:group:-5:topic:7", json!({ "subject": "Ünïcode Grüppe" }), "telegram:g-n-code-gr-ppe"),
+            ("whatsapp:group:120@g.us", json!({ "label": "wl" }), "whatsapp:g-120@g.us"),
+            (
+                "discord:channel:1",
+                json!({ "groupChannel": "#general", "space": "My Srv" }),
+                "discord:my-srv#general",
+            ),
+            ("discord:channel:3", json!({ "groupChannel": "dev", "space": "My Srv" }), "discord:my-srv#dev"),
+            ("discord:channel:2", json!({ "groupChannel": "#gen x" }), "discord:#gen-x"),
+            ("slack:channel:c1:thread:9", json!({}), "slack:g-c1-thread-9"),
+            ("matrix:channel:!room:server.org", json!({}), "matrix:g-room-server.org"),
+            ("x:group:5", json!({ "subject": "@Team  A/B!" }), "x:@team-a-b"),
+            ("zalo:group:9", json!({ "subject": "!!!" }), "zalo"),
+            ("zalo:group:11", json!({ "subject": "--a..b__c--" }), "zalo:g-a..b__c"),
+            ("zalo:group:12", json!({ "displayName": "Mine" }), "Mine"),
+            ("odd", json!({ "chatType": "group", "channel": "signal", "subject": "#Zed" }), "signal:g-zed"),
+            ("odd", json!({ "chatType": "group", "label": "ll" }), "ll"),
+        ] {
+            let Value::Object(entry) = entry else { unreachable!() };
+            let model = ModelRef { provider: "p".into(), model: "m".into() };
+            let row = row(&format!("agent:main:{key}"), &entry, &model);
+            assert_eq!((&row["displayName"], &row["kind"]), (&json!(name), &json!("group")), "{key}");
+        }
     }
 }

@@ -203,7 +203,7 @@ impl Sim {
             1 | 2 => Event::Text("word ".into()),
             3 => Event::MessageEnd,
             4 => Event::ToolStart { id: id(), name: "exec".into(), args: json!({}) },
-            5 => Event::Steered(format!("{}", self.seed.pick(&["a", "main", "now"]))),
+            5 => Event::Steered(self.seed.pick(&["a", "main", "now"]).to_string()),
             _ => return self.end_run(at, &cancel),
         };
         self.core.on_run_event(run, event, self.now);

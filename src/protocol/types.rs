@@ -20,6 +20,15 @@ impl<const MIN: usize, const MAX: usize> std::ops::Deref for Text<MIN, MAX> {
 /// A string that is not empty.
 pub type NonEmpty = Text<1, { usize::MAX }>;
 
+/// A list of at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct NonEmptyList<T>(pub Vec<T>);
+
+impl<T: Shaped + 'static> Shaped for NonEmptyList<T> {
+    const SHAPE: Shape = Shape::Array { item: &T::SHAPE, items_min: 1 };
+}
+
 crate::shaped! {
     /// No params at all: any property is a mistake.
     pub struct NoParams {}

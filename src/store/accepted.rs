@@ -99,12 +99,13 @@ impl Accepted {
     /// # Errors
     /// What the system says; nothing is then promised.
     pub fn accept(&mut self, key: &str, request: Value, unix_ms: i64) -> io::Result<()> {
-        self.append(asked(key, unix_ms, &request), unix_ms)?;
+        self.append(asked(key, unix_ms, &request), true, unix_ms)?;
         self.remember(key.to_owned(), unix_ms, request);
         self.shrink(unix_ms);
         Ok(())
     }
-    /// The answer was given, durably; None for one that nobody may ask for again.
+    /// The answer was given; None for one that nobody may ask for again. Not synced: the transcript, which is, holds the answer
+    /// too, and a life that does not find this line finds that.
     ///
     /// # Errors
     /// What the system says; the request then counts as unanswered after a restart, and is looked at again.
@@ -112,18 +113,18 @@ impl Accepted {
         let at = if answer.is_some() { unix_ms } else { 0 };
         let value = answer.unwrap_or(Value::Null);
         self.forget(key);
-        self.append(answered(key, at, &value), unix_ms)?;
+        self.append(answered(key, at, &value), false, unix_ms)?;
         if at > 0 {
             self.answers.put(key, value, at);
         }
         self.shrink(unix_ms);
         Ok(())
     }
-    fn append(&mut self, line: Vec<u8>, unix_ms: i64) -> io::Result<()> {
+    fn append(&mut self, line: Vec<u8>, sync: bool, unix_ms: i64) -> io::Result<()> {
         if !self.lines.is_current() {
             self.lines = Lines::open(&self.path, unix_ms)?.0;
         }
-        self.lines.append_all(&[line])
+        if sync { self.lines.append_all(&[line]) } else { self.lines.append_unsynced(&[line]) }
     }
     fn shrink(&mut self, unix_ms: i64) {
         if self.lines.len() >= 2 * self.rewritten.max(ACCEPTED_BYTES_MIN)

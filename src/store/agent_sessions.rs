@@ -33,6 +33,15 @@ pub enum Behind<'a> {
     Entry(Option<&'a str>),
 }
 
+/// The transcript of an entry: the file that it names, when that is beside the store file, else by its session id.
+pub fn transcript_file(store: &Path, entry: &Map<String, Value>) -> Option<PathBuf> {
+    let dir = store.parent()?;
+    let text = |name: &str| entry.get(name).and_then(Value::as_str);
+    let named = text("sessionFile").and_then(|it| Path::new(it).file_stem()?.to_str());
+    let named = named.and_then(|it| transcript::path(dir, it)).filter(|it| it.is_file());
+    named.or_else(|| transcript::path(dir, text("sessionId")?))
+}
+
 /// Transcripts held open: one for each run that is likely at a time. Ours.
 const OPEN_MAX: usize = 16;
 
@@ -64,16 +73,9 @@ impl AgentSessions {
     pub fn index(&self) -> &Index {
         &self.index
     }
-    /// Where a session's transcript is: the file that its entry names, when that is beside the index, else by its session id.
+    /// Where a session's transcript is; see [`transcript_file`].
     pub fn transcript(&self, key: &str) -> Option<PathBuf> {
-        let (slot, dir) = (self.index.get(key)?, self.path.parent()?);
-        let entry = slot.entry();
-        let named = entry
-            .get("sessionFile")
-            .and_then(Value::as_str)
-            .and_then(|it| Path::new(it).file_stem()?.to_str());
-        let named = named.and_then(|it| transcript::path(dir, it)).filter(|it| it.is_file());
-        named.or_else(|| transcript::path(dir, slot.session_id()?))
+        transcript_file(&self.path, &self.index.get(key)?.entry())
     }
     /// Makes or changes an entry, durably. `edit` gets the entry as it is; what it returns replaces it.
     ///
@@ -169,12 +171,34 @@ impl AgentSessions {
         now: Now,
         entropy: &mut Entropy,
     ) -> Result<Vec<String>, Trouble> {
-        let session_id = self.index.get(key).and_then(|it| it.session_id()).map(str::to_owned);
-        let (Some(file), Some(session_id)) = (self.transcript(key), session_id) else {
+        let Some(session_id) = self.index.get(key).and_then(|it| it.session_id()).map(str::to_owned) else {
+            return Err(Trouble::Refused("session not found".into()));
+        };
+        self.append_in(key, &session_id, cwd, behind, entries, now, entropy)
+    }
+    /// As [`AgentSessions::append`], in the conversation that had this id, whatever the key names by now.
+    ///
+    /// # Errors
+    /// As [`AgentSessions::append`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a plain value; a struct would only repeat their names"
+    )]
+    pub fn append_in(
+        &mut self,
+        key: &str,
+        session_id: &str,
+        cwd: &str,
+        behind: Behind<'_>,
+        entries: &[Entry],
+        now: Now,
+        entropy: &mut Entropy,
+    ) -> Result<Vec<String>, Trouble> {
+        let Some(file) = self.transcript_of(key, session_id) else {
             return Err(Trouble::Refused("session not found".into()));
         };
         let named = |err| Trouble::Disk(format!("cannot write {}: {err}", file.display()));
-        let header = Header { session_id: &session_id, session_key: key, cwd };
+        let header = Header { session_id, session_key: key, cwd };
         let transcript = self.opened(&file, header, now).map_err(named)?;
         let leaf = transcript.leaf().map(str::to_owned);
         let parent = match behind {
@@ -206,12 +230,17 @@ impl AgentSessions {
     fn close(&mut self, file: &Path) {
         self.open.retain(|it| it.0 != *file);
     }
-    /// What a model is told of the conversation so far.
+    /// Where the conversation is that has, or had, this id.
+    fn transcript_of(&self, key: &str, session_id: &str) -> Option<PathBuf> {
+        let is_current = self.index.get(key).is_some_and(|it| it.session_id() == Some(session_id));
+        if is_current { self.transcript(key) } else { transcript::path(self.path.parent()?, session_id) }
+    }
+    /// What a model is told of a conversation so far.
     ///
     /// # Errors
     /// The disk.
-    pub fn context(&self, key: &str) -> Result<Context, Trouble> {
-        let Some(file) = self.transcript(key) else { return Ok(Context::default()) };
+    pub fn context(&self, key: &str, session_id: &str) -> Result<Context, Trouble> {
+        let Some(file) = self.transcript_of(key, session_id) else { return Ok(Context::default()) };
         transcript::context(&file)
             .map_err(|err| Trouble::Disk(format!("cannot read {}: {err}", file.display())))
     }
@@ -267,7 +296,7 @@ mod tests {
         it.reset(KEY, "first", NOW).unwrap();
         let ids = it.append(KEY, "/ws", Behind::Leaf, &[said("a"), said("b")], NOW, &mut entropy).unwrap();
         it.append(KEY, "/ws", Behind::Entry(Some(&ids[0])), &[said("c")], NOW, &mut entropy).unwrap();
-        assert_eq!(texts(&it.context(KEY).unwrap()), ["a", "c"]);
+        assert_eq!(texts(&it.context(KEY, "first").unwrap()), ["a", "c"]);
         it.note(KEY, |entry| drop(entry.insert("inputTokens".into(), 11.into())), NOW);
         assert!(it.due_ms().is_some());
         assert_eq!(opened(&dir).index().get(KEY).unwrap().entry()["inputTokens"], 0, "a note waits");
@@ -279,7 +308,17 @@ mod tests {
         let done = it.keep_last(KEY, 1, NOW).unwrap().unwrap();
         assert_eq!((done.kept, it.index().get(KEY).unwrap().entry().get("inputTokens")), (1, None));
         it.append(KEY, "/ws", Behind::Leaf, &[said("d")], NOW, &mut entropy).unwrap();
-        assert_eq!(texts(&it.context(KEY).unwrap()), ["c", "d"]);
+        assert_eq!(texts(&it.context(KEY, "first").unwrap()), ["c", "d"]);
+        let stored = it.index().get(KEY).unwrap().entry();
+        it.reset(KEY, "second", NOW).unwrap();
+        it.append_in(KEY, "first", "/ws", Behind::Leaf, &[said("late")], NOW, &mut entropy).unwrap();
+        assert_eq!(
+            texts(&it.context(KEY, "first").unwrap()),
+            ["c", "d", "late"],
+            "an answer goes where it was asked"
+        );
+        assert!(texts(&it.context(KEY, "second").unwrap()).is_empty());
+        it.change(KEY, |_, _| Ok(stored), NOW).unwrap();
         let refused = it.change(KEY, |_, _| Err("no".into()), NOW);
         assert_eq!(refused, Err(Trouble::Refused("no".into())));
         let archived = it.delete(KEY, true, NOW).unwrap().unwrap();
@@ -317,7 +356,7 @@ mod tests {
                 assert!(self.perhaps.contains(&session), "{key}: {session:?} for {:?}", self.session);
                 (self.session, self.said) = (session, vec![]);
             }
-            let found = if self.session.is_some() { texts(&it.context(key).unwrap()) } else { vec![] };
+            let found = self.session.as_deref().map_or(vec![], |id| texts(&it.context(key, id).unwrap()));
             let acknowledged: Vec<&String> = found.iter().filter(|it| self.said.contains(it)).collect();
             assert!(acknowledged.iter().copied().eq(&self.said), "{key}: {found:?} for {:?}", self.said);
             let mut others = found.iter().filter(|it| !self.said.contains(it));

@@ -199,7 +199,7 @@ pub fn patch(key: &str, entry: Option<Entry>, patch: &Entry, around: &Around<'_>
     if !entry.get("sessionId").is_some_and(Value::is_string) {
         set(&mut entry, "sessionId", Some(around.new_session_id));
     }
-    let newest = super::sessions::updated_at(&Value::Object(entry.clone())).max(around.unix_ms);
+    let newest = super::sessions::updated_at(&entry).max(around.unix_ms);
     entry.insert("updatedAt".into(), newest.into());
     spawned_by(key, &mut entry, patch)?;
     label(&mut entry, patch, around)?;

@@ -3,6 +3,7 @@
 //! What a model was told in front of and behind a user's words (when they were said, which message it was) is taken away again.
 use crate::base::limits::HISTORY_BYTES_MAX;
 use serde_json::{Map, Value, json};
+use std::io;
 
 /// The text in front of which a user's words were sent: `[Mon 2026-11-23 04:44 UTC] `, also with a channel and a sender in it.
 fn without_envelope(text: &str) -> &str {
@@ -65,15 +66,32 @@ pub fn history(mut messages: Vec<Value>) -> Vec<Value> {
     messages.split_off(from)
 }
 
-/// All text of a message; None when there is none.
+/// The first text of a message; None when there is none.
+pub fn first_text(message: &Value) -> Option<&str> {
+    let parts = message["content"].as_array().into_iter().flatten().filter_map(|it| it["text"].as_str());
+    parts.chain(message["content"].as_str()).map(str::trim).find(|it| !it.is_empty())
+}
+
+/// What a message says, or in words what else it is; None for nothing at all.
 fn text(message: &Value) -> Option<String> {
-    let parts = message["content"].as_array().map(|parts| {
-        let texts =
-            parts.iter().filter_map(|it| it["text"].as_str()).map(str::trim).filter(|it| !it.is_empty());
-        texts.collect::<Vec<_>>().join("\n\n")
-    });
-    let text = parts.or_else(|| message["content"].as_str().map(str::to_owned))?;
-    Some(text.trim().to_owned()).filter(|it| !it.is_empty())
+    let parts = || message["content"].as_array().into_iter().flatten();
+    let texts = parts().filter_map(|it| it["text"].as_str()).chain(message["content"].as_str());
+    let said = texts.map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>().join("\n");
+    if !said.is_empty() {
+        return Some(said);
+    }
+    let tools: Vec<&str> = tools(message).collect();
+    let kind = parts().filter_map(|it| it["type"].as_str()).find(|it| *it != "text");
+    match tools.is_empty() {
+        false => Some(format!("call {}", tools.join(", "))),
+        true => kind.map(|it| format!("[{it}]")),
+    }
+}
+
+/// The tools that a message calls, or whose answer it is.
+fn tools(message: &Value) -> impl Iterator<Item = &str> {
+    let calls = message["content"].as_array().into_iter().flatten().filter(|it| it["type"] == "toolCall");
+    message["toolName"].as_str().into_iter().chain(calls.filter_map(|it| it["name"].as_str()))
 }
 
 fn cut(text: &str, chars_max: usize, mark: &str) -> String {
@@ -86,6 +104,7 @@ fn cut(text: &str, chars_max: usize, mark: &str) -> String {
 
 /// An item of `sessions.preview`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PreviewItem {
     /// `user`, `assistant`, `tool`, `system` or `other`. A message that calls a tool is the tool's.
     pub role: &'static str,
@@ -93,28 +112,34 @@ pub struct PreviewItem {
 }
 
 fn preview_role(message: &Value) -> &'static str {
-    let calls =
-        |it: &Value| it["content"].as_array().is_some_and(|it| it.iter().any(|it| it["type"] == "toolCall"));
     match message["role"].as_str().unwrap_or_default() {
         "user" => "user",
-        "assistant" if calls(message) => "tool",
-        "assistant" => "assistant",
         "tool" | "toolResult" => "tool",
+        _ if tools(message).next().is_some() => "tool",
+        "assistant" => "assistant",
         "system" => "system",
         _ => "other",
     }
 }
 
-/// The last `limit` messages that say something, oldest first, each cut to `chars_max` with `...`.
-pub fn preview(messages: &[Value], limit: usize, chars_max: usize) -> Vec<PreviewItem> {
-    let item = |it: &Value| {
-        let text = text(it)?;
+/// The last `limit` messages that say something, oldest first, each cut to `chars_max` with `...`. They come newest first.
+///
+/// # Errors
+/// Those of the messages.
+pub fn preview(
+    messages: impl Iterator<Item = io::Result<Value>>,
+    limit: usize,
+    chars_max: usize,
+) -> io::Result<Vec<PreviewItem>> {
+    let item = |it: Value| {
+        let text = text(&it)?;
         let said = if it["role"] == "user" { without_envelope(&text) } else { &text };
-        Some(PreviewItem { role: preview_role(it), text: cut(said, chars_max, "...") })
+        Some(PreviewItem { role: preview_role(&it), text: cut(said, chars_max, "...") })
     };
-    let mut items: Vec<_> = messages.iter().rev().filter_map(item).take(limit).collect();
+    let items = messages.filter_map(|it| it.map(item).transpose());
+    let mut items = items.take(limit).collect::<io::Result<Vec<_>>>()?;
     items.reverse();
-    items
+    Ok(items)
 }
 
 /// Characters of a derived title. Reference.
@@ -206,7 +231,8 @@ mod tests {
     }
     #[test]
     fn previews_are_the_references() {
-        let items = preview(&reference(), 50, 60);
+        let shown = |limit, chars| preview(reference().into_iter().rev().map(Ok), limit, chars).unwrap();
+        let items = shown(50, 60);
         let rows: Vec<(&str, &str)> = items.iter().map(|it| (it.role, it.text.as_str())).collect();
         assert_eq!(rows[0], ("user", "hello there\n[message_id: run-37ed8c]"));
         assert_eq!(rows[3], ("tool", "Looking."));
@@ -215,9 +241,31 @@ mod tests {
         assert_eq!(rows[8], ("user", "FAIL now\n[message_id: run-b035eb]"));
         assert_eq!(rows[9].0, "user", "an answer without words is no item");
         assert_eq!(rows.len(), 15);
-        assert_eq!(preview(&reference(), 2, 20).len(), 2);
+        assert_eq!(shown(2, 20).len(), 2);
         let after = json!({ "role": "user", "content": "after inject\n[message_id: run-54070e]" });
-        assert_eq!(preview(&[after], 1, 20)[0].text, "after inject\n[mes...");
+        let one = |it: Value| preview([Ok(it)].into_iter(), 1, 20).unwrap().pop();
+        assert_eq!(one(after).unwrap().text, "after inject\n[mes...");
+        for (role, content, shown) in [
+            (
+                "user",
+                json!([{ "type": "text", "text": " " }, { "type": "image" }]),
+                Some(("user", "[image]")),
+            ),
+            ("user", json!([{ "type": "text", "text": "a" }, { "text": "b" }]), Some(("user", "a\nb"))),
+            ("assistant", json!([{ "type": "thinking" }]), Some(("assistant", "[thinking]"))),
+            (
+                "assistant",
+                json!([{ "type": "thinking" }, { "type": "toolCall", "name": "exec" }, { "type": "toolCall", "name": "read" }]),
+                Some(("tool", "call exec, read")),
+            ),
+            ("assistant", json!([]), None),
+            ("weird", json!("w"), Some(("other", "w"))),
+        ] {
+            let got = one(json!({ "role": role, "content": content }));
+            assert_eq!(got.as_ref().map(|it| (it.role, it.text.as_str())), shown);
+        }
+        let answer = json!({ "role": "toolResult", "toolName": "read", "content": [] });
+        assert_eq!(one(answer).unwrap(), PreviewItem { role: "tool", text: "call read".into() });
     }
     #[test]
     fn titles() {

@@ -22,13 +22,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn of(entry: &Value) -> Slot {
-        let text = |name: &str| entry[name].as_str().map(Box::from);
+    fn of(entry: Map<String, Value>) -> Slot {
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).map(Box::from);
         Slot {
             session_id: text("sessionId"),
             label: text("label"),
-            updated_at: updated_at(entry),
-            text: entry.to_string().into(),
+            updated_at: updated_at(&entry),
+            text: Value::Object(entry).to_string().into(),
         }
     }
     pub fn session_id(&self) -> Option<&str> {
@@ -104,7 +104,7 @@ impl Index {
             older.extend(newer);
             entry = older;
         }
-        self.slots.insert(key, Slot::of(&Value::Object(entry)));
+        self.slots.insert(key, Slot::of(entry));
     }
     pub fn get(&self, key: &str) -> Option<&Slot> {
         self.slots.get(key)
@@ -113,9 +113,16 @@ impl Index {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.slots.iter().map(|(key, slot)| (key.as_str(), slot))
     }
-    /// The key of the session that has a label.
-    pub fn labelled(&self, label: &str) -> Option<&str> {
-        self.iter().find(|(_, slot)| slot.label() == Some(label)).map(|(key, _)| key)
+    /// The `count` entries that changed last, newest first.
+    pub fn newest(&self, count: usize) -> Vec<(&str, &Slot)> {
+        let mut all: Vec<_> = self.iter().collect();
+        all.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.updated_at));
+        all.truncate(count);
+        all
+    }
+    /// Whether a session other than `key` has the label.
+    pub fn has_label(&self, label: &str, key: &str) -> bool {
+        self.iter().any(|(other, slot)| other != key && slot.label() == Some(label))
     }
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -125,7 +132,7 @@ impl Index {
     }
     /// Makes or replaces an entry.
     pub fn put(&mut self, key: &str, entry: Map<String, Value>, mono_ms: u64) -> Undo {
-        let before = self.slots.insert(key.to_owned(), Slot::of(&Value::Object(entry)));
+        let before = self.slots.insert(key.to_owned(), Slot::of(entry));
         self.changed(mono_ms);
         Undo { key: key.to_owned(), before }
     }

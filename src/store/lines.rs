@@ -81,7 +81,7 @@ impl Lines {
             .as_deref()
             .is_some_and(|it| serde_json::from_slice::<Value>(it).is_ok_and(|it| it.is_object()))
         {
-            self.append(b"")?;
+            self.append(b"", true)?;
             return Ok(Some(Repair::Ended));
         }
         let kept =
@@ -120,13 +120,23 @@ impl Lines {
     /// # Errors
     /// A line over [`LINE_BYTES_MAX`], a file over [`TRANSCRIPT_BYTES_MAX`], or what the system says; nothing is then appended.
     pub fn append_all(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
+        self.append_checked(lines, true)
+    }
+    /// As [`Lines::append_all`], but a power failure may take them away again: for what can be found out once more.
+    ///
+    /// # Errors
+    /// As [`Lines::append_all`].
+    pub fn append_unsynced(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
+        self.append_checked(lines, false)
+    }
+    fn append_checked(&mut self, lines: &[Vec<u8>], sync: bool) -> io::Result<()> {
         if let Some(it) = lines.iter().find(|it| it.len() > LINE_BYTES_MAX) {
             let text = format!("an entry of {} bytes, more than the {LINE_BYTES_MAX} allowed", it.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        self.append(&lines.join(&b'\n'))
+        self.append(&lines.join(&b'\n'), sync)
     }
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         let bytes = [bytes, b"\n"].concat();
         if self.len + bytes.len() as u64 > TRANSCRIPT_BYTES_MAX {
             let text = format!(
@@ -138,7 +148,7 @@ impl Lines {
         if self.spoiled {
             self.cut()?;
         }
-        let written = self.write(&bytes);
+        let written = self.write(&bytes, sync);
         match written {
             Ok(()) => self.len += bytes.len() as u64,
             Err(_) => {
@@ -149,13 +159,16 @@ impl Lines {
         }
         written
     }
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         if let Err(err) = fault::step() {
             // What a full disk does: part of it arrives.
             self.file.write_all(&bytes[..bytes.len() / 2])?;
             return Err(err);
         }
         self.file.write_all(bytes)?;
+        if !sync {
+            return Ok(());
+        }
         fault::step()?;
         self.file.sync_data()
     }
@@ -208,10 +221,19 @@ fn last_line(file: &File, len: u64) -> io::Result<(u64, Option<Vec<u8>>)> {
 /// # Errors
 /// A folder, link or device, or what the system says.
 pub fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut bytes) = head(path)? else { return Ok(None) };
+    bytes.truncate(bytes.iter().position(|it| *it == b'\n').unwrap_or(bytes.len()));
+    Ok(Some(bytes))
+}
+
+/// The first 64 KiB of a file; None when there is none.
+///
+/// # Errors
+/// A folder, link or device, or what the system says.
+pub fn head(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = open(path, &mut OpenOptions::new())? else { return Ok(None) };
     let mut bytes = vec![];
     io::Read::read_to_end(&mut io::Read::take(file, STEP_BYTES as u64), &mut bytes)?;
-    bytes.truncate(bytes.iter().position(|it| *it == b'\n').unwrap_or(bytes.len()));
     Ok(Some(bytes))
 }
 

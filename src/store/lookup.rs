@@ -1,5 +1,6 @@
 //! Which session is meant: canonical keys, and `sessions.resolve`.
-use super::index::Index;
+use super::index::{Index, Slot};
+use serde_json::{Map, Value};
 
 /// What decides how a key is completed.
 #[derive(Debug, Clone, Copy)]
@@ -28,23 +29,38 @@ pub fn canonical_key(text: &str, keys: Keys<'_>) -> Option<String> {
     })
 }
 
-/// `sessions.resolve` without its switches for `global` and `unknown`, which never hide a session that is asked for by key.
+/// The agent in a session key; None when it names none.
+pub fn agent_of(key: &str) -> Option<&str> {
+    key.strip_prefix("agent:")?.split(':').next().filter(|it| !it.is_empty())
+}
+
+/// Whether a session was started by that one; either may be named as a client or an old file does.
+pub fn is_spawned_by(entry: &Map<String, Value>, by: &str, keys: Keys<'_>) -> bool {
+    let own = entry.get("spawnedBy").and_then(Value::as_str);
+    own.is_some_and(|own| own == by || canonical_key(own, keys) == canonical_key(by, keys))
+}
+
+/// `sessions.resolve`. What is behind `label` is not asked of a key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
     pub key: Option<&'a str>,
     pub session_id: Option<&'a str>,
     pub label: Option<&'a str>,
-    /// Only sessions of this agent; not asked of a key.
+    /// Only sessions of this agent.
     pub agent_id: Option<&'a str>,
-    /// Only sessions that this one started; not asked of a key.
+    /// Only sessions that this one started.
     pub spawned_by: Option<&'a str>,
+    /// `global` is one of them.
+    pub include_global: bool,
+    /// `unknown` is one of them.
+    pub include_unknown: bool,
 }
 
 /// The canonical key of the session. `stores` are the agents' indexes.
 ///
 /// # Errors
 /// The reference's texts.
-pub fn resolve(wanted: Wanted<'_>, stores: &[(&str, &Index)], keys: Keys<'_>) -> Result<String, String> {
+pub fn resolve(wanted: Wanted<'_>, stores: &[&Index], keys: Keys<'_>) -> Result<String, String> {
     fn given(text: Option<&str>) -> Option<&str> {
         text.map(str::trim).filter(|it| !it.is_empty())
     }
@@ -56,23 +72,26 @@ pub fn resolve(wanted: Wanted<'_>, stores: &[(&str, &Index)], keys: Keys<'_>) ->
     }
     if let Some(key) = key {
         let canonical =
-            canonical_key(key, keys).filter(|it| stores.iter().any(|(_, store)| store.get(it).is_some()));
+            canonical_key(key, keys).filter(|it| stores.iter().any(|store| store.get(it).is_some()));
         return canonical.ok_or_else(|| format!("No session found: {key}"));
     }
-    let mut found: Vec<&str> = vec![];
-    for (agent_id, store) in stores {
-        if wanted.agent_id.is_some_and(|it| it != *agent_id) {
-            continue;
-        }
-        found.extend(store.iter().filter_map(|(key, slot)| {
-            let hit = match session_id {
-                Some(_) => slot.session_id() == session_id,
-                None => slot.label() == label,
-            };
-            let started = |by: &str| slot.entry().get("spawnedBy").is_some_and(|it| *it == by);
-            (hit && wanted.spawned_by.is_none_or(started)).then_some(key)
-        }));
-    }
+    let is_wanted = |key: &str, slot: &Slot| {
+        let hit = match session_id {
+            Some(_) => slot.session_id() == session_id,
+            None => slot.label() == label,
+        };
+        let of_agent = |id: &str| agent_of(key).is_some_and(|it| it.eq_ignore_ascii_case(id.trim()));
+        let shown = match key {
+            "global" => wanted.include_global,
+            "unknown" => wanted.include_unknown,
+            _ => true,
+        };
+        hit && shown
+            && wanted.agent_id.is_none_or(of_agent)
+            && wanted.spawned_by.is_none_or(|by| is_spawned_by(&slot.entry(), by, keys))
+    };
+    let all = stores.iter().flat_map(|it| it.iter());
+    let found: Vec<&str> = all.filter(|(key, slot)| is_wanted(key, slot)).map(|it| it.0).collect();
     let named = match session_id {
         Some(it) => format!(": {it}"),
         None => format!(" with label: {}", label.unwrap_or_default()),
@@ -115,10 +134,11 @@ mod tests {
     fn resolving() {
         let main = br#"{"agent:main:probe": {"sessionId": "921e", "label": "same"},
             "agent:main:subagent:zz": {"sessionId": "7deb", "spawnedBy": "a"},
-            "agent:main:two": {"label": "twice"}, "agent:main:three": {"label": "twice"}}"#;
+            "agent:main:two": {"label": "twice"}, "agent:main:three": {"label": "twice"},
+            "global": {"sessionId": "g", "label": "all"}}"#;
         let main = Index::parse(main, "main").unwrap();
         let other = Index::parse(br#"{"agent:other:dup": {"label": "both"}}"#, "other").unwrap();
-        let stores = [("main", &main), ("other", &other)];
+        let stores = [&main, &other];
         let ask = |wanted: Wanted<'_>| resolve(wanted, &stores, KEYS);
         let none = Wanted::default();
         let required = Err("Either key, sessionId, or label is required".to_owned());
@@ -136,8 +156,15 @@ mod tests {
         let gone = Err("No session found with label: same".to_owned());
         assert_eq!(ask(Wanted { label: Some("same"), agent_id: Some("zz"), ..none }), gone);
         assert_eq!(ask(Wanted { label: Some("same"), spawned_by: Some("x"), ..none }), gone);
-        let child = Wanted { session_id: Some("7deb"), spawned_by: Some("a"), ..none };
-        assert_eq!(ask(child), Ok("agent:main:subagent:zz".into()));
+        for by in ["a", "agent:main:a"] {
+            let child = Wanted { session_id: Some("7deb"), spawned_by: Some(by), ..none };
+            assert_eq!(ask(child), Ok("agent:main:subagent:zz".into()));
+        }
+        let global = Wanted { session_id: Some("g"), ..none };
+        assert_eq!(ask(global), Err("No session found: g".into()));
+        assert_eq!(ask(Wanted { include_global: true, ..global }), Ok("global".into()));
+        assert!(ask(Wanted { include_global: true, agent_id: Some("main"), ..global }).is_err());
+        assert_eq!(ask(Wanted { key: Some("global"), ..none }), Ok("global".into()));
         assert!(
             ask(Wanted { label: Some("twice"), ..none }).unwrap_err().starts_with("Multiple sessions found")
         );

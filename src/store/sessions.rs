@@ -1,6 +1,7 @@
 //! `agents/<id>/sessions/sessions.json` (a map from canonical key to entry) and the transcripts beside it. Read side.
-use super::{read_json, transcript};
-use crate::base::{files, limits::TRANSCRIPT_BYTES_MAX};
+use super::index::Index;
+use crate::base::files;
+use crate::base::limits::{STATE_BYTES_MAX, TRANSCRIPT_BYTES_MAX};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -12,21 +13,21 @@ pub fn store_path(state: &Path, home: &Path, template: Option<&str>, agent_id: &
     }
 }
 
-/// All entries of one store; empty when there is no file.
+/// The index of one store as it is on disk, for who must not change it; empty when there is no file.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn entries(path: &Path) -> Result<Map<String, Value>, String> {
-    match read_json(path)? {
-        None => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map),
-        Some(_) => Err(format!("cannot read {}: it must hold an object", path.display())),
+pub fn read(path: &Path, agent_id: &str) -> Result<Index, String> {
+    let named = |err: &dyn std::fmt::Display| format!("cannot read {}: {err}", path.display());
+    match files::read(path, STATE_BYTES_MAX).map_err(|err| named(&err))? {
+        None => Ok(Index::default()),
+        Some(bytes) => Index::parse(&bytes, agent_id).map_err(|err| named(&err)),
     }
 }
 
 /// Milliseconds since 1970 of an entry's last change; 0 when it says none.
-pub fn updated_at(entry: &Value) -> i64 {
-    entry["updatedAt"].as_f64().map_or(0, |it| it as i64)
+pub fn updated_at(entry: &Map<String, Value>) -> i64 {
+    entry.get("updatedAt").and_then(Value::as_f64).map_or(0, |it| it as i64)
 }
 
 /// Every line of every transcript in a folder that is JSON, by file. Lines that are not JSON are skipped: a crash may cut the last one.
@@ -39,10 +40,4 @@ pub fn transcripts(dir: &Path, mut each: impl FnMut(&Value)) {
             }
         }
     }
-}
-
-/// The messages of one transcript, oldest first. A session id that is no plain name has none.
-pub fn messages(store: &Path, session_id: &str) -> Vec<Value> {
-    let path = store.parent().and_then(|dir| transcript::path(dir, session_id));
-    path.and_then(|it| transcript::last_messages(&it, usize::MAX).ok()).unwrap_or_default()
 }

@@ -53,6 +53,20 @@ impl Stores {
         }
         Ok(self.sessions.get_mut(path).expect("it was inserted above"))
     }
+    /// As [`Stores::sessions`], for who only reads: None when there is no such file, which then takes no memory either.
+    ///
+    /// # Errors
+    /// As [`Stores::sessions`].
+    pub fn existing(&mut self, path: &Path, agent_id: &str) -> Result<Option<&AgentSessions>, Trouble> {
+        match self.sessions.contains_key(path) || path.exists() {
+            true => self.sessions(path, agent_id).map(|it| Some(&*it)),
+            false => Ok(None),
+        }
+    }
+    /// The sessions in a store file that is open.
+    pub fn opened(&self, path: &Path) -> Option<&AgentSessions> {
+        self.sessions.get(path)
+    }
     /// As [`Stores::sessions`], with what a change needs beside them.
     ///
     /// # Errors
@@ -86,7 +100,7 @@ impl Stores {
         }
     }
     /// Forgets what is in memory: after a panic nobody knows how whole it is. It is read again when asked for.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.sessions.clear();
         self.accepted = None;
     }

@@ -187,21 +187,38 @@ fn leaf(back: Back) -> io::Result<Option<String>> {
     Ok(newest.and_then(|it| it["id"].as_str().map(str::to_owned)))
 }
 
-/// The last `limit` messages, oldest first, in the order of the file: what people are shown. Empty when there is no file.
-/// Reads no more of the file than it needs.
+/// The messages, newest first, in the order of the file: what people are shown. None of them when there is no file. Reads no more of
+/// it than is asked for.
 ///
 /// # Errors
 /// Something there that is no regular file, or what the system says.
+pub fn newest_messages(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Value>>> {
+    let back = Back::open(path)?;
+    Ok(back.into_iter().flat_map(entries).filter_map(|entry| entry.map(message).transpose()))
+}
+
+fn message(mut entry: Value) -> Option<Value> {
+    (entry["type"] == "message" && entry["message"].is_object()).then(|| entry["message"].take())
+}
+
+/// The last `limit` messages, oldest first. Empty when there is no file.
+///
+/// # Errors
+/// As [`newest_messages`].
 pub fn last_messages(path: &Path, limit: usize) -> io::Result<Vec<Value>> {
-    let Some(back) = Back::open(path)? else { return Ok(vec![]) };
-    let messages = entries(back).filter_map(|entry| match entry {
-        Ok(mut it) if it["type"] == "message" && it["message"].is_object() => Some(Ok(it["message"].take())),
-        Ok(_) => None,
-        Err(err) => Some(Err(err)),
-    });
-    let mut out = messages.take(limit).collect::<io::Result<Vec<_>>>()?;
+    let mut out = newest_messages(path)?.take(limit).collect::<io::Result<Vec<_>>>()?;
     out.reverse();
     Ok(out)
+}
+
+/// The messages among the first 64 KiB, oldest first. Empty when there is no file.
+///
+/// # Errors
+/// As [`newest_messages`].
+pub fn first_messages(path: &Path) -> io::Result<Vec<Value>> {
+    let head = super::lines::head(path)?.unwrap_or_default();
+    let lines = head.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice::<Value>(it).ok());
+    Ok(lines.filter_map(message).collect())
 }
 
 /// What a model is told of the conversation so far.

@@ -138,7 +138,7 @@ mod tests {
         }));
         writer.finish();
         assert_eq!(hand.ask(|_| ()), Err(NoAnswer), "nobody is there any more");
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = crate::base::files::read_text(&file, 1 << 20).unwrap().unwrap();
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap()["agent:main:main"]["n"],
             json!(2)

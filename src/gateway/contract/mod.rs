@@ -96,7 +96,11 @@ fn only_in(versions: &RangeInclusive<u32>, defs: &mut Map<String, Value>) {
 }
 
 /// What is left out when it is `None` is never null, and a default is for who writes a store file, not for who reads the wire.
+/// Params say themselves where null means something: they are closed.
 fn as_on_the_wire(schema: &mut Value) {
+    if schema["additionalProperties"] == false {
+        return;
+    }
     let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
     for (name, it) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         it.as_object_mut().and_then(|it| it.remove("default"));
@@ -197,4 +201,12 @@ fn versions_differ_where_the_gateway_does() {
         (&row(&three)["scope"], &row(&four)["scope"]),
         (&json!("operator.admin"), &json!("operator.read"))
     );
+}
+
+#[test]
+fn params_keep_the_null_that_clears() {
+    let document = document(3..=3);
+    let of = |name: &str| document["$defs"]["SessionsPatchParams"]["properties"][name].clone();
+    assert!(nullable(&of("label")).is_some() && nullable(&of("sendPolicy")).is_some());
+    assert!(nullable(&of("key")).is_none());
 }

@@ -2,14 +2,16 @@
 use crate::base::clock::Clock;
 use crate::gateway::health::{self, Snapshot};
 use crate::gateway::registry::{Answer, Call, Finish, Method, Rpc};
-use crate::gateway::sessions::{self, Defaults, StatusRow};
+use crate::gateway::sessions::{self, StatusRow};
 use crate::gateway::{Core, World};
 use crate::protocol::error::RpcResult;
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
+use crate::store::index::Index;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::path::Path;
 use std::sync::Arc;
 
 pub const METHODS: &[Method] = &[Method::of::<Health>(), Method::of::<Status>()];
@@ -29,8 +31,8 @@ impl Rpc for Health {
             return Ok(Answer::Now(Snapshot(core.health.payload.clone())));
         }
         let work = health::refresh_work(core, call.now);
-        Ok(Answer::Later(Box::new(move || {
-            let payload: Arc<RawValue> = raw(&work()).into();
+        Ok(Answer::Stored(Box::new(move |stores| {
+            let payload: Arc<RawValue> = raw(&work(stores)).into();
             Box::new(move |core: &mut Core, now| {
                 health::keep(core, now, payload.clone());
                 Ok(Snapshot(payload))
@@ -48,7 +50,13 @@ impl Rpc for Status {
     fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<StatusReply>> {
         let (world, clock) = (core.world.clone(), core.clock);
         let events = core.system_events.iter().map(|it| it.text.clone()).collect();
-        Ok(Answer::read(move || Ok(status(&world, clock, events))))
+        Ok(Answer::store(move |stores| {
+            let newest = |agent_id: &str, path: &Path| match stores.sessions(path, agent_id) {
+                Ok(it) => Ok(Newest::of(it.index())),
+                Err(err) => Err(err.to_string()),
+            };
+            Ok(status(&world, clock, events, newest))
+        }))
     }
 }
 
@@ -116,34 +124,50 @@ struct AgentSessions {
 /// Rows in a list. Reference: 10.
 const RECENT_MAX: usize = 10;
 
-/// The `status` payload, from the files alone. Reads the disk: jobs only.
-pub fn status(world: &World, clock: Clock, queued_system_events: Vec<String>) -> StatusReply {
+/// What `status` shows of one store.
+pub struct Newest {
+    count: usize,
+    rows: Vec<(String, Map<String, Value>)>,
+}
+
+impl Newest {
+    pub fn of(index: &Index) -> Newest {
+        let rows = index.newest(RECENT_MAX).into_iter();
+        Newest { count: index.len(), rows: rows.map(|(key, it)| (key.to_owned(), it.entry())).collect() }
+    }
+}
+
+/// The `status` payload. `newest` is asked for each agent and its store. Reads the disk: jobs only.
+pub fn status(
+    world: &World,
+    clock: Clock,
+    queued_system_events: Vec<String>,
+    mut newest: impl FnMut(&str, &Path) -> Result<Newest, String>,
+) -> StatusReply {
     let (agents, now) = (&world.config.config.agents, clock.now());
-    let defaults: Defaults = sessions::defaults(world);
-    let (mut warnings, mut by_agent, mut all) = (vec![], vec![], vec![]);
+    let defaults = sessions::defaults(world, now.unix_ms);
+    let (mut warnings, mut by_agent, mut all, mut count) = (vec![], vec![], vec![], 0);
     let ids = sessions::agent_ids(world);
     for agent_id in &ids {
         let path = world.session_store(agent_id);
-        let entries = crate::store::sessions::entries(&path).unwrap_or_else(|err| {
+        let it = newest(agent_id, &path).unwrap_or_else(|err| {
             warnings.push(err);
-            Default::default()
+            Newest { count: 0, rows: vec![] }
         });
-        let row =
-            |(key, it): (&String, &Value)| sessions::status_row(agent_id, key, it, &defaults, now.unix_ms);
-        let mut rows: Vec<StatusRow> = entries.iter().map(row).collect();
-        rows.sort_by_key(|it| std::cmp::Reverse(it.updated_at));
-        let count = rows.len();
-        all.extend(rows.iter().cloned());
-        rows.truncate(RECENT_MAX);
+        let row = |(key, entry): &(String, Map<String, Value>)| {
+            sessions::status_row(agent_id, key, entry, &defaults, now.unix_ms)
+        };
+        let recent: Vec<StatusRow> = it.rows.iter().map(row).collect();
+        all.extend(recent.iter().cloned());
+        count += it.count;
         by_agent.push(AgentSessions {
             agent_id: agent_id.clone(),
             path: path.display().to_string(),
-            count,
-            recent: rows,
+            count: it.count,
+            recent,
         });
     }
     all.sort_by_key(|it: &StatusRow| std::cmp::Reverse(it.updated_at));
-    let count = all.len();
     all.truncate(RECENT_MAX);
     let beats = ids.iter().map(|agent_id| {
         let it = health::heartbeat(agents, agent_id);

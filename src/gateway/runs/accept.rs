@@ -8,6 +8,7 @@ use crate::protocol::error::{RpcError, RpcResult};
 use crate::store::agent_sessions::Trouble;
 use crate::store::stores::Stores;
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Makes the request durable, and then either `told` says so to the client and the run waits for its turn, or it gets the error.
@@ -18,7 +19,13 @@ pub fn accept(
     told: impl FnOnce(&mut Core, RpcResult<()>, Now) + Send + 'static,
 ) {
     let world = core.world.clone();
-    let work = move |stores: &mut Stores| promise(&world, stores, request);
+    let work = move |stores: &mut Stores| {
+        let promised = catch_unwind(AssertUnwindSafe(|| promise(&world, stores, request)));
+        promised.unwrap_or_else(|_| {
+            stores.forget();
+            Err(RpcError::unavailable("the message could not be taken: see the gateway's log"))
+        })
+    };
     core.store(work, move |core, promised, now| match promised {
         Ok(request) => {
             if let Some(entry) = core.runs.all.get_mut(&run) {

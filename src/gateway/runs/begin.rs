@@ -96,7 +96,7 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
 
 /// Whether the conversation goes on, or is over by `session.reset`.
 fn is_fresh(world: &World, request: &Request, entry: &Map<String, Value>, now: Now) -> bool {
-    let updated = updated_at(&Value::Object(entry.clone()));
+    let updated = updated_at(entry);
     let chat = entry.get("chatType").and_then(Value::as_str);
     let resets = &world.config.config.session.resets;
     let rule =

@@ -13,7 +13,7 @@ struct Found {
     answers: Vec<(String, i64, Value)>,
 }
 
-/// First of all that the store thread does, so that nothing is accepted before it is known.
+/// Before anything that the store thread does for a client, so that nothing is accepted before it is known.
 pub fn begin(core: &mut Core) {
     core.store(look, |core, found, now| match found {
         Ok(it) => go_on(core, it, now),

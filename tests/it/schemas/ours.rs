@@ -61,6 +61,13 @@ impl Gateway {
         put(paths.config.clone(), config);
         let session = json!({ "sessionId": "s", "updatedAt": 1, "systemSent": true, "inputTokens": 5, "totalTokens": 9 });
         put(paths.agent("main").join("sessions/sessions.json"), json!({ "agent:main:main": session }));
+        let lines = [
+            json!({ "type": "session", "version": 3, "id": "s", "timestamp": "2026-01-01T00:00:00.000Z", "cwd": "/" }),
+            json!({ "type": "message", "id": "1", "parentId": null, "message": { "role": "user", "content": "hi" } }),
+        ];
+        let lines = lines.map(|it| it.to_string() + "\n").concat();
+        let transcript = paths.agent("main").join("sessions/s.jsonl");
+        files::write_atomic(&transcript, lines.as_bytes()).unwrap();
         put(
             paths.state.join("cron/jobs.json"),
             json!({ "version": 1, "jobs": [{ "id": "j", "name": "J", "enabled": true }] }),
@@ -212,6 +219,14 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("agents.files.get", json!({ "agentId": "main", "name": "USER.md" })),
         ("agents.files.list", json!({ "agentId": "main" })),
         ("sessions.list", json!({ "includeDerivedTitles": true, "limit": 5 })),
+        ("sessions.preview", json!({ "keys": ["main", "nope"] })),
+        ("sessions.resolve", json!({ "key": "main" })),
+        ("sessions.patch", json!({ "key": "main", "label": "L", "thinkingLevel": "low" })),
+        ("sessions.compact", json!({ "key": "main", "maxLines": 1 })),
+        ("chat.inject", json!({ "sessionKey": "main", "message": "hi" })),
+        ("chat.history", json!({ "sessionKey": "main" })),
+        ("sessions.reset", json!({ "key": "other" })),
+        ("sessions.delete", json!({ "key": "other" })),
         ("cron.list", json!({ "includeDisabled": true })),
         ("talk.mode", json!({ "enabled": true, "phase": "listening" })),
         ("voicewake.set", json!({ "triggers": ["hey"] })),
