@@ -24,7 +24,7 @@ use super::retry::{Attempts, Step};
 use super::tools::{Outcome, Place, Toolbox};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
-use crate::base::limits::RUN_TURNS_MAX;
+use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
 use crate::store::agent_sessions::{Behind, Trouble};
 use crate::store::stores::Stores;
 use crate::store::transcript::{self, Context, Entry};
@@ -55,16 +55,24 @@ pub type Prompt = Box<dyn Fn(&Begun, &ModelRef, Thinking, &[ToolSpec]) -> System
 /// Picks the tools that a model may use.
 pub type Tools = Box<dyn Fn(&ModelRef) -> Toolbox + Send>;
 
-/// What somebody says while a run is under way, and the run id of the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What somebody says while a run is under way.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Steer {
+    /// Of the message.
     pub run_id: String,
+    /// See [`Task::accepted_at`].
+    pub accepted_at: i64,
     pub text: String,
+    pub images: Vec<Image>,
 }
 
 /// What a run does.
 pub struct Task {
     pub run_id: String,
+    /// Milliseconds since 1970. A run id may be used again: only both together name a run for good.
+    pub accepted_at: i64,
+    /// How often it was begun and cut off by the end of the process.
+    pub lives: u32,
     pub agent_id: String,
     /// Canonical.
     pub session_key: String,
@@ -315,15 +323,21 @@ impl<'a> Run<'a> {
     /// the way) is not stored twice; one that was left without an answer gives way.
     fn open(&mut self, context: &Context, unix_ms: i64) {
         let task = self.asking.task;
-        let begun_before = context.entries.iter().any(|it| is_mark(it, &task.run_id));
+        let begun = context.entries.iter().position(|it| is_mark(it, &task.run_id, task.accepted_at));
         let mut context = context.clone();
         self.told_before = told_before(&context);
-        if begun_before || task.only_compact.is_some() {
+        if let Some(begun) = begun {
+            // What was put in meanwhile by others is no answer.
+            let injected = |it: &Value| it["message"]["stopReason"] == "injected";
+            let later = context.entries.split_off(begun);
+            context.entries.extend(later.into_iter().filter(|it| !injected(it)));
             // An answer that was cut off is begun again.
             let cut = |it: &Value| matches!(it["message"]["stopReason"].as_str(), Some("aborted" | "error"));
-            if begun_before && let Some(last) = context.entries.pop_if(|it| cut(it)) {
+            if let Some(last) = context.entries.pop_if(|it| cut(it)) {
                 self.behind = Some(last["parentId"].as_str().unwrap_or_default().to_owned());
             }
+        }
+        if begun.is_some() || task.only_compact.is_some() {
             self.messages = conversation::messages(&context);
             return;
         }
@@ -346,7 +360,7 @@ impl<'a> Run<'a> {
         if last("thinking_level_change").is_none_or(|it| it["thinkingLevel"] != thinking) {
             self.unsaid.push(Entry::ThinkingLevelChange { thinking_level: thinking.into() });
         }
-        self.unsaid.push(mark(&task.run_id));
+        self.unsaid.push(mark(&task.run_id, task.accepted_at));
         let text = self.begun.text.clone();
         self.say(&text, &task.images, unix_ms);
     }
@@ -372,6 +386,14 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut saving = Some(self.save());
+        if self.asking.task.lives > RUN_LIVES_MAX {
+            let lives = self.asking.task.lives;
+            let text = format!("the process ended {lives} times during this run, which is now given up");
+            let err = TurnError::new(ErrorKind::Internal, text);
+            let failure = Failure::of(&err, &self.origin.model.provider);
+            self.keep(&Answer::default(), &Err(err))?;
+            return Err(failure);
+        }
         if self.is_full() {
             // A summary that cannot be made is no reason not to try: the model has the last word.
             let _ = self.fold_before_answer();
@@ -405,8 +427,8 @@ impl<'a> Run<'a> {
         let words: Vec<Steer> = self.asking.task.steering.try_iter().collect();
         let now = self.asking.around.clock.now();
         for it in &words {
-            self.unsaid.push(mark(&it.run_id));
-            self.say(&it.text, &[], now.unix_ms);
+            self.unsaid.push(mark(&it.run_id, it.accepted_at));
+            self.say(&it.text, &it.images, now.unix_ms);
             (self.emit)(Event::Steered(it.run_id.clone()));
         }
         !words.is_empty()
@@ -729,12 +751,14 @@ fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
 }
 
 /// Stands in front of a run's question, so that a restart knows whether it was stored.
-fn mark(run_id: &str) -> Entry {
-    Entry::Custom { custom_type: "gatewayd.run".into(), data: json!({ "runId": run_id }) }
+fn mark(run_id: &str, accepted_at: i64) -> Entry {
+    let data = json!({ "runId": run_id, "acceptedAt": accepted_at });
+    Entry::Custom { custom_type: "gatewayd.run".into(), data }
 }
 
-pub fn is_mark(entry: &Value, run_id: &str) -> bool {
-    entry["customType"] == "gatewayd.run" && entry["data"]["runId"] == run_id
+fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
+    let data = &entry["data"];
+    entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
 /// What the model of the newest answer counted, unless the conversation was folded since.

@@ -9,6 +9,7 @@
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
 pub mod attachments;
 pub mod auth;
+mod calls;
 #[cfg(test)]
 mod contract;
 pub mod device;
@@ -16,6 +17,7 @@ pub mod events;
 pub mod freshness;
 mod handshake;
 pub mod health;
+mod leave;
 pub mod methods;
 pub mod pairing;
 pub mod peer;
@@ -28,115 +30,31 @@ mod routing_tests;
 pub mod runs;
 pub mod send_policy;
 pub mod sessions;
+mod world;
 pub mod ws_log;
 
 use crate::agent;
-use crate::agent::envelope::{self, Zones};
-use crate::agent::models::Models;
+use crate::agent::envelope;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
-use crate::base::sys;
-use crate::config::{Env, File, Paths};
 use crate::conn::Bytes;
 use crate::protocol::connect::{ClientId, ClientMode};
-use crate::protocol::error::{RpcError, RpcResult};
-use crate::protocol::frame::{self, BadFrame, Request, StateVersion};
-use crate::protocol::presence::PresenceEntry;
-use crate::protocol::scope::{Access, Role, Scopes};
+use crate::protocol::frame::StateVersion;
+use crate::protocol::scope::{Role, Scopes};
 use crate::store::devices::Devices;
 use crate::store::stores::Stores;
 use auth::{Limiter, SharedAuth};
 use peer::{HostNames, Peer};
 use presence::Presence;
-use registry::{Answer, Call, Finish, Outcome, Registry};
+use registry::Registry;
 use runs::RunRef;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
-use ws_log::{Asked, WsLog};
-
-/// What does not change while this configuration is in force. Jobs read it; the core never waits for it.
-#[derive(Debug, Clone)]
-pub struct World {
-    pub config: Arc<File>,
-    pub models: Arc<Models>,
-    pub zones: Arc<Zones>,
-    pub paths: Paths,
-    pub env: Env,
-    pub port: u16,
-    /// This machine's name, release and architecture.
-    pub host: String,
-    pub platform: String,
-    pub arch: String,
-    /// Its first address that is not loopback.
-    pub ip: Option<String>,
-    /// Why the configuration in force is not the file's.
-    pub problem: Option<String>,
-}
-
-impl World {
-    pub fn new(config: File, paths: Paths, env: Env, port: u16) -> World {
-        let (host, release, machine) = sys::uname();
-        let arch = match machine.as_str() {
-            "x86_64" => "x64",
-            "aarch64" => "arm64",
-            it if it.starts_with("arm") => "arm",
-            it => it,
-        };
-        let ip = sys::addresses().first().map(|it| it.1.to_string());
-        let platform = format!("{} {release}", std::env::consts::OS);
-        let config = Arc::new(config);
-        let models = Arc::new(Models::new(config.clone(), paths.clone(), env.clone()));
-        let zones = Arc::new(zones(&config, &env));
-        World {
-            config,
-            models,
-            zones,
-            paths,
-            env,
-            port,
-            host,
-            platform,
-            arch: arch.to_owned(),
-            ip,
-            problem: None,
-        }
-    }
-    /// What clients are told is running.
-    pub fn version(&self) -> &str {
-        self.env.openclaw("VERSION").unwrap_or(env!("CARGO_PKG_VERSION"))
-    }
-    pub fn session_store(&self, agent_id: &str) -> std::path::PathBuf {
-        let template = self.config.config.session.store.as_deref();
-        crate::store::sessions::store_path(&self.paths.state, &self.paths.home, template, agent_id)
-    }
-    fn presence(&self) -> PresenceEntry {
-        let (host, version) = (self.host.clone(), self.version());
-        let at = self.ip.as_ref().map_or(String::new(), |it| format!(" ({it})"));
-        PresenceEntry {
-            text: Some(format!("Gateway: {host}{at} · app {version} · mode gateway · reason self")),
-            host: Some(host),
-            ip: self.ip.clone(),
-            version: Some(version.to_owned()),
-            platform: Some(self.platform.clone()),
-            device_family: Some(if cfg!(target_os = "macos") { "Mac" } else { "Linux" }.into()),
-            model_identifier: Some(self.arch.clone()),
-            mode: Some("gateway".into()),
-            reason: Some("self".into()),
-            ..PresenceEntry::default()
-        }
-    }
-}
-
-/// The time zones that a configuration names. Reads them from disk: not on the core thread.
-pub fn zones(config: &File, env: &Env) -> Zones {
-    let (zones, complaints) = Zones::load(&config.config.agents.times, env.get("TZ"));
-    complaints.iter().for_each(|it| log::warn!(target: "config", "{it}"));
-    zones
-}
+pub use world::{World, zones};
+use ws_log::WsLog;
 
 /// What the core asks of its driver.
 pub enum Effect {
@@ -467,185 +385,6 @@ impl Core {
         }
     }
 
-    /// Ends as soon as no run is under way, or they have had time enough; asked a second time, now.
-    fn leave(&mut self, end: End, now: Now) {
-        let again = self.leaving.replace(end).is_some();
-        if again || !self.runs.any_running() {
-            return self.end_now(now);
-        }
-        log::info!(target: "gateway", "waiting up to {} s for what is being answered", DRAIN_MS / 1000);
-        self.arm(now.mono_ms + DRAIN_MS, Timer::Leave);
-    }
-    /// A run has ended: perhaps it was the last one.
-    fn go_on_leaving(&mut self, now: Now) {
-        if self.leaving.is_some() && !self.runs.any_running() {
-            self.end_now(now);
-        }
-    }
-    fn on_leave_timer(&mut self, now: Now) {
-        if self.leaving.is_some() {
-            self.end_now(now);
-        }
-    }
-    fn end_now(&mut self, now: Now) {
-        runs::abort::stop_all(self, now);
-        self.end(self.leaving.unwrap_or(End::Stop));
-    }
-    pub fn is_leaving(&self) -> bool {
-        self.ending || self.leaving.is_some()
-    }
-
-    /// Says goodbye to everybody.
-    fn end(&mut self, end: End) {
-        if self.ending {
-            return;
-        }
-        let (reason, restart_expected_ms) = match end {
-            End::Stop => ("gateway stopping", None),
-            End::Restart => ("gateway restarting", Some(1500)),
-        };
-        self.ending = true;
-        log::info!(target: "gateway", "{reason}");
-        self.broadcast(&events::SHUTDOWN, &events::Shutdown { reason, restart_expected_ms });
-        let conns: Vec<ConnId> = self.clients.keys().copied().collect();
-        for conn in conns {
-            self.close(conn, 1012, "service restart");
-        }
-        self.effects.push(Effect::End(end));
-    }
-
-    // Requests.
-
-    fn on_request(&mut self, conn: ConnId, text: &[u8], now: Now) {
-        let request = match Request::parse(text) {
-            Ok(it) => it,
-            Err(BadFrame::NotJson) => {
-                log::debug!(target: "ws", "a frame that is not JSON was ignored ({} bytes)", text.len());
-                return self.count_error(conn, now);
-            }
-            Err(BadFrame::NotRequest { id, error }) => {
-                self.reply(conn, &id, Err(error));
-                return self.count_error(conn, now);
-            }
-        };
-        let asked = self.asked(conn, Value::String(request.id), request.method, now);
-        match self.dispatch(&asked, request.params, now) {
-            Ok(outcome) => self.carry_out(asked, outcome, now),
-            Err(error) => {
-                self.answer(&asked, Err(error), now);
-                self.count_error(conn, now);
-            }
-        }
-    }
-
-    /// Answers, or has the work done that makes the answer.
-    fn carry_out(&mut self, asked: Asked, outcome: Outcome, now: Now) {
-        if matches!(outcome, Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
-            && !self.admit_work(&asked, now)
-        {
-            return;
-        }
-        self.effects.push(match outcome {
-            Answer::Now(payload) => return self.answer(&asked, Ok(&payload), now),
-            Answer::Held => return,
-            Answer::Later(work) => Effect::Job(Box::new(move || finished(asked, work()))),
-            Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(asked, work(stores)))),
-            Answer::Located(find) => Effect::Store(Box::new(move |stores| {
-                let read = find(stores);
-                let job: Job = Box::new(move || finished(asked, read()));
-                Box::new(move |core, _| core.effects.push(Effect::Job(job)))
-            })),
-        });
-    }
-
-    /// Role, then scope, then the table: in that order, as the reference does.
-    fn dispatch(&mut self, asked: &Asked, params: Value, now: Now) -> RpcResult<Outcome> {
-        let (conn, name) = (asked.conn, asked.method.as_str());
-        let Some(ready) = self.clients.get(&conn).and_then(Client::ready) else {
-            return Err(RpcError::busy(0));
-        };
-        if self.ending {
-            return Err(RpcError::unavailable("the gateway is stopping").retry_after(1500));
-        }
-        let protocol = ready.protocol;
-        let method = self.registry.get(name);
-        // A method that is not in the table is the admin's: nobody else learns whether it exists.
-        let access = method.map_or(Access::Admin, |it| it.access(protocol));
-        match (ready.role, access) {
-            (Role::Node, Access::NodeOnly) => {}
-            (Role::Node, _) => return Err(RpcError::invalid("unauthorized role: node")),
-            (Role::Operator, Access::NodeOnly) => {
-                return Err(RpcError::invalid("unauthorized role: operator"));
-            }
-            (Role::Operator, access) if !ready.scopes.allow(access) => {
-                return Err(RpcError::missing_scope(access.scope(), protocol));
-            }
-            (Role::Operator, _) => {}
-        }
-        if name == "connect" {
-            return Err(RpcError::invalid("connect is only valid as the first request"));
-        }
-        let method = method.ok_or_else(|| RpcError::invalid(format!("unknown method: {name}")))?;
-        method.call(self, Call { conn, protocol, now, asked }, params)
-    }
-
-    /// Whether there is room for one more call at work; the caller has been told when there is not.
-    fn admit_work(&mut self, asked: &Asked, now: Now) -> bool {
-        let room = self.calls_at_work < JOBS_MAX;
-        match room {
-            true => self.calls_at_work += 1,
-            false => self.answer(asked, Err(RpcError::busy(1000)), now),
-        }
-        room
-    }
-
-    fn answer(&mut self, asked: &Asked, result: Result<&RawValue, RpcError>, now: Now) {
-        self.log_answer(asked, result.as_ref().err(), now);
-        self.reply(asked.conn, &asked.id, result);
-    }
-
-    /// The second answer to a request that was answered before.
-    fn answer_twice(&mut self, asked: &Asked, answer: &runs::Answer, now: Now) {
-        self.log_answer(asked, answer.error.as_ref(), now);
-        self.send(asked.conn, frame::outcome(&asked.id, &answer.payload, answer.error.as_ref()));
-    }
-    /// What was answered to the same key before.
-    fn answer_again(&mut self, asked: &Asked, answer: &Value, now: Now) {
-        let error = serde_json::from_value(answer["error"].clone()).ok();
-        self.answer_twice(asked, &runs::Answer { payload: answer["payload"].clone(), error }, now);
-    }
-
-    fn reply(&mut self, conn: ConnId, id: &Value, result: Result<&RawValue, RpcError>) {
-        self.send(conn, frame::response(id, result.as_ref().map(|it| *it)));
-    }
-
-    /// To a connection that is still there and was not told to close.
-    fn send(&mut self, conn: ConnId, text: String) {
-        if self.clients.get(&conn).is_some_and(|it| !it.closing) {
-            self.effects.push(Effect::Send { conn, text });
-        }
-    }
-
-    /// A connection that does nothing but err is closed.
-    fn count_error(&mut self, conn: ConnId, now: Now) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        let (since, count) = client.errors;
-        client.errors =
-            if now.mono_ms - since > ERROR_WINDOW_MS { (now.mono_ms, 1) } else { (since, count + 1) };
-        if client.errors.1 > ERRORS_MAX {
-            log::warn!(target: "ws", "closing a connection after {ERRORS_MAX} errors in {} s", ERROR_WINDOW_MS / 1000);
-            self.close(conn, 1008, "too many errors");
-        }
-    }
-
-    /// A ready client stays ready until its socket is gone: its presence ends there.
-    fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
-        if let Some(client) = self.clients.get_mut(&conn).filter(|it| !it.closing) {
-            client.closing = true;
-            self.effects.push(Effect::Close { conn, code, reason: reason.to_owned() });
-        }
-    }
-
     fn arm(&mut self, due_ms: u64, timer: Timer) {
         self.timers.push(Reverse((due_ms, timer)));
     }
@@ -725,15 +464,6 @@ impl Core {
         debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
         debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
-}
-
-/// The end of a call that was at work.
-fn finished(asked: Asked, finish: Finish<Box<RawValue>>) -> Done {
-    Box::new(move |core: &mut Core, now: Now| {
-        core.calls_at_work -= 1;
-        let result = finish(core, now);
-        core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::agent::run::{Event, Failure};
 use crate::base::cancel::Cancel;
 use crate::base::testing::{Seed, each_seed};
+use crate::config::{Env, File, Paths};
 use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use ring::signature::{Ed25519KeyPair, KeyPair};

@@ -1,12 +1,13 @@
 //! What was promised: messages that were acknowledged and whose runs have not ended, and the answers of those that have.
 //!
 //! ```text
-//! accept(key, request) ── durable, then the client hears "accepted" ──► run ──► end(key, answer)
+//! accept(key, request) ── durable, then the client hears "accepted" ──► begun(key), run ──► end(key, answer)
 //!        kill -9 anywhere: the next start finds every request that has no answer, and every answer young enough to repeat
 //! ```
 //!
-//! A file of lines: `{"k": key, "t": ms since 1970, "q": request}` and `{"k": key, "t": …, "v": answer}`; it is rewritten with
-//! what still counts when that is the smaller part of it. A request never grows old; an answer does, see [`Dedupe`].
+//! A file of lines: `{"k": key, "t": ms since 1970, "q": request, "b": how often begun}`, `{"k": key, "b": 1}`, and
+//! `{"k": key, "t": …, "v": answer}`; it is rewritten with what still counts when that is the smaller part of it. A request never
+//! grows old; an answer does, see [`Dedupe`].
 use super::dedupe::Dedupe;
 use super::lines::{Back, Lines};
 use crate::base::files;
@@ -20,22 +21,26 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
     pub key: String,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at: i64,
     pub request: Value,
+    /// How often its run has begun.
+    pub begun: u32,
 }
 
 pub struct Accepted {
     path: PathBuf,
     lines: Lines,
     /// By the number of its acceptance.
-    pending: BTreeMap<u64, (String, i64, Value)>,
+    pending: BTreeMap<u64, Pending>,
     answers: Dedupe,
     next: u64,
     /// Bytes of the file after it was last rewritten.
     rewritten: u64,
 }
 
-fn asked(key: &str, at: i64, request: &Value) -> Vec<u8> {
-    json!({ "k": key, "t": at, "q": request }).to_string().into_bytes()
+fn asked(it: &Pending) -> Vec<u8> {
+    json!({ "k": it.key, "t": it.at, "q": it.request, "b": it.begun }).to_string().into_bytes()
 }
 
 fn answered(key: &str, at: i64, answer: &Value) -> Vec<u8> {
@@ -63,32 +68,43 @@ impl Accepted {
             newest_first.extend(serde_json::from_slice(&line?).ok());
         }
         for mut line in newest_first.into_iter().rev() {
-            let (Some(key), Some(at)) = (line["k"].as_str().map(str::to_owned), line["t"].as_i64()) else {
-                continue;
-            };
-            if line.get("q").is_some() {
-                it.remember(key, at, line["q"].take());
-            } else if line.get("v").is_some() {
-                it.forget(&key);
-                if unix_ms.saturating_sub(at) < DEDUPE_TTL_MS {
-                    it.answers.put(&key, line["v"].take(), at);
+            let Some(key) = line["k"].as_str().map(str::to_owned) else { continue };
+            let begun = line["b"].as_u64().unwrap_or(0) as u32;
+            match line["t"].as_i64() {
+                Some(at) if line.get("q").is_some() => {
+                    it.remember(Pending { key, at, request: line["q"].take(), begun });
                 }
+                Some(at) if line.get("v").is_some() => {
+                    it.forget(&key);
+                    if unix_ms.saturating_sub(at) < DEDUPE_TTL_MS {
+                        it.answers.put(&key, line["v"].take(), at);
+                    }
+                }
+                _ => it.count(&key, begun),
             }
         }
         Ok(it)
     }
-    fn remember(&mut self, key: String, at: i64, request: Value) {
-        self.forget(&key);
-        self.pending.insert(self.next, (key, at, request));
+    fn remember(&mut self, it: Pending) {
+        self.forget(&it.key);
+        self.pending.insert(self.next, it);
         self.next += 1;
     }
     fn forget(&mut self, key: &str) {
-        self.pending.retain(|_, it| it.0 != key);
+        self.pending.retain(|_, it| it.key != key);
+    }
+    fn count(&mut self, key: &str, begun: u32) {
+        if let Some(it) = self.pending.values_mut().find(|it| it.key == key) {
+            it.begun += begun;
+        }
     }
     /// Requests without an answer, in the order in which they were accepted.
     pub fn pending(&self) -> Vec<Pending> {
-        let of = |it: &(String, i64, Value)| Pending { key: it.0.clone(), request: it.2.clone() };
-        self.pending.values().map(of).collect()
+        self.pending.values().cloned().collect()
+    }
+    /// Whether a key waits for its answer, or has one that may be asked for again.
+    pub fn knows(&self, key: &str, unix_ms: i64) -> bool {
+        self.pending.values().any(|it| it.key == key) || self.answers.get(key, unix_ms).is_some()
     }
     /// Answers that may be asked for again: key, when, what.
     pub fn answers(&self) -> impl Iterator<Item = (&str, i64, &Value)> {
@@ -99,10 +115,19 @@ impl Accepted {
     /// # Errors
     /// What the system says; nothing is then promised.
     pub fn accept(&mut self, key: &str, request: Value, unix_ms: i64) -> io::Result<()> {
-        self.append(asked(key, unix_ms, &request), true, unix_ms)?;
-        self.remember(key.to_owned(), unix_ms, request);
+        let pending = Pending { key: key.to_owned(), at: unix_ms, request, begun: 0 };
+        self.current(unix_ms)?.append_all(&[asked(&pending)])?;
+        self.remember(pending);
         self.shrink(unix_ms);
         Ok(())
+    }
+    /// The run of a request begins: whoever finds it without an answer knows that it was tried.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn begun(&mut self, key: &str, unix_ms: i64) -> io::Result<()> {
+        self.count(key, 1);
+        self.current(unix_ms)?.append_unsynced(&[json!({ "k": key, "b": 1 }).to_string().into_bytes()])
     }
     /// The answer was given; None for one that nobody may ask for again. Not synced: the transcript, which is, holds the answer
     /// too, and a life that does not find this line finds that.
@@ -113,18 +138,19 @@ impl Accepted {
         let at = if answer.is_some() { unix_ms } else { 0 };
         let value = answer.unwrap_or(Value::Null);
         self.forget(key);
-        self.append(answered(key, at, &value), false, unix_ms)?;
+        self.current(unix_ms)?.append_unsynced(&[answered(key, at, &value)])?;
         if at > 0 {
             self.answers.put(key, value, at);
         }
         self.shrink(unix_ms);
         Ok(())
     }
-    fn append(&mut self, line: Vec<u8>, sync: bool, unix_ms: i64) -> io::Result<()> {
+    /// The file, opened again when somebody else has touched it.
+    fn current(&mut self, unix_ms: i64) -> io::Result<&mut Lines> {
         if !self.lines.is_current() {
             self.lines = Lines::open(&self.path, unix_ms)?.0;
         }
-        if sync { self.lines.append_all(&[line]) } else { self.lines.append_unsynced(&[line]) }
+        Ok(&mut self.lines)
     }
     fn shrink(&mut self, unix_ms: i64) {
         if self.lines.len() >= 2 * self.rewritten.max(ACCEPTED_BYTES_MIN)
@@ -137,7 +163,7 @@ impl Accepted {
     fn rewrite(&mut self, unix_ms: i64) -> io::Result<()> {
         let young = |it: &(&str, i64, &Value)| unix_ms.saturating_sub(it.1) < DEDUPE_TTL_MS;
         let answers = self.answers.iter().filter(young).map(|it| answered(it.0, it.1, it.2));
-        let pending = self.pending.values().map(|it| asked(&it.0, it.1, &it.2));
+        let pending = self.pending.values().map(asked);
         let mut bytes = vec![];
         for line in answers.chain(pending) {
             bytes.extend(line);
@@ -209,6 +235,30 @@ mod tests {
             assert!(promised.iter().all(|it| found.contains(it)), "{promised:?} {found:?}");
             assert!(found.iter().all(|it| promised.contains(it) || doubtful.contains(it)));
         });
+    }
+
+    /// A request that was tried is told from one that only waited, after any number of starts.
+    #[test]
+    fn what_was_begun_is_counted() {
+        let dir = TempDir::new();
+        let mut it = opened(&dir);
+        for key in ["chat:a", "chat:b"] {
+            it.accept(key, json!(key), NOW).unwrap();
+        }
+        for life in 1..4 {
+            it.begun("chat:a", NOW).unwrap();
+            if life == 2 {
+                it.rewrite(NOW).unwrap();
+            }
+            it = opened(&dir);
+            let begun = it.pending().into_iter().map(|it| it.begun).collect::<Vec<_>>();
+            assert_eq!(begun, [life, 0]);
+        }
+        it.end("chat:a", Some(json!(1)), NOW).unwrap();
+        it.begun("chat:a", NOW).unwrap();
+        let it = opened(&dir);
+        assert!(it.knows("chat:a", NOW) && it.knows("chat:b", NOW) && !it.knows("chat:c", NOW));
+        assert!(!it.knows("chat:a", NOW + DEDUPE_TTL_MS) && it.pending().len() == 1);
     }
 
     #[test]

@@ -145,6 +145,16 @@ impl Server {
         let status = self.child.wait().unwrap();
         (status, start.elapsed())
     }
+    /// Ends it as a power cut would, and gives its home back for the next one.
+    pub fn crash(mut self) -> Home {
+        self.signal(libc::SIGKILL);
+        self.child.wait().unwrap();
+        self.leave_home()
+    }
+    /// Its home, for the next one. It has ended by itself.
+    pub fn leave_home(mut self) -> Home {
+        std::mem::replace(&mut self.home, Home::empty())
+    }
     pub fn log(&self) -> &[String] {
         &self.seen
     }

@@ -1,11 +1,13 @@
 //! `agent` and `agent.wait`: a run for whoever asks, answered twice: accepted, then what came of it.
+use crate::base::clock::Now;
 use crate::base::limits::RUN_WAIT_MS;
 use crate::config::normal_id;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
-use crate::gateway::runs::accept::{accept, is_session_id};
+use crate::gateway::runs::accept::{Accepted, accept, is_session_id};
 use crate::gateway::runs::request::{Kind, Request};
 use crate::gateway::runs::wait::{self, WaitReply};
 use crate::gateway::runs::{self, Known, Sink};
+use crate::gateway::ws_log::Asked;
 use crate::gateway::{Core, attachments, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
@@ -76,15 +78,8 @@ impl Rpc for Agent {
     type Reply = AgentReply;
     fn call(core: &mut Core, call: Call, params: AgentParams) -> RpcResult<Answer<AgentReply>> {
         let run_id = params.idempotency_key.to_string();
-        match runs::known(core, Kind::Agent, &run_id, call.now) {
-            Known::New => {}
-            Known::UnderWay(accepted_at) => {
-                return Ok(Answer::Now(AgentReply { run_id, status: "accepted", accepted_at }));
-            }
-            Known::Answered(answer) => {
-                core.answer_again(call.asked, &answer, call.now);
-                return Ok(Answer::Held);
-            }
+        if let Some(answer) = before(core, &run_id, call.asked, call.now) {
+            return Ok(answer);
         }
         let images = attachments::images(params.attachments.as_deref().unwrap_or_default())?;
         let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
@@ -105,9 +100,31 @@ impl Rpc for Agent {
             return Ok(Answer::Held);
         }
         accept(core, run, request, move |core, promised, now| {
-            core.answer(&asked, promised.map(|()| raw(&reply)).as_deref().map_err(Clone::clone), now);
+            let reply = match promised {
+                Ok(Accepted::Now) => Ok(reply),
+                Ok(Accepted::Before) => match before(core, &reply.run_id, &asked, now) {
+                    Some(Answer::Now(reply)) => Ok(reply),
+                    _ => return,
+                },
+                Err(err) => Err(err),
+            };
+            core.answer(&asked, reply.map(|it| raw(&it)).as_deref().map_err(Clone::clone), now);
         });
         Ok(Answer::Held)
+    }
+}
+
+/// What is answered to a request that came before.
+fn before(core: &mut Core, run_id: &str, asked: &Asked, now: Now) -> Option<Answer<AgentReply>> {
+    match runs::known(core, Kind::Agent, run_id, now) {
+        Known::New => None,
+        Known::UnderWay(accepted_at) => {
+            Some(Answer::Now(AgentReply { run_id: run_id.to_owned(), status: "accepted", accepted_at }))
+        }
+        Known::Answered(answer) => {
+            core.answer_again(asked, &answer, now);
+            Some(Answer::Held)
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! `chat.*`: a conversation as people have it. What comes of a message is told by events.
 use super::sessions::session;
+use crate::base::clock::Now;
 use crate::gateway::events::CHAT;
 use crate::gateway::registry::{Answer, Call, Finish, Method, Rpc};
 use crate::gateway::runs::abort::{is_stop_word, stop_chat, stop_one};
-use crate::gateway::runs::accept::accept;
+use crate::gateway::runs::accept::{Accepted, accept};
 use crate::gateway::runs::events::{ChatEvent, ChatState, Stop};
 use crate::gateway::runs::request::{Kind, Request};
 use crate::gateway::runs::{self, Known, Sink};
 use crate::gateway::sessions::Place;
+use crate::gateway::ws_log::Asked;
 use crate::gateway::{Core, World, attachments, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
@@ -102,25 +104,37 @@ impl Rpc for ChatSend {
             return Ok(Answer::Now(ChatSendReply { ok, aborted, run_ids, ..ChatSendReply::default() }));
         }
         let run_id = params.idempotency_key.to_string();
-        match runs::known(core, Kind::Chat, &run_id, call.now) {
-            Known::New => {}
-            Known::UnderWay(_) => {
-                return Ok(Answer::Now(ChatSendReply::run(run_id, "in_flight")));
-            }
-            Known::Answered(answer) => {
-                core.answer_again(call.asked, &answer, call.now);
-                return Ok(Answer::Held);
-            }
+        if let Some(answer) = before(core, &run_id, call.asked, call.now) {
+            return Ok(answer);
         }
         let request = Request { images, ..request(core, &params, &session_key, call.now.unix_ms)? };
         let run = runs::reserve(core, request.clone(), vec![Sink::Chat])?;
         runs::watch(core, run, call.conn);
         let asked = call.asked.clone();
         accept(core, run, request, move |core, promised, now| {
-            let reply = ChatSendReply::run(run_id, "started");
-            core.answer(&asked, promised.map(|()| raw(&reply)).as_deref().map_err(Clone::clone), now);
+            let reply = match promised {
+                Ok(Accepted::Now) => Ok(ChatSendReply::run(run_id, "started")),
+                Ok(Accepted::Before) => match before(core, &run_id, &asked, now) {
+                    Some(Answer::Now(reply)) => Ok(reply),
+                    _ => return,
+                },
+                Err(err) => Err(err),
+            };
+            core.answer(&asked, reply.map(|it| raw(&it)).as_deref().map_err(Clone::clone), now);
         });
         Ok(Answer::Held)
+    }
+}
+
+/// What is answered to a message that came before.
+fn before(core: &mut Core, run_id: &str, asked: &Asked, now: Now) -> Option<Answer<ChatSendReply>> {
+    match runs::known(core, Kind::Chat, run_id, now) {
+        Known::New => None,
+        Known::UnderWay(_) => Some(Answer::Now(ChatSendReply::run(run_id.to_owned(), "in_flight"))),
+        Known::Answered(answer) => {
+            core.answer_again(asked, &answer, now);
+            Some(Answer::Held)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ending runs before they end: by a client, a word, a timer, or because the gateway leaves.
 use super::events::Stop;
+use super::request::Kind;
 use super::{Answer, Run, RunRef, Stage, told};
 use crate::base::clock::Now;
 use crate::base::limits::SESSION_IDLE_WAIT_MS;
@@ -40,17 +41,18 @@ pub fn stop(core: &mut Core, run: RunRef, why: Stop, now: Now) {
 
 /// What `chat.abort` may end: runs that `chat.send` started under the same name of a session.
 fn is_chat_of(run: &Run, session_key: &str) -> bool {
-    run.request.kind == super::request::Kind::Chat && run.request.session_key.as_deref() == Some(session_key)
+    run.request.kind == Kind::Chat && run.request.session_key.as_deref() == Some(session_key)
 }
 
-/// `chat.abort` without a run id, and `/stop`: what runs there ends, what waits there does not. The ids of those that end.
+/// `chat.abort` without a run id, and `/stop`: what runs there ends, or is next to and waits for a place among all; what waits
+/// behind it does not. The ids of those that end.
 pub fn stop_chat(core: &mut Core, session_key: &str, why: Stop, now: Now) -> Vec<String> {
-    let hit = |it: &Run| it.stage == Stage::Running && it.stop.is_none() && is_chat_of(it, session_key);
-    let runs: Vec<(RunRef, String)> = core
-        .runs
+    let runs = &core.runs;
+    let is_first = |run: RunRef, it: &Run| runs.lanes.get(&it.request.key).is_some_and(|it| it[0] == run);
+    let runs: Vec<(RunRef, String)> = runs
         .all
         .iter()
-        .filter(|it| hit(it.1))
+        .filter(|it| it.1.stop.is_none() && is_chat_of(it.1, session_key) && is_first(*it.0, it.1))
         .map(|(run, it)| (*run, it.request.run_id.clone()))
         .collect();
     for (run, _) in &runs {
@@ -64,9 +66,9 @@ pub fn stop_chat(core: &mut Core, session_key: &str, why: Stop, now: Now) -> Vec
 /// # Errors
 /// It is another session's.
 pub fn stop_one(core: &mut Core, session_key: &str, run_id: &str, now: Now) -> Result<bool, RpcError> {
-    let Some(run) = core.runs.by_id(run_id) else { return Ok(false) };
+    let Some(run) = core.runs.by_id(Kind::Chat, run_id) else { return Ok(false) };
     let entry = &core.runs.all[&run];
-    if entry.request.kind != super::request::Kind::Chat || entry.stop.is_some() {
+    if entry.stop.is_some() {
         return Ok(false);
     }
     if !is_chat_of(entry, session_key) {

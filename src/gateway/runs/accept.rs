@@ -1,6 +1,6 @@
 //! From a call to a run that waits for its turn: which session, whether it may, and the promise on disk.
 use super::request::Request;
-use super::{RunRef, accepted, forget};
+use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
 use crate::gateway::send_policy::may_send;
 use crate::gateway::{Core, World};
@@ -11,12 +11,20 @@ use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+/// Whether this is a new request, or one that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    Now,
+    /// By a life whose journal was still being read when it came again: see [`super::known`].
+    Before,
+}
+
 /// Makes the request durable, and then either `told` says so to the client and the run waits for its turn, or it gets the error.
 pub fn accept(
     core: &mut Core,
     run: RunRef,
     request: Request,
-    told: impl FnOnce(&mut Core, RpcResult<()>, Now) + Send + 'static,
+    told: impl FnOnce(&mut Core, RpcResult<Accepted>, Now) + Send + 'static,
 ) {
     let world = core.world.clone();
     let work = move |stores: &mut Stores| {
@@ -27,11 +35,20 @@ pub fn accept(
         })
     };
     core.store(work, move |core, promised, now| match promised {
-        Ok(request) => {
+        Ok(Promise::Known) if is_twin(core, run, now) => {
+            forget(core, run);
+            told(core, Ok(Accepted::Before), now);
+        }
+        // Known to the journal alone, which could not be read when this life began: it is begun now.
+        Ok(Promise::Known) => {
+            told(core, Ok(Accepted::Now), now);
+            accepted(core, run, now);
+        }
+        Ok(Promise::Made(request)) => {
             if let Some(entry) = core.runs.all.get_mut(&run) {
-                entry.request = request;
+                entry.request = *request;
             }
-            told(core, Ok(()), now);
+            told(core, Ok(Accepted::Now), now);
             accepted(core, run, now);
         }
         Err(err) => {
@@ -41,8 +58,26 @@ pub fn accept(
     });
 }
 
-fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResult<Request> {
+enum Promise {
+    Made(Box<Request>),
+    /// The journal holds it already.
+    Known,
+}
+
+/// Whether another run has the same name, or its answer is there.
+fn is_twin(core: &mut Core, run: RunRef, now: Now) -> bool {
+    let Some(entry) = core.runs.all.remove(&run) else { return true };
+    let known = super::known(core, entry.request.kind, &entry.request.run_id, now);
+    core.runs.all.insert(run, entry);
+    !matches!(known, Known::New)
+}
+
+fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResult<Promise> {
     let disk = |err: Trouble| RpcError::unavailable(err);
+    let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
+    if stores.accepted().map_err(disk)?.knows(&key, unix_ms) {
+        return Ok(Promise::Known);
+    }
     let path = world.session_store(&request.agent_id);
     let sessions = stores.sessions(&path, &request.agent_id).map_err(disk)?;
     if let Some(id) = &request.session_id {
@@ -58,11 +93,9 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
     if !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
         return Err(RpcError::invalid("send blocked by session policy"));
     }
-    let unix_ms = stores.now().unix_ms;
-    let key = request.kind.key(&request.run_id);
     let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);
     written.map_err(|err| RpcError::unavailable(format!("the message could not be stored: {err}")))?;
-    Ok(request)
+    Ok(Promise::Made(Box::new(request)))
 }
 
 /// Whether a text may name a session's transcript.

@@ -41,6 +41,8 @@ pub(super) fn task(
         move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
     Task {
         run_id: request.run_id.clone(),
+        accepted_at: request.accepted_at,
+        lives: request.lives,
         session_key: request.key.clone(),
         store: world.session_store(&agent_id),
         begin: begin(world, request.clone(), notes),
@@ -67,6 +69,9 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
     let world = world.clone();
     Box::new(move |stores: &mut Stores| {
         let path = world.session_store(&request.agent_id);
+        let unix_ms = stores.now().unix_ms;
+        let tried = stores.accepted()?.begun(&request.kind.key(&request.run_id), unix_ms);
+        tried.unwrap_or_else(|err| log::error!(target: "agent", "{}: {err}", request.run_id));
         let (sessions, now, entropy) = stores.open(&path, &request.agent_id)?;
         let before = sessions.index().get(&request.key).map(Slot::entry);
         let new_id = request.session_id.clone().unwrap_or_else(|| ids::uuid(entropy));
@@ -128,7 +133,12 @@ fn said(world: &World, request: &Request, notes: &[String], was_aborted: bool) -
     if was_aborted {
         text.push_str("(The answer before this message was cut off by the person.)\n\n");
     }
-    text + &envelope::stamped(&request.message, request.accepted_at, &world.zones.user)
+    text + &stamped(world, request)
+}
+
+/// The words with the time they were said.
+pub(super) fn stamped(world: &World, request: &Request) -> String {
+    envelope::stamped(&request.message, request.accepted_at, &world.zones.user).into_owned()
 }
 
 fn prompt(world: &Arc<World>, request: &Request) -> Prompt {

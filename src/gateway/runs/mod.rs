@@ -111,8 +111,14 @@ impl Runs {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
-    fn by_id(&self, run_id: &str) -> Option<RunRef> {
-        self.all.iter().find(|it| it.1.request.run_id == run_id).map(|it| *it.0)
+    fn by_id(&self, kind: Kind, run_id: &str) -> Option<RunRef> {
+        let is = |it: &Request| it.kind == kind && it.run_id == run_id;
+        self.all.iter().find(|it| is(&it.1.request)).map(|it| *it.0)
+    }
+    /// Chat messages of a session that have no answer, those that are being made durable too.
+    fn chats(&self, key: &str) -> usize {
+        let is = |it: &Request| it.kind == Kind::Chat && it.key == key;
+        self.all.values().filter(|it| is(&it.request)).count()
     }
     /// Whether a session has a run, and whether one waits behind it.
     pub fn depth(&self, key: &str) -> usize {
@@ -139,7 +145,7 @@ pub enum Known {
 /// Whether a request was made before.
 pub fn known(core: &Core, kind: Kind, run_id: &str, now: Now) -> Known {
     let runs = &core.runs;
-    if let Some(run) = runs.by_id(run_id) {
+    if let Some(run) = runs.by_id(kind, run_id) {
         return Known::UnderWay(runs.all[&run].request.accepted_at);
     }
     match runs.answers.get(&kind.key(run_id), now.unix_ms) {
@@ -156,13 +162,17 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     if core.is_leaving() {
         return Err(RpcError::unavailable("the gateway is stopping").retry_after(1500));
     }
-    let cap = core.world.config.config.queue.cap;
+    let queue = &core.world.config.config.queue;
     // One runs, and `cap` wait.
-    let crowded = request.kind == Kind::Chat && core.runs.depth(&request.key) > cap;
-    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !core.world.config.config.queue.drop_old {
+    let crowded = request.kind == Kind::Chat && core.runs.chats(&request.key) > queue.cap;
+    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !queue.drop_old {
         return Err(RpcError::busy(1000));
     }
-    let (steer, steering) = bounded(cap);
+    Ok(insert(core, request, sinks))
+}
+
+fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
+    let (steer, steering) = bounded(core.world.config.config.queue.cap);
     let run = RunRef(core.runs.next);
     core.runs.next += 1;
     let entry = Run {
@@ -184,7 +194,7 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
         session_id: None,
     };
     core.runs.all.insert(run, entry);
-    Ok(run)
+    run
 }
 
 /// It could not be made durable: as if it had never been asked for.
@@ -194,27 +204,58 @@ pub fn forget(core: &mut Core, run: RunRef) {
 
 /// It is durable: it waits for its turn.
 pub fn accepted(core: &mut Core, run: RunRef, now: Now) {
-    let Some(entry) = core.runs.all.get_mut(&run) else { return };
-    entry.stage = Stage::Waiting;
-    let (key, kind) = (entry.request.key.clone(), entry.request.kind);
-    let queue = &core.world.config.config.queue;
-    let (mode, cap) = (queue.mode_of(entry.request.channel.as_deref()), queue.cap);
-    let steer = Steer { run_id: entry.request.run_id.clone(), text: entry.request.message.clone() };
-    let lane = core.runs.lanes.entry(key).or_default();
-    lane.push_back(run);
-    let (first, oldest, depth) = (lane[0], lane.get(1).copied(), lane.len());
-    if kind == Kind::Chat && first != run && core.runs.is_running(first) {
-        if let Some(oldest) = oldest.filter(|_| depth > cap + 1) {
-            abort::stop(core, oldest, Stop::Interrupt, now);
-        }
-        match mode {
-            QueueMode::Followup => {}
-            // It stays in its place until the model was told.
-            QueueMode::Steer => drop(core.runs.all[&first].steer.try_send(steer)),
-            QueueMode::Interrupt => abort::stop(core, first, Stop::Interrupt, now),
-        }
+    let Some(first) = enqueue(core, run) else { return };
+    let request = &core.runs.all[&run].request;
+    if request.kind == Kind::Chat {
+        make_room(core, run, now);
+        meet(core, run, first, now);
     }
     pump(core, now);
+}
+
+/// It waits behind the others of its session; the first of them.
+fn enqueue(core: &mut Core, run: RunRef) -> Option<RunRef> {
+    let entry = core.runs.all.get_mut(&run)?;
+    entry.stage = Stage::Waiting;
+    let lane = core.runs.lanes.entry(entry.request.key.clone()).or_default();
+    lane.push_back(run);
+    Some(lane[0])
+}
+
+/// Where `messages.queue.drop` is `old`, the oldest message that waits gives way to the newest.
+fn make_room(core: &mut Core, run: RunRef, now: Now) {
+    let (runs, key) = (&core.runs, &core.runs.all[&run].request.key);
+    let waits = |it: &RunRef| {
+        let entry = &runs.all[it];
+        *it != run && entry.stage == Stage::Waiting && entry.request.kind == Kind::Chat
+    };
+    let full = runs.chats(key) > core.world.config.config.queue.cap + 1;
+    let oldest = runs.lanes[key].iter().copied().find(waits);
+    if let Some(oldest) = oldest.filter(|_| full) {
+        abort::stop(core, oldest, Stop::Interrupt, now);
+    }
+}
+
+/// What becomes of a message to a session that is at work.
+fn meet(core: &mut Core, run: RunRef, first: RunRef, now: Now) {
+    if first == run || !core.runs.is_running(first) {
+        return;
+    }
+    let request = &core.runs.all[&run].request;
+    match core.world.config.config.queue.mode_of(request.channel.as_deref()) {
+        QueueMode::Followup => {}
+        QueueMode::Steer => {
+            let steer = Steer {
+                run_id: request.run_id.clone(),
+                accepted_at: request.accepted_at,
+                text: begin::stamped(&core.world, request),
+                images: request.images.clone(),
+            };
+            // It stays in its place until the model was told.
+            drop(core.runs.all[&first].steer.try_send(steer));
+        }
+        QueueMode::Interrupt => abort::stop(core, first, Stop::Interrupt, now),
+    }
 }
 
 /// A connection that wants to see what tools do sees those of the runs that it starts.
@@ -306,8 +347,9 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
     let (started, ended) = (run.started_ms, now.unix_ms);
     let failure = end.outcome.as_ref().err();
     let lifecycle = match (failure, run.stop) {
-        (Some(Failure::Cancelled), Some(Stop::Rpc | Stop::Command | Stop::Interrupt)) => None,
-        (Some(Failure::Cancelled), _) => {
+        // Who has heard that it was aborted hears nothing more, whatever came of it.
+        (_, Some(Stop::Rpc | Stop::Command | Stop::Interrupt)) => None,
+        (Some(Failure::Cancelled), _) | (_, Some(_)) => {
             Some(Lifecycle::End { started_at: Some(started), ended_at: ended, aborted: true })
         }
         (Some(Failure::Failed(error)), _) => {
@@ -335,14 +377,12 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
         }
         Some(failure) => {
             let error = match (failure, run.stop) {
-                (Failure::Failed(text) | Failure::Refused(text), _) => RpcError::unavailable(text),
-                (Failure::Cancelled, Some(Stop::Timeout)) => {
-                    RpcError::agent_timeout(run.request.timeout_ms / 1000)
-                }
-                (Failure::Cancelled, Some(Stop::Shutdown)) => {
+                (_, Some(Stop::Timeout)) => RpcError::agent_timeout(run.request.timeout_ms.div_ceil(1000)),
+                (_, Some(Stop::Shutdown)) => {
                     RpcError::unavailable("the gateway is stopping").retry_after(1500)
                 }
-                (Failure::Cancelled, _) => RpcError::unavailable("the run was aborted"),
+                (Failure::Failed(text) | Failure::Refused(text), None) => RpcError::unavailable(text),
+                _ => RpcError::unavailable("the run was aborted"),
             };
             let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
             Answer { payload, error: Some(error) }
@@ -363,6 +403,11 @@ fn tell_sinks(core: &mut Core, run: &mut Run, answer: &Answer, now: Now) {
     }
 }
 
+/// What a chat message is answered once its run has ended, however: events have told the rest.
+fn chat_answer(run_id: &str) -> Value {
+    json!({ "payload": { "runId": run_id, "status": "ok" }, "error": null })
+}
+
 /// What comes of an ended run for those who ask again or wait for it; durable soon.
 fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     let request = &run.request;
@@ -374,12 +419,10 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     wait::ended(core, &request.run_id, status, now);
     let value = match request.kind {
         Kind::Agent => answer.to_json(),
-        Kind::Chat => json!({ "payload": { "runId": request.run_id, "status": "ok" }, "error": null }),
+        Kind::Chat => chat_answer(&request.run_id),
     };
-    let steered = run.steered.iter().map(|it| (Kind::Chat.key(it), it.clone()));
-    let mut all: Vec<(String, Value)> = steered
-        .map(|(key, id)| (key, json!({ "payload": { "runId": id, "status": "ok" }, "error": null })))
-        .collect();
+    let mut all: Vec<(String, Value)> =
+        run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     all.push((request.kind.key(&request.run_id), value));
     for (key, value) in &all {
         core.runs.answers.put(key, value.clone(), now.unix_ms);

@@ -1,11 +1,10 @@
 //! A new life keeps the promises of the last one: what was accepted and has no answer is begun, or gone on with.
 use super::request::{Kind, Request};
-use super::{Sink, accepted, reserve};
+use super::{Sink, enqueue, insert, pump};
 use crate::base::clock::Now;
-use crate::base::limits::RUN_LIVES_MAX;
 use crate::gateway::Core;
 use crate::store::stores::Stores;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What the journal holds.
 struct Found {
@@ -32,16 +31,7 @@ fn look(stores: &mut Stores) -> Result<Found, String> {
             journal.end(&pending.key, None, unix_ms).map_err(|err| err.to_string())?;
             continue;
         };
-        request.lives += 1;
-        if request.lives > RUN_LIVES_MAX {
-            log::error!(target: "agent", "{}: begun {RUN_LIVES_MAX} times without an end, and given up", pending.key);
-            let error = json!({ "code": "UNAVAILABLE", "message": "Error: the gateway stopped during this run too often" });
-            let payload = json!({ "runId": request.run_id, "status": "error", "summary": error["message"] });
-            let answer = json!({ "payload": payload, "error": error });
-            journal.end(&pending.key, Some(answer), unix_ms).map_err(|err| err.to_string())?;
-            continue;
-        }
-        journal.accept(&pending.key, json!(request), unix_ms).map_err(|err| err.to_string())?;
+        request.lives = pending.begun;
         requests.push(request);
     }
     Ok(Found { requests, answers })
@@ -54,9 +44,9 @@ fn go_on(core: &mut Core, found: Found, now: Now) {
     for request in found.requests {
         log::info!(target: "agent", "going on with {} in {}, accepted by the last life", request.run_id, request.key);
         let sinks = if request.kind == Kind::Chat { vec![Sink::Chat] } else { vec![] };
-        match reserve(core, request, sinks) {
-            Ok(run) => accepted(core, run, now),
-            Err(err) => log::error!(target: "agent", "{}: it waits for the next start", err.message),
-        }
+        // What was accepted is neither refused nor interrupted by what was accepted behind it.
+        let run = insert(core, request, sinks);
+        enqueue(core, run);
     }
+    pump(core, now);
 }

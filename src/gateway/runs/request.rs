@@ -57,7 +57,7 @@ pub struct Request {
     pub only_compact: Option<String>,
     /// Milliseconds since 1970.
     pub accepted_at: i64,
-    /// How often a life of this process has begun it.
-    #[serde(default)]
+    /// How often earlier lives of this process have begun it.
+    #[serde(skip)]
     pub lives: u32,
 }

@@ -1,6 +1,7 @@
 //! From what a run does to what clients are told.
 use super::events::{AgentEvent, ChatEvent, ChatState, Lifecycle, Stop, Verbose, message};
-use super::{Run, RunRef};
+use super::request::Kind;
+use super::{Run, RunRef, chat_answer, wait};
 use crate::agent::run::{End, Event, Failure};
 use crate::base::clock::Now;
 use crate::base::limits::{CHAT_DELTA_MS, ERROR_CHARS_MAX};
@@ -83,7 +84,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
         Event::Compacted { will_retry } => {
             agent_event(core, run, "compaction", &json!({ "phase": "end", "willRetry": will_retry }), now);
         }
-        Event::Steered(run_id) => steered(core, run, &run_id),
+        Event::Steered(run_id) => steered(core, run, &run_id, now),
     }
 }
 
@@ -162,17 +163,17 @@ fn tell_delta(core: &mut Core, run: &mut Run, now: Now) {
 pub(super) fn last_chat(core: &mut Core, run: &mut Run, end: &End, now: Now) {
     let said = end.texts.last();
     let event = match (&end.outcome, run.stop) {
-        // Told when it was aborted.
-        (Err(Failure::Cancelled), Some(_)) => None,
+        // Told when it was aborted, and the last word.
+        (_, Some(_)) => None,
         (Err(Failure::Cancelled), None) => aborted(run, Stop::Shutdown),
-        (Err(Failure::Failed(text) | Failure::Refused(text)), _) => {
+        (Err(Failure::Failed(text) | Failure::Refused(text)), None) => {
             let mut event = event_of(run, ChatState::Error);
             if let Some(it) = &mut event {
                 it.error_message = Some(cut(text));
             }
             event
         }
-        (Ok(()), _) => {
+        (Ok(()), None) => {
             let mut event = event_of(run, ChatState::Final);
             if let Some(it) = &mut event {
                 it.message = said.map(|it| message(it, now.unix_ms));
@@ -200,11 +201,16 @@ fn aborted(run: &Run, stop: Stop) -> Option<ChatEvent> {
 }
 
 /// A message that waited was told to the model of the run before it: its own run has nothing left to do.
-fn steered(core: &mut Core, into: &mut Run, run_id: &str) {
-    let Some(run) = core.runs.by_id(run_id) else { return };
+fn steered(core: &mut Core, into: &mut Run, run_id: &str, now: Now) {
+    let Some(run) = core.runs.by_id(Kind::Chat, run_id) else { return };
     let Some(entry) = core.runs.all.remove(&run) else { return };
     core.runs.leave_lane(&entry.request.key, run);
     into.steered.push(run_id.to_owned());
+    // On disk it is answered when the run is: until then a crash gives it a run of its own.
+    core.runs.answers.put(&Kind::Chat.key(run_id), chat_answer(run_id), now.unix_ms);
+    let started_at = Some(into.started_ms);
+    let status = wait::Status { status: "ok", started_at, ended_at: Some(now.unix_ms), error: None };
+    wait::ended(core, run_id, status, now);
     if let Some(it) = event_of(&entry, ChatState::Final) {
         core.broadcast(&CHAT, &it);
     }

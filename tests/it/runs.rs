@@ -1,0 +1,6 @@
+//! Runs through the whole gateway, on a model server that the test plays.
+mod durable;
+mod failures;
+mod golden;
+mod queue;
+mod talk;
