@@ -784,9 +784,9 @@ fn refused(context: &mut Context) -> Option<String> {
 
 /// What the model of the newest answer counted, unless the conversation was folded since.
 fn told_before(context: &Context) -> u64 {
-    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
-    let newest = context.entries.iter().rfind(counts);
-    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+    let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
+    let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
+    newest.map_or(0, total)
 }
 
 fn leave_images_out(messages: &mut [Message]) {
