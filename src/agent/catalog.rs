@@ -59,10 +59,10 @@ struct Entry {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Choice {
-    primary: Option<String>,
+pub struct Choice {
+    pub primary: Option<String>,
     /// None: those of the defaults.
-    fallbacks: Option<Vec<String>>,
+    pub fallbacks: Option<Vec<String>>,
 }
 
 /// `agents.defaults.models.*.params` that a request knows.
@@ -131,16 +131,41 @@ impl Catalog {
                 model
             }
             (None, Some(name)) => self.find(name)?,
-            (None, None) => self.default(any_key),
+            (None, None) => self.unnamed(any_key),
         };
         let mut out = vec![first];
-        for name in fallbacks.into_iter().flatten() {
+        for name in fallbacks {
             let model = self.find(name)?;
             if !out.contains(&model) {
                 out.push(model);
             }
         }
         Ok(out)
+    }
+    /// Models that a person can pick from, in order, each with its alias: those that are described or allowed, and the agent's own.
+    pub fn offers(&self, agent_id: &str) -> Vec<(ModelRef, Option<&str>)> {
+        let described = self.providers.iter().flat_map(|(provider, it)| {
+            let model = |it: &Entry| ModelRef { provider: provider.clone(), model: it.id.clone() };
+            it.models.iter().map(model)
+        });
+        let own = self.agents.get(agent_id).into_iter().chain([&self.defaults]);
+        let own = own.flat_map(|it| it.primary.iter().chain(it.fallbacks.iter().flatten()));
+        let own: Vec<ModelRef> = own.filter_map(|it| self.find(it).ok()).collect();
+        let is_free = |it: &ModelRef| self.allowed.is_empty() || self.allowed.contains(it);
+        let mut all: BTreeSet<ModelRef> =
+            described.filter(is_free).chain(self.allowed.iter().cloned()).collect();
+        all.extend(own);
+        let alias = |model: &ModelRef| self.aliases.iter().find(|it| it.1 == model).map(|it| it.0.as_str());
+        all.into_iter().map(|it| (it.clone(), alias(&it))).collect()
+    }
+    /// Tokens that the conversation with a model may take; `wanted` is `agents.defaults.contextTokens`.
+    pub fn window(&self, model: &ModelRef, wanted: Option<u64>) -> u64 {
+        let says = self.context_window(model);
+        wanted.or(says).unwrap_or(CONTEXT_TOKENS_DEFAULT).min(says.unwrap_or(u64::MAX))
+    }
+    /// Whether an agent has chosen a model of its own.
+    pub fn has_own_model(&self, agent_id: &str) -> bool {
+        self.agents.get(agent_id).is_some_and(|it| it.primary.is_some())
     }
     /// # Errors
     /// A name that means nothing.
@@ -167,22 +192,22 @@ impl Catalog {
         }
     }
     /// The names of an agent's first choice, and of what is tried behind it.
-    fn chosen(&self, agent_id: &str) -> (Option<&String>, Option<&Vec<String>>) {
+    pub fn chosen(&self, agent_id: &str) -> (Option<&String>, &[String]) {
         let own = self.agents.get(agent_id);
         let fallbacks = own.and_then(|it| it.fallbacks.as_ref()).or(self.defaults.fallbacks.as_ref());
         let primary = own.and_then(|it| it.primary.as_ref()).or(self.defaults.primary.as_ref());
-        (primary, fallbacks)
+        (primary, fallbacks.map_or(&[], Vec::as_slice))
     }
     /// Whether a person may ask that agent for the model. What is configured as an agent's own choice is always allowed.
     pub fn allows(&self, agent_id: &str, model: &ModelRef) -> bool {
         let (primary, fallbacks) = self.chosen(agent_id);
-        let mut chosen = primary.into_iter().chain(fallbacks.into_iter().flatten());
+        let mut chosen = primary.into_iter().chain(fallbacks);
         self.allowed.is_empty()
             || self.allowed.contains(model)
             || chosen.any(|it| self.find(it).is_ok_and(|it| it == *model))
     }
-    /// The first model that is configured anywhere; without one the parrot (dev, no key) or the reference's.
-    fn default(&self, any_key: bool) -> ModelRef {
+    /// The model when none is named: the first that is configured anywhere; without one the parrot (dev, no key) or the reference's.
+    pub fn unnamed(&self, any_key: bool) -> ModelRef {
         let listed = self
             .providers
             .iter()
@@ -218,6 +243,10 @@ impl Catalog {
     }
     fn entry(&self, model: &ModelRef) -> Option<&Entry> {
         self.providers.get(&model.provider)?.models.iter().find(|it| it.id == model.model)
+    }
+    /// Where a provider is; empty for what is inside this program, or not configured.
+    pub fn base_url(&self, provider: &str) -> &str {
+        self.providers.get(provider).map_or("", |it| &it.base_url)
     }
     /// The names of all providers.
     pub fn providers(&self) -> impl Iterator<Item = &str> {
@@ -331,7 +360,7 @@ impl Entry {
 
 impl Choice {
     /// `"provider/model"` or `{primary, fallbacks}`.
-    fn of(section: &Value) -> Choice {
+    pub fn of(section: &Value) -> Choice {
         let word = |it: &Value| it.as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
         let fallbacks = section.get("fallbacks").and_then(Value::as_array);
         Choice {

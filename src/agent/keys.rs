@@ -19,10 +19,19 @@ pub fn profiles_path(paths: &Paths, agent_id: &str) -> PathBuf {
     paths.agent(agent_id).join("agent/auth-profiles.json")
 }
 
+/// Where a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Config,
+    Profile,
+    Env,
+}
+
 #[derive(Debug, Clone)]
 pub struct Key {
     /// The profile's id, the variable's name, or `config`.
     pub id: String,
+    pub source: Source,
     pub secret: Secret,
     failures: u32,
     failed_at_ms: i64,
@@ -66,12 +75,15 @@ impl Keys {
         };
         for provider in catalog.providers() {
             let (own, variables) = catalog.key_places(provider);
-            let mut found: Vec<Key> = own.map(|it| Key::new("config", it.clone())).into_iter().collect();
+            let mut found: Vec<Key> =
+                own.map(|it| Key::new("config", Source::Config, it.clone())).into_iter().collect();
             found.extend(profile_keys(provider, root, profiles, env, now_ms));
             let set =
                 |name: &'static str| Some((name, env.get(name).map(str::trim).filter(|it| !it.is_empty())?));
             let variables = variables.iter().copied().filter_map(set);
-            found.extend(variables.map(|(name, text)| Key::new(name, Secret::new(text.to_owned()))));
+            found.extend(
+                variables.map(|(name, text)| Key::new(name, Source::Env, Secret::new(text.to_owned()))),
+            );
             keys.all.insert(provider.to_owned(), found);
         }
         keys
@@ -82,16 +94,20 @@ impl Keys {
             for key in keys {
                 let known = old.all.get(provider).into_iter().flatten().find(|it| it.secret == key.secret);
                 if let Some(known) = known {
-                    *key = Key { id: key.id.clone(), ..known.clone() };
+                    *key = Key { id: key.id.clone(), source: key.source, ..known.clone() };
                 }
             }
         }
+    }
+    /// The keys of a provider in the order in which they are tried, those that rest among them.
+    pub fn of(&self, provider: &str) -> &[Key] {
+        self.all.get(provider).map_or(&[], Vec::as_slice)
     }
     pub fn any(&self) -> bool {
         self.all.values().any(|it| !it.is_empty())
     }
     pub fn pick(&self, provider: &str, now_ms: i64) -> Pick<'_> {
-        let all = self.all.get(provider).map_or(&[][..], Vec::as_slice);
+        let all = self.of(provider);
         if let Some(key) = all.iter().find(|it| it.rests_until_ms <= now_ms) {
             return Pick::Use(key);
         }
@@ -132,8 +148,12 @@ impl Keys {
 }
 
 impl Key {
-    fn new(id: &str, secret: Secret) -> Key {
-        Key { id: id.to_owned(), secret, failures: 0, failed_at_ms: 0, rests_until_ms: 0 }
+    fn new(id: &str, source: Source, secret: Secret) -> Key {
+        Key { id: id.to_owned(), source, secret, failures: 0, failed_at_ms: 0, rests_until_ms: 0 }
+    }
+    /// Milliseconds since 1970; in the past for a key that does not rest.
+    pub fn rests_until_ms(&self) -> i64 {
+        self.rests_until_ms
     }
 }
 
@@ -169,7 +189,7 @@ fn profile_keys(provider: &str, root: &Value, profiles: &Value, env: &Env, now_m
         let named =
             || env.get(profile[reference]["id"].as_str().filter(|_| profile[reference]["source"] == "env")?);
         let secret = plain.or_else(named).filter(|_| expires.is_none_or(|it| it > now_ms as f64))?;
-        let mut key = Key::new(id, Secret::new(secret.to_owned()));
+        let mut key = Key::new(id, Source::Profile, Secret::new(secret.to_owned()));
         let stats = profiles.get("usageStats").and_then(|it| it.get(id)).unwrap_or(&Value::Null);
         let until =
             ["cooldownUntil", "disabledUntil"].iter().filter_map(|it| stats[it].as_f64()).fold(0.0, f64::max);

@@ -266,7 +266,8 @@ impl<'a> Run<'a> {
         emit: &'a mut dyn FnMut(Event),
         begun: &'a Begun,
     ) -> Result<Run<'a>, Failure> {
-        let failed = |err: TurnError| Failure::of(&err, "The model server");
+        // What is wrong with a name says itself what to do.
+        let failed = |err: TurnError| Failure::Failed(err.reason);
         let now = around.clock.now();
         let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
         let wanted = word("modelOverride").map(|model| match word("providerOverride") {
@@ -548,11 +549,8 @@ impl<'a> Run<'a> {
     // The context and its size.
 
     pub(super) fn window(&self) -> u64 {
-        let model = &self.origin.model;
-        let says = self.asking.around.models.catalog.context_window(model);
-        let window =
-            self.asking.task.context_tokens.or(says).unwrap_or(super::catalog::CONTEXT_TOKENS_DEFAULT);
-        window.min(says.unwrap_or(u64::MAX))
+        let catalog = &self.asking.around.models.catalog;
+        catalog.window(&self.origin.model, self.asking.task.context_tokens)
     }
     pub(super) fn rule(&self) -> compact::Rule {
         self.asking.task.compaction
@@ -635,8 +633,9 @@ impl<'a> Run<'a> {
     fn note(&self, outcome: &Result<(), Failure>) {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
-        let usage = outcome.is_ok().then_some(self.usage);
-        let folded = self.compacted.is_some();
+        let only_folded = task.only_compact.is_some();
+        let usage = outcome.is_ok().then_some(self.usage).filter(|_| !only_folded);
+        let folded = self.compacted;
         // What was said until then is kept, and the next message says that it was not all.
         let cut = matches!(outcome, Err(Failure::Cancelled)) && !self.texts.is_empty();
         let session_id = self.begun.session_id.clone();
@@ -665,8 +664,13 @@ impl<'a> Run<'a> {
                         set("outputTokens", it.output.into());
                         set("totalTokens", (it.input + it.cache_read + it.cache_write).into());
                     }
+                    if let Some((_, after)) = folded.filter(|_| only_folded) {
+                        set("totalTokens", after.into());
+                        entry.shift_remove("inputTokens");
+                        entry.shift_remove("outputTokens");
+                    }
                     let count = entry.get("compactionCount").and_then(Value::as_u64).unwrap_or(0);
-                    entry.insert("compactionCount".into(), (count + u64::from(folded)).into());
+                    entry.insert("compactionCount".into(), (count + u64::from(folded.is_some())).into());
                 },
                 now,
             );
@@ -784,9 +788,9 @@ fn refused(context: &mut Context) -> Option<String> {
 
 /// What the model of the newest answer counted, unless the conversation was folded since.
 fn told_before(context: &Context) -> u64 {
-    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
-    let newest = context.entries.iter().rfind(counts);
-    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+    let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
+    let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
+    newest.map_or(0, total)
 }
 
 fn leave_images_out(messages: &mut [Message]) {

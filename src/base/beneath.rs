@@ -59,6 +59,18 @@ impl Root {
     pub fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         self.open_file(name)?.map(|file| files::read_open(file, bytes_max)).transpose()
     }
+    /// As [`Root::read`], of a file that has no other name: a second one may be out of the folder.
+    ///
+    /// # Errors
+    /// As [`Root::read`]; ELOOP for a file of several names, as for a link.
+    pub fn read_sole(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        use std::os::unix::fs::MetadataExt;
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        match file.metadata()?.nlink() {
+            0 | 1 => files::read_open(file, bytes_max).map(Some),
+            _ => Err(io::Error::from_raw_os_error(libc::ELOOP)),
+        }
+    }
     /// Replaces or makes the file durably (temp, fsync, rename, fsync of the folder). `name` is one path segment. A file keeps the
     /// permissions it had; a new one is the owner's alone.
     ///

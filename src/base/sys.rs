@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "audited system calls; every block says why it is sound")]
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Files and folders made from now on are the owner's alone.
 pub fn umask_private() {
@@ -59,12 +59,19 @@ impl SignalFd {
     /// # Errors
     /// When the system refuses the descriptor.
     pub fn open() -> io::Result<SignalFd> {
+        SignalFd::of(&SIGNALS)
+    }
+    /// For other signals than the daemon's.
+    ///
+    /// # Errors
+    /// As [`SignalFd::open`].
+    pub fn of(signals: &[i32]) -> io::Result<SignalFd> {
         // SAFETY: the set is initialised by sigemptyset before use; the descriptor is checked, then owned once.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            for signal in SIGNALS {
-                libc::sigaddset(&mut set, signal);
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
             }
             if libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
@@ -91,6 +98,12 @@ impl SignalFd {
 impl AsRawFd for SignalFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -39,14 +39,14 @@ impl std::fmt::Display for Trouble {
 }
 
 impl Context {
-    /// The configuration; what is wrong with it is told on stderr, and the rest of it used.
+    /// The configuration; what is wrong with it is told on stderr, and the last good copy used, or what is left of it.
     pub fn config(&self) -> File {
         let file = File::load(&self.paths, &self.env);
         for it in &file.issues {
             let at = if it.path.is_empty() { String::new() } else { format!("{}: ", it.path) };
             fail(&format!("Warning: {}: {at}{}", self.paths.config.display(), it.message), 0);
         }
-        file
+        file.or_last_good(&self.paths, &self.env)
     }
 
     /// The gateway's view of this machine: configuration, folders, port.
@@ -108,11 +108,11 @@ impl Context {
                 Some(format!("No gateway runs there: start it with: {} gateway", self.program()))
             }
             Failure::NobodyThere(_) => Some(format!("The address is from: {}", target.source.as_str())),
-            Failure::Refused { message } if message.starts_with("unauthorized") => Some(format!(
+            Failure::Refused { message, .. } if message.starts_with("unauthorized") => Some(format!(
                 "Pass --token (or --password), set OPENCLAW_GATEWAY_TOKEN, or set gateway.auth.token in {}.",
                 self.paths.config.display()
             )),
-            Failure::Refused { message } if message == "pairing required" => Some(
+            Failure::Refused { message, .. } if message == "pairing required" => Some(
                 "Approve this device on the gateway's machine: `devices list` shows the request.".to_owned(),
             ),
             _ => None,

@@ -7,6 +7,7 @@ use crate::config::origin::{self, Origin};
 use crate::config::place::Place;
 use crate::config::write::{Change, WriteError, Written};
 use crate::config::{File, Issue, json5, keys, schema};
+use crate::gateway::reload::CHANNELS;
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -133,14 +134,17 @@ impl Config {
 }
 
 /// What to say on stderr, and the exit status.
-type Trouble = (String, u8);
+pub type Trouble = (String, u8);
 
 fn place(text: &str) -> Result<Place, Trouble> {
     Place::parse(text).map_err(|text| (text, 2))
 }
 
 /// The file, for reading: what is wrong with it is no obstacle, unless it cannot be read at all.
-fn load(context: &Context) -> Result<File, Trouble> {
+///
+/// # Errors
+/// A file that cannot be read or parsed.
+pub fn load(context: &Context) -> Result<File, Trouble> {
     let file = File::load(&context.paths, &context.env);
     let unreadable = file.issues.iter().find(|it| it.path.is_empty());
     match unreadable {
@@ -169,7 +173,7 @@ impl Context {
     }
 }
 
-fn refused(err: &WriteError, context: &Context) -> Trouble {
+pub fn refused(err: &WriteError, context: &Context) -> Trouble {
     let status = if matches!(err, WriteError::File(_) | WriteError::Busy | WriteError::Changed) {
         1
     } else {
@@ -196,7 +200,7 @@ impl Get {
 
 /// The value as anybody may see it. A reference in the file says no secret, but what it stands for may.
 fn masked(place: &Place, value: &Value, file: &File) -> Value {
-    let mut document = file.resolved.clone();
+    let mut document = Value::clone(&file.resolved);
     // A value that comes from elsewhere than the file is hidden by the same rule.
     if place.set(&mut document, value.clone()).is_err() {
         return REDACTED.into();
@@ -213,7 +217,7 @@ impl Set {
     fn run(&self, context: &Context) -> Result<ExitCode, Trouble> {
         let (place, file) = (place(&self.path)?, load(context)?);
         let value = self.value()?;
-        let mut new = file.resolved.clone();
+        let mut new = Value::clone(&file.resolved);
         place.set(&mut new, value).map_err(|text| (text, 2))?;
         let written = context.write_config(&file, &new, "config set", self.force);
         let written = written.map_err(|err| refused(&err, context))?;
@@ -248,7 +252,7 @@ fn warn_about(file: &File, place: &Place) {
 impl Unset {
     fn run(&self, context: &Context) -> Result<ExitCode, Trouble> {
         let (place, file) = (place(&self.path)?, load(context)?);
-        let mut new = file.resolved.clone();
+        let mut new = Value::clone(&file.resolved);
         if place.unset(&mut new).is_none() {
             return Ok(say(&format!("{place} is not set; nothing was written.")));
         }
@@ -259,10 +263,13 @@ impl Unset {
 }
 
 /// The class of a change, in a word and in a sentence.
-fn class(place: &Place, file: &File) -> (&'static str, String) {
-    let channels = file.resolved["channels"].as_object();
-    let channels: Vec<&str> = channels.into_iter().flat_map(|it| it.keys()).map(String::as_str).collect();
-    match change::explain(&place.names().join("."), &channels) {
+fn class(place: &Place) -> (&'static str, String) {
+    let names = place.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match change::explain(&names, CHANNELS) {
+        _ if keys::describe(&place.names()).is_none() => {
+            ("none", "The gateway does not know this key, so nothing comes of it.".to_owned())
+        }
         Class::None => ("none", "It is read when it is needed: nothing has to start anew.".to_owned()),
         Class::Hot(part) => ("hot", format!("A running gateway applies it in place ({part:?}).")),
         Class::Channel(name) => ("channel", format!("A running gateway starts the channel {name} anew.")),
@@ -271,9 +278,9 @@ fn class(place: &Place, file: &File) -> (&'static str, String) {
 }
 
 /// What a running gateway makes of it, also by `gateway.reload.mode`.
-fn effect(place: &Place, file: &File) -> String {
+pub fn effect(place: &Place, file: &File) -> String {
     let mode = file.resolved["gateway"]["reload"]["mode"].as_str().unwrap_or("hybrid");
-    match (class(place, file), mode) {
+    match (class(place), mode) {
         (_, "off") => {
             "gateway.reload.mode is off: a running gateway sees it when it is started anew.".to_owned()
         }
@@ -334,7 +341,7 @@ impl Explain {
         let (value, origin) = origin::of(&place, &file, &context.paths, &context.env);
         let value = value.map(|it| masked(&place, &it, &file));
         let known = keys::describe(&place.names());
-        let (class, sentence) = class(&place, &file);
+        let (class, sentence) = class(&place);
         if self.json {
             let answer = json!({
                 "path": place.to_string(), "known": known.is_some(), "value": value, "origin": origin, "change": class,

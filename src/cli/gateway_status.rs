@@ -57,7 +57,7 @@ impl Status {
         let daemon_paths =
             if service.file.is_some() { service.paths(context) } else { context.paths.clone() };
         let config = context.config();
-        let daemon = File::load(&daemon_paths, &context.env);
+        let daemon = File::load(&daemon_paths, &context.env).or_last_good(&daemon_paths, &context.env);
         let service_port = link.port.or(service.port(context));
         let port = daemon_paths.port(service_port, &context.env, daemon.config.gateway.port);
         link.port = Some(port);
@@ -74,7 +74,7 @@ impl Status {
             runtime: service.runtime(),
             from_service: service_port.is_some(),
             log: log_file(&daemon, &daemon_paths),
-            clashes: clashes(&ports, &listeners),
+            clashes: port::clashes(&ports, &listeners.iter().map(|it| it.pid).collect::<Vec<_>>()),
             ports,
             listeners: listeners.iter().map(listener).collect(),
             others: others(context, self.deep),
@@ -87,20 +87,6 @@ impl Status {
             rpc,
         }
     }
-}
-
-/// Two names for one port, and derived ports that another process holds than the gateway's own.
-fn clashes(ports: &Ports, gateway: &[port::Listener]) -> Vec<String> {
-    let mut all = ports.clashes();
-    for (name, port) in ports.named().into_iter().skip(1) {
-        let Some(port) = port.filter(|it| *it != ports.gateway) else { continue };
-        for it in port::listeners(port) {
-            if !gateway.iter().any(|own| own.pid == it.pid) {
-                all.push(format!("port {port} ({name}) is held by PID {} ({})", it.pid, it.command));
-            }
-        }
-    }
-    all
 }
 
 fn log_file(config: &File, of: &paths::Paths) -> PathBuf {

@@ -1,8 +1,10 @@
 //! A TCP socket whose every wait ends at one deadline, however slowly the other side sends.
 use super::rpc::Failure;
 use crate::base::clock::Clock;
+use crate::base::sys::{self, SignalFd};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::time::Duration;
 use tungstenite::http::Uri;
 
@@ -12,19 +14,42 @@ pub struct Line {
     clock: Clock,
     /// On the clock's `mono_ms`.
     pub deadline_ms: u64,
+    /// Signals that end a wait for the other side.
+    pub signals: Option<SignalFd>,
 }
 
+/// A signal came while we waited.
+#[derive(Debug, thiserror::Error)]
+#[error("signal {0}")]
+struct Signal(i32);
+
 impl Line {
+    fn left(&self) -> io::Result<u64> {
+        match self.deadline_ms.saturating_sub(self.clock.now().mono_ms) {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
+    }
+    /// Until there is something to read; at once when no signals are watched.
+    fn wait_for_bytes(&self) -> io::Result<()> {
+        let Some(signals) = &self.signals else { return Ok(()) };
+        loop {
+            let both = [Some(signals.as_fd()), Some(self.stream.as_fd())];
+            let [signal, bytes] = sys::poll(both, self.left()?)?;
+            if let Some(signal) = signals.next().filter(|_| signal) {
+                return Err(io::Error::other(Signal(signal)));
+            }
+            if bytes {
+                return Ok(());
+            }
+        }
+    }
     fn wait<T>(
         &mut self,
         set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
         act: impl FnOnce(&mut TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
-        let left = self.deadline_ms.saturating_sub(self.clock.now().mono_ms);
-        if left == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        set(&self.stream, Some(Duration::from_millis(left)))?;
+        set(&self.stream, Some(Duration::from_millis(self.left()?)))?;
         act(&mut self.stream).map_err(|err| match err.kind() {
             io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
             _ => err,
@@ -34,6 +59,7 @@ impl Line {
 
 impl Read for Line {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.wait_for_bytes()?;
         self.wait(TcpStream::set_read_timeout, |it| it.read(buf))
     }
 }
@@ -71,7 +97,7 @@ pub fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Resul
             Ok(stream) => {
                 // Requests are single small writes; a failure here only costs a little time.
                 let _ = stream.set_nodelay(true);
-                return Ok(Line { stream, clock, deadline_ms });
+                return Ok(Line { stream, clock, deadline_ms, signals: None });
             }
             Err(err) => {
                 failure = match err.kind() {
@@ -96,6 +122,10 @@ pub fn explain(err: tungstenite::Error, timeout_ms: u64) -> Failure {
     use tungstenite::Error;
     match err {
         Error::Io(err) if err.kind() == io::ErrorKind::TimedOut => Failure::Timeout(timeout_ms),
+        Error::Io(err) if err.get_ref().is_some_and(|it| it.is::<Signal>()) => {
+            let signal = err.get_ref().and_then(|it| it.downcast_ref::<Signal>());
+            Failure::Signal(signal.expect("it was asked above").0)
+        }
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {

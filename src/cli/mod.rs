@@ -2,6 +2,7 @@
 //!
 //! * Results go to stdout, everything else to stderr; exit codes: 0, 1 (failed), 2 (wrong usage), 78 (configuration).
 //! * The name in every text is the one the program was called by.
+mod agent;
 mod agents;
 mod args;
 mod call;
@@ -17,11 +18,14 @@ mod line;
 mod lock;
 mod logs;
 mod models;
+mod models_edit;
+mod models_status;
 mod nodes;
 mod probe;
 mod rpc;
 mod run;
 mod service;
+mod sessions;
 mod setup;
 mod status;
 mod system;
@@ -57,6 +61,8 @@ struct Cli {
 #[argh(subcommand)]
 enum Command {
     Gateway(gateway::Gateway),
+    Agent(agent::Agent),
+    Sessions(sessions::Sessions),
     Health(health::Health),
     Status(status::Status),
     System(system::System),
@@ -120,6 +126,8 @@ pub fn main() -> ExitCode {
     let context = Context { paths, env, name };
     match cli.command {
         Some(Command::Gateway(it)) => it.run(&context),
+        Some(Command::Agent(it)) => it.run(&context),
+        Some(Command::Sessions(it)) => it.run(&context),
         Some(Command::Health(it)) => it.run(&context),
         Some(Command::Status(it)) => it.run(&context),
         Some(Command::System(it)) => it.run(&context),
@@ -221,7 +229,24 @@ pub mod tests {
             "channels status --probe",
             "cron list --all",
             "cron status",
-            "models list",
+            "models",
+            "models list --all --local --provider p --plain",
+            "models status --agent main --json --check",
+            "models set m",
+            "models set-image m",
+            "models aliases add a m",
+            "models aliases remove a",
+            "models aliases list --plain",
+            "models fallbacks add m",
+            "models fallbacks remove m",
+            "models fallbacks clear",
+            "models image-fallbacks list --json",
+            "agent -m hi -t +15555550123 --thinking low --verbose on --timeout 5 --json",
+            "agent --message hi --session-id s --deliver --channel telegram",
+            "agent --message hi --agent main --reply-to x --reply-channel slack --reply-account a",
+            "agent --message hi --agent main --local",
+            "sessions",
+            "sessions --json --active 5 --store f",
             "agents list --json",
             "setup",
             "--dev setup",
@@ -260,6 +285,11 @@ pub mod tests {
             ("config get", "path"),
             ("--profile", "--profile"),
             ("health --timeout", "timeout"),
+            ("agent --agent main", "--message"),
+            ("agent -m hi --timeout 1.5", "timeout"),
+            ("sessions --active x", "active"),
+            ("models set", "model"),
+            ("models fallbacks", "clear"),
         ] {
             let Err(it) = parse("openclaw", &line(text)) else { panic!("{text} was taken") };
             assert!(it.status.is_err() && it.output.contains(about), "{text}: {}", it.output);

@@ -8,6 +8,7 @@ use super::target::Target;
 use crate::base::clock::Clock;
 use crate::base::ids;
 use crate::base::secret::Secret;
+use crate::base::sys::SignalFd;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
@@ -48,11 +49,18 @@ impl As {
 pub enum Failure {
     /// The gateway's own words (`ok:false`).
     #[error("{message}")]
-    Refused { message: String },
+    Refused {
+        message: String,
+        /// What came beside the error: how an accepted run ended, else null.
+        payload: Value,
+    },
     #[error("gateway closed ({code}): {reason}")]
     Closed { code: u16, reason: String },
     #[error("gateway timeout after {0}ms")]
     Timeout(u64),
+    /// See [`Client::watch_signals`].
+    #[error("signal {0}")]
+    Signal(i32),
     /// Nobody listens there.
     #[error("cannot connect to {0}: connection refused")]
     NobodyThere(String),
@@ -86,7 +94,9 @@ impl Client {
         let stored = identity.token(ROLE).filter(|_| fits);
         let token = stored.as_ref().or(target.token.as_ref());
         match Client::attempt(target, token, identity, who, timeout_ms, clock) {
-            Err(Failure::Refused { message }) if stored.is_some() && shared && is_about_secrets(&message) => {
+            Err(Failure::Refused { message, .. })
+                if stored.is_some() && shared && is_about_secrets(&message) =>
+            {
                 identity.drop_token(ROLE).map_err(Failure::Other)?;
                 Client::attempt(target, target.token.as_ref(), identity, who, timeout_ms, clock)
             }
@@ -167,7 +177,8 @@ impl Client {
             }
             if frame["ok"] != true {
                 let message = frame["error"]["message"].as_str().unwrap_or("the gateway gave no reason");
-                return Err(Failure::Refused { message: message.to_owned() });
+                let message = message.to_owned();
+                return Err(Failure::Refused { message, payload: frame["payload"].take() });
             }
             if !(expect_final && frame["payload"]["status"] == "accepted") {
                 return Ok(frame["payload"].take());
@@ -178,6 +189,27 @@ impl Client {
     /// The whole timeout once more, for the next call.
     pub fn renew(&mut self) {
         self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
+    }
+
+    /// Another timeout, from now on.
+    pub fn set_timeout(&mut self, ms: u64) {
+        self.timeout_ms = ms;
+        self.renew();
+    }
+
+    /// From now on Ctrl-C ends a call, and not the process ([`Failure::Signal`]): for calls that take long.
+    ///
+    /// # Errors
+    /// As [`SignalFd::of`].
+    pub fn watch_signals(&mut self) -> std::io::Result<()> {
+        self.socket.get_mut().signals = Some(SignalFd::of(&[libc::SIGINT, libc::SIGTERM])?);
+        Ok(())
+    }
+
+    /// Tells the gateway that we go.
+    pub fn close(mut self) {
+        // It learns of it from the connection too.
+        let _ = self.socket.close(None).and_then(|()| self.socket.flush());
     }
 
     /// Waits, answering pings and dropping events, unless the gateway closes first.

@@ -2,16 +2,16 @@
 use super::lock::{LockError, StateLock};
 use super::{Context, EXIT_CONFIG, fail, setup};
 use crate::base::clock::Clock;
-use crate::base::log::{Settings, start as start_log};
+use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
 use crate::config::{Env, File, Mode, Paths};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::ws_log::WsLog;
-use crate::gateway::{End, World};
+use crate::gateway::{End, World, reload};
 use crate::server::{self, Options, listen, port};
-use log::LevelFilter;
+use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
 
 /// The flags of the daemon.
@@ -70,11 +70,18 @@ impl Flags {
         {
             return fail(&text, status);
         }
-        let mut restarted_ms = None;
+        let (mut before, mut restarted_ms) = (None::<Life>, None);
         loop {
-            match self.once(context, &signals, clock, &mut lock, restarted_ms) {
-                Ok(End::Restart) => restarted_ms = Some(clock.now().mono_ms),
-                Ok(End::Stop) => {
+            let next = self.prepare(context, clock, &mut lock, before.as_mut());
+            // What the next one does not take over ends here.
+            let old = before.take();
+            let life = next.or_else(|failure| match old {
+                Some(it) => it.go_on(failure),
+                None => Err(failure),
+            });
+            match life.and_then(|it| it.live(&signals, clock, restarted_ms)) {
+                Ok(Some(it)) => (before, restarted_ms) = (Some(it), Some(clock.now().mono_ms)),
+                Ok(None) => {
                     log::info!(target: "gateway", "stopped");
                     log::logger().flush();
                     return ExitCode::SUCCESS;
@@ -93,12 +100,12 @@ impl Flags {
         context: &Context,
         clock: Clock,
         lock: &mut Option<StateLock>,
-    ) -> Result<(), (String, u8)> {
+    ) -> Result<(), Failure> {
         if !context.paths.is_dev() {
             return Err(("--reset is for the dev profile: add --dev".to_owned(), 2));
         }
         if self.force {
-            let config = File::load(&context.paths, &context.env).config;
+            let config = context.config().config;
             let wanted = context.paths.port(self.port, &context.env, config.gateway.port);
             port::free(wanted).map_err(|err| (err, 1))?;
         }
@@ -111,7 +118,7 @@ impl Flags {
     }
 
     /// Takes the state folder for this process, from the first life to the last.
-    fn hold(&self, context: &Context, lock: &mut Option<StateLock>) -> Result<(), (String, u8)> {
+    fn hold(&self, context: &Context, lock: &mut Option<StateLock>) -> Result<(), Failure> {
         let mut tries = if self.force { FORCE_TRIES } else { 1 };
         while lock.is_none() {
             tries -= 1;
@@ -124,15 +131,14 @@ impl Flags {
         Ok(())
     }
 
-    /// One life: from reading the configuration to the end.
-    fn once(
+    /// Reads the configuration anew and makes ready for it.
+    fn prepare(
         &self,
         context: &Context,
-        signals: &SignalFd,
         clock: Clock,
         lock: &mut Option<StateLock>,
-        restarted_ms: Option<u64>,
-    ) -> Result<End, (String, u8)> {
+        before: Option<&mut Life>,
+    ) -> Result<Life, Failure> {
         setup::first_dev_start(context).map_err(|err| (err, EXIT_CONFIG))?;
         let wrong = |text: String| (text, EXIT_CONFIG);
         let (mut config, problem) = load(&context.paths, &context.env).map_err(wrong)?;
@@ -156,16 +162,25 @@ impl Flags {
         let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
             .map_err(|err| wrong(err.to_string()))?;
         let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
-        let stopped = if self.force { port::free(wanted).map_err(|err| (err, 1))? } else { vec![] };
-        let listeners = self.bind_patiently(&config, wanted)?;
+        let ip = listen::address(&config.config.gateway)
+            .map_err(|err| wrong(format!("cannot listen on port {wanted}: {err}")))?;
+        let asked = (ip, wanted);
+        let again = before.is_some();
+        let (listeners, stopped) = self.listen(asked, before)?;
         self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
-        self.log_to(&config, context, clock).map_err(|err| (format!("cannot start the log: {err}"), 1))?;
+        let settings = reload::log_settings(&config.config.logging, &context.paths, self.loud());
+        match start_log(settings, clock) {
+            Ok(()) => {}
+            Err(err) if again => log::warn!(target: "gateway", "the log stays where it was: {err}"),
+            Err(err) => return Err((format!("cannot start the log: {err}"), 1)),
+        }
         for pid in stopped {
             log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}");
         }
-        for clash in Ports::of(port, &config.config, &context.env).clashes() {
+        let ports = Ports::of(port, &config.config, &context.env);
+        for clash in port::clashes(&ports, &[std::process::id() as i32]) {
             log::warn!(target: "gateway", "{clash}");
         }
         config.warnings.iter().for_each(|it| log::warn!(target: "config", "{it}"));
@@ -176,20 +191,38 @@ impl Flags {
             }),
         }
         let world = World::new(config, context.paths.clone(), context.env.clone(), port);
-        let world = World { problem, ..world };
-        for listener in &listeners {
-            if let Ok(address) = listener.local_addr() {
-                log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
-            }
-        }
-        server::run(
-            Options { world, auth, listeners, clock, restarted_ms, ws_log: self.ws_log.unwrap_or_default() },
-            signals,
-        )
-        .map_err(|err| (err.to_string(), 1))
+        let ws_log = self.ws_log.unwrap_or_default();
+        Ok(Life {
+            world: World { problem, loud: self.loud(), strict: self.strict, ..world },
+            auth,
+            listeners,
+            asked,
+            ws_log,
+        })
     }
 
-    fn check_mode(&self, config: &File, context: &Context) -> Result<(), (String, u8)> {
+    /// The sockets of the life before where they are what is asked for, or else new ones; and who was stopped for them.
+    fn listen(
+        &self,
+        asked: (IpAddr, u16),
+        before: Option<&mut Life>,
+    ) -> Result<(Vec<TcpListener>, Vec<i32>), Failure> {
+        match before {
+            Some(before) if before.asked == asked => {
+                return Ok((std::mem::take(&mut before.listeners), vec![]));
+            }
+            // The same port of another address: the system does not let us have both.
+            Some(before) if before.world.port == asked.1 => before.listeners.clear(),
+            _ if self.force => {
+                let stopped = port::free(asked.1).map_err(|err| (err, 1))?;
+                return Ok((self.bind_patiently(asked)?, stopped));
+            }
+            _ => {}
+        }
+        Ok((self.bind_patiently(asked)?, vec![]))
+    }
+
+    fn check_mode(&self, config: &File, context: &Context) -> Result<(), Failure> {
         if self.allow_unconfigured || config.config.gateway.mode == Some(Mode::Local) {
             return Ok(());
         }
@@ -202,11 +235,12 @@ impl Flags {
     }
 
     /// After `--force` the old listener may need a moment to go.
-    fn bind_patiently(&self, config: &File, wanted: u16) -> Result<Vec<std::net::TcpListener>, (String, u8)> {
+    fn bind_patiently(&self, asked: (IpAddr, u16)) -> Result<Vec<TcpListener>, Failure> {
+        let wanted = asked.1;
         let mut tries = if self.force { FORCE_TRIES } else { 1 };
         loop {
             tries -= 1;
-            match listen::bind(&config.config.gateway, wanted) {
+            match listen::bind(asked) {
                 Ok(it) => return Ok(it),
                 Err(err) if err.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => pause(),
                 Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => {
@@ -217,24 +251,60 @@ impl Flags {
         }
     }
 
-    fn log_to(&self, config: &File, context: &Context, clock: Clock) -> std::io::Result<()> {
-        let logging = &config.config.logging;
-        let file = logging.level.unwrap_or(LevelFilter::Info);
-        let loud = self.verbose || self.ws_log.is_some();
-        let settings = Settings {
-            console: if loud {
-                LevelFilter::Debug
-            } else {
-                logging.console_level.unwrap_or(LevelFilter::Info)
-            },
-            file: if loud { file.max(LevelFilter::Debug) } else { file },
-            dir: Some(context.paths.logs()),
-            path: logging
-                .file
-                .as_deref()
-                .map(|it| crate::config::paths::expand_home(it, &context.paths.home)),
-        };
-        start_log(settings, clock)
+    /// Told more than the configuration asks for.
+    fn loud(&self) -> bool {
+        self.verbose || self.ws_log.is_some()
+    }
+}
+
+/// What to say, and the exit status.
+type Failure = (String, u8);
+
+/// One life of the daemon: from a configuration to the end, or to the next one.
+struct Life {
+    world: World,
+    auth: SharedAuth,
+    listeners: Vec<TcpListener>,
+    /// The address and port that the listeners were asked for.
+    asked: (IpAddr, u16),
+    ws_log: WsLog,
+}
+
+impl Life {
+    /// Runs it; None when it was the last.
+    fn live(
+        self,
+        signals: &SignalFd,
+        clock: Clock,
+        restarted_ms: Option<u64>,
+    ) -> Result<Option<Life>, Failure> {
+        for listener in &self.listeners {
+            if let Ok(address) = listener.local_addr() {
+                log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
+            }
+        }
+        let Life { world, auth, listeners, asked, ws_log } = self;
+        let options = Options { world, auth: auth.clone(), listeners, clock, restarted_ms, ws_log };
+        let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
+        Ok((ended.end == End::Restart).then(|| Life {
+            world: World::clone(&ended.world),
+            auth,
+            listeners: ended.listeners,
+            asked,
+            ws_log,
+        }))
+    }
+
+    /// The next one cannot begin: this one goes on as it was, and says why.
+    fn go_on(mut self, (why, status): Failure) -> Result<Life, Failure> {
+        if self.listeners.is_empty() {
+            self.listeners = listen::bind((self.asked.0, self.world.port))
+                .map_err(|err| (format!("{why}\nThe old port is gone too: {err}"), status))?;
+        }
+        let text = format!("the gateway could not restart and goes on with the old configuration: {why}");
+        log::error!(target: "gateway", "{text}");
+        self.world.problem = Some(text);
+        Ok(self)
     }
 }
 

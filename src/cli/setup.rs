@@ -81,7 +81,7 @@ impl Setup {
         if let Some(it) = file.issues.iter().find(|it| it.path.is_empty()) {
             return Err(format!("{path}: {it}\nMend the file, or move it away, and run setup again."));
         }
-        let mut new = file.resolved.clone();
+        let mut new = Value::clone(&file.resolved);
         let kept = self.fill(&mut new, context)?;
         let written = context.write_config(&file, &new, "setup", false);
         let written = written.map_err(|err| format!("{path} was not changed:\n{err}"))?;

@@ -1,6 +1,7 @@
 //! A parsed text: values that know where they stand in it.
 use crate::base::limits::ISSUES_MAX;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// A parsed text; offsets are bytes into it.
@@ -40,6 +41,9 @@ impl Document {
     pub fn value(&self) -> Value {
         self.root.value()
     }
+    pub fn into_value(self) -> Value {
+        self.root.into_value()
+    }
     /// The deepest value that exists on the way to `path`; array items go by their number.
     pub fn locate<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> &Node {
         let mut node = &self.root;
@@ -54,10 +58,13 @@ impl Document {
     /// Keys that a later one of the same name replaces (some, when there are very many): dotted path and offset.
     pub fn repeated(&self) -> Vec<(String, usize)> {
         let mut found = vec![];
-        self.root.repeated("", &mut found);
+        self.root.repeated(&mut vec![], &mut found);
         found
     }
 }
+
+/// So many keys are compared with each other sooner than hashed.
+const FEW: usize = 16;
 
 impl Node {
     pub fn value(&self) -> Value {
@@ -78,27 +85,89 @@ impl Node {
             Kind::Object(members) => members.iter().rfind(|it| it.key == name).map(|it| &it.node),
         }
     }
-    fn repeated(&self, path: &str, found: &mut Vec<(String, usize)>) {
-        let (Kind::Array(entries) | Kind::Object(entries)) = &self.kind else { return };
+    fn repeated<'n>(&'n self, path: &mut Vec<Step<'n>>, found: &mut Vec<(String, usize)>) {
+        let (entries, members) = match &self.kind {
+            Kind::Scalar(_) => return,
+            Kind::Array(entries) => (entries, false),
+            Kind::Object(entries) => (entries, true),
+        };
         if found.len() >= ISSUES_MAX {
             return;
         }
-        let mut last = std::collections::HashMap::new();
+        let few = entries.len() <= FEW;
+        let mut last = HashMap::new();
         for (n, it) in entries.iter().enumerate() {
-            let name = if it.key_span.is_empty() { n.to_string() } else { it.key.clone() };
-            let path = super::below(path, &name);
-            it.node.repeated(&path, found);
-            if let Some(earlier) = last.insert(name, it.key_span.start) {
-                found.push((path, earlier));
+            path.push(if members { Step::Name(&it.key) } else { Step::Item(n) });
+            it.node.repeated(path, found);
+            let earlier = match members {
+                false => None,
+                true if few => {
+                    entries[..n].iter().rfind(|other| other.key == it.key).map(|it| it.key_span.start)
+                }
+                true => last.insert(&it.key, it.key_span.start),
+            };
+            found.extend(earlier.map(|at| (dotted(path), at)));
+            path.pop();
+        }
+    }
+    fn into_value(self) -> Value {
+        match self.kind {
+            Kind::Scalar(value) => value,
+            Kind::Array(items) => items.into_iter().map(|it| it.node.into_value()).collect(),
+            Kind::Object(members) => {
+                let members = members.into_iter().map(|it| (it.key, it.node.into_value()));
+                Value::Object(members.collect::<Map<_, _>>())
             }
         }
     }
 }
 
-/// Line and column, both from 1, of a byte offset.
+/// One step down a document.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'n> {
+    Name(&'n str),
+    Item(usize),
+}
+
+/// The path as it is shown: names with dots between them, items by number.
+pub fn dotted(path: &[Step]) -> String {
+    let mut out = String::new();
+    for (n, step) in path.iter().enumerate() {
+        if n > 0 {
+            out.push('.');
+        }
+        match step {
+            Step::Name(name) => out.push_str(name),
+            Step::Item(item) => out.push_str(&item.to_string()),
+        }
+    }
+    out
+}
+
+/// The steps as names, items by number.
+pub fn names_of(path: &[Step]) -> Vec<String> {
+    path.iter().map(|it| dotted(&[*it])).collect()
+}
+
+/// Where the lines of a text begin.
+pub struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub fn of(text: &'t str) -> Lines<'t> {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|it| it.0 + 1)).collect();
+        Lines { text, starts }
+    }
+    /// Line and column, both from 1, of a byte offset.
+    pub fn position(&self, at: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|it| *it <= at);
+        (line, self.text[self.starts[line - 1]..at].encode_utf16().count() + 1)
+    }
+}
+
+/// As [`Lines::position`], for a single question.
 pub fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at];
-    let line_start = before.rfind('\n').map_or(0, |it| it + 1);
-    let line = before.matches('\n').count() + 1;
-    (line, text[line_start..at].encode_utf16().count() + 1)
+    Lines::of(text).position(at)
 }

@@ -5,6 +5,7 @@
 use super::edit::INCLUDE;
 use super::{Issue, below, json5};
 use crate::base::beneath::Root;
+use crate::base::ids;
 use crate::base::limits::{CONFIG_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 use serde_json::{Map, Value};
 use std::path::{Component, Path, PathBuf};
@@ -13,9 +14,18 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug)]
 pub struct Merged {
     pub value: Value,
-    /// Every file that was read, in order.
-    pub files: Vec<PathBuf>,
+    /// Every file that was named, in order, and the hash of its text; None where that could not be read.
+    pub files: Vec<(PathBuf, Option<String>)>,
     pub issues: Vec<Issue>,
+}
+
+/// Whether there is anything to follow.
+pub fn any(document: &Value) -> bool {
+    match document {
+        Value::Object(map) => map.iter().any(|(key, it)| key == INCLUDE || any(it)),
+        Value::Array(items) => items.iter().any(any),
+        _ => false,
+    }
 }
 
 /// Follows every `$include` of a document whose file is in `dir`.
@@ -28,7 +38,7 @@ pub fn follow(document: &Value, dir: &Path) -> Merged {
 struct Work<'d> {
     dir: &'d Path,
     root: Option<Root>,
-    files: Vec<PathBuf>,
+    files: Vec<(PathBuf, Option<String>)>,
     bytes: u64,
     /// The files that are being read, relative to `dir`.
     stack: Vec<PathBuf>,
@@ -97,12 +107,14 @@ impl Work<'_> {
         if self.files.len() == INCLUDES_MAX {
             return Err(format!("more than {INCLUDES_MAX} inclusions"));
         }
-        let text = self.read(&file)?;
-        self.files.push(self.dir.join(&file));
+        let text = self.read(&file);
+        let hash = text.as_ref().ok().map(|it| ids::sha256_hex(it.as_bytes()));
+        self.files.push((self.dir.join(&file), hash));
+        let text = text?;
         let document = json5::parse(&text).map_err(|err| err.to_string())?;
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         self.stack.push(file);
-        let value = self.value(&document.value(), &folder, path);
+        let value = self.value(&document.into_value(), &folder, path);
         self.stack.pop();
         Ok(value)
     }
@@ -129,9 +141,9 @@ impl Work<'_> {
         let name = file.to_str().unwrap_or_default();
         let root = self.root.as_ref().ok_or("there is no such folder")?;
         let bytes =
-            root.read(name, CONFIG_BYTES_MAX - self.bytes).map_err(|err| match err.raw_os_error() {
+            root.read_sole(name, CONFIG_BYTES_MAX - self.bytes).map_err(|err| match err.raw_os_error() {
                 Some(libc::ELOOP | libc::EXDEV) => {
-                    "a link; included files and their folders must be real ones".to_owned()
+                    "a link, symbolic or hard; included files and their folders must be real ones".to_owned()
                 }
                 _ => err.to_string(),
             })?;
@@ -218,7 +230,9 @@ mod tests {
         }
         write_atomic(&dir.join("twice9.json"), b"{}").unwrap();
         std::os::unix::fs::symlink(root.join("secret.json"), dir.join("link.json")).unwrap();
+        std::fs::hard_link(root.join("secret.json"), dir.join("hard.json")).unwrap();
         let cases = [
+            (json!({ "$include": "hard.json" }), "a link"),
             (json!({ "$include": "loop.json" }), "includes itself"),
             (json!({ "$include": "../secret.json" }), "beneath the folder"),
             (json!({ "$include": "/etc/hostname" }), "beneath the folder"),

@@ -1,64 +1,147 @@
 //! Every key that a configuration may hold, and a walk over a document that names all that is wrong with it.
 //!
-//! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), types, limits. A type is a kind of
-//! value, `[kind]` for an array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and
-//! of its newest release; what a plugin accepts below its section is its own business.
+//! The table is text, sorted, searched where it stands: path (`[]` for any item, `*` for any name), class, types, limits. The class says
+//! what a change asks for, in the words of `change::CLASSES`; a line without one does not compile. A type is a kind of value, `[kind]` for an
+//! array of it, a word for itself, or `=path` for whatever stands at that path. From the schemas of the reference and of its newest
+//! release; what a plugin accepts below its section is its own business.
+use super::change::{CLASSES, Rule};
+use super::document::{Step, dotted, names_of};
 use super::edit::INCLUDE;
 use super::merge::{POISON, is_secret};
 use super::{Issue, Severity, below};
 use crate::base::limits::ISSUES_MAX;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 static TABLE: &str = include_str!("keys.txt");
 
+const _: () = assert!(
+    every_line_has_a_class(include_bytes!("keys.txt")),
+    "a line of keys.txt has no class: path, TAB, class (a word of change::CLASSES), TAB, types"
+);
+
+const fn every_line_has_a_class(table: &[u8]) -> bool {
+    let mut at = 0;
+    while at < table.len() {
+        while at < table.len() && table[at] != b'\t' {
+            if table[at] == b'\n' {
+                return false;
+            }
+            at += 1;
+        }
+        at += 1;
+        let mut n = 0;
+        while n < CLASSES.len() && !stands_at(table, at, CLASSES[n].0.as_bytes()) {
+            n += 1;
+        }
+        if n == CLASSES.len() {
+            return false;
+        }
+        while at < table.len() && table[at] != b'\n' {
+            at += 1;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// The word, and a tab behind it.
+const fn stands_at(text: &[u8], at: usize, word: &[u8]) -> bool {
+    let mut n = 0;
+    while n < word.len() && at + n < text.len() && text[at + n] == word[n] {
+        n += 1;
+    }
+    n == word.len() && at + n < text.len() && text[at + n] == b'\t'
+}
+
 /// What is wrong with a resolved document, in its order: at most [`ISSUES_MAX`] of each severity, places in the text not known here.
 pub fn check(document: &Value) -> Vec<Issue> {
-    let mut walk = Walk { issues: vec![], path: vec![], seen: HashMap::new() };
+    let mut walk = Walk::default();
     walk.visit(document, &Place::of(String::new()));
     walk.issues
 }
 
-/// Every line: path, types, limits.
-pub(super) fn lines() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    TABLE.lines().filter_map(|it| {
-        let (path, rest) = it.split_once('\t')?;
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    pub path: &'static str,
+    pub rule: Rule,
+    pub types: &'static str,
+    pub limits: &'static str,
+}
+
+impl Line {
+    fn parse(text: &'static str) -> Option<Line> {
+        let (path, rest) = text.split_once('\t')?;
+        let (class, rest) = rest.split_once('\t')?;
         let (types, limits) = rest.split_once('\t').unwrap_or((rest, ""));
-        Some((path, types, limits))
-    })
+        let rule = CLASSES.iter().find(|it| it.0 == class)?.1;
+        Some(Line { path, rule, types, limits })
+    }
+}
+
+pub(super) fn lines() -> impl Iterator<Item = Line> {
+    TABLE.lines().filter_map(Line::parse)
 }
 
 /// What may stand at a path of names, items by number: types and limits in the words of the table; None for a key that nobody knows.
 pub fn describe(path: &[String]) -> Option<(String, &'static str)> {
-    let mut place = Place::of(String::new());
-    for (n, name) in path.iter().enumerate() {
-        let is = |kind: &str| place.types.split('|').any(|it| it == kind);
-        if is("any") || (is("object") && !place.has_members) {
-            return Some(("any".to_owned(), ""));
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match Found::at(&path)? {
+        Found::Inside(_) => Some(("any".to_owned(), "")),
+        Found::Item(place) => Some((place.types.replace(['[', ']'], ""), "")),
+        Found::Place(place) => {
+            let mut types = vec![place.types];
+            types.extend(place.has_members().then_some("object"));
+            types.extend(place.has_items.then_some("array"));
+            types.retain(|it| !it.is_empty());
+            types.dedup();
+            Some((types.join("|"), place.limits))
         }
-        if !place.has_items
-            && place.types.starts_with('[')
-            && n + 1 == path.len()
-            && name.parse::<usize>().is_ok()
-        {
-            return Some((place.types.replace(['[', ']'], ""), ""));
-        }
-        let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
-        let item = place.has_items && name.parse::<usize>().is_ok();
-        let candidates = [
-            item.then(|| format!("{}[]", place.pattern)),
-            plain.then(|| below(&place.pattern, name)),
-            Some(below(&place.pattern, "*")),
-        ];
-        place = candidates.into_iter().flatten().map(Place::of).find(Place::is_known)?;
     }
-    let mut types = vec![place.types];
-    types.extend(place.has_members.then_some("object"));
-    types.extend(place.has_items.then_some("array"));
-    types.retain(|it| !it.is_empty());
-    types.dedup();
-    Some((types.join("|"), place.limits))
+}
+
+/// What a change at a path of names asks for; None for a key that nobody knows. A section asks for the most that anything in it does.
+pub(super) fn rule(path: &[&str]) -> Option<Rule> {
+    let (Found::Inside(place) | Found::Item(place) | Found::Place(place)) = Found::at(path)?;
+    place.rule.or_else(|| {
+        let section = if path.is_empty() { String::new() } else { format!("{}.", place.pattern) };
+        let below = |prefix: String| {
+            from(&prefix).lines().take_while(move |it| it.starts_with(&prefix)).filter_map(Line::parse)
+        };
+        below(section).chain(below(format!("{}[]", place.pattern))).map(|it| it.rule).max()
+    })
+}
+
+/// Where a path of names leads in the table.
+enum Found {
+    Place(Rc<Place>),
+    /// Below a place that takes anything.
+    Inside(Rc<Place>),
+    /// An item of a place whose type is an array of plain values.
+    Item(Rc<Place>),
+}
+
+impl Found {
+    fn at(path: &[&str]) -> Option<Found> {
+        let mut place = Rc::new(Place::of(String::new()));
+        for (n, name) in path.iter().enumerate() {
+            let is = |kind: &str| place.types.split('|').any(|it| it == kind);
+            if is("any") || (is("object") && !place.has_members()) {
+                return Some(Found::Inside(place));
+            }
+            let item = name.parse::<usize>().is_ok();
+            if !place.has_items && place.types.starts_with('[') && n + 1 == path.len() && item {
+                return Some(Found::Item(place));
+            }
+            let of_items = if item { place.item() } else { None };
+            let literal = || if *name == "*" { None } else { place.member(name) };
+            let next = of_items.or_else(literal).or_else(|| place.member("*"))?;
+            place = next.clone();
+        }
+        Some(Found::Place(place))
+    }
 }
 
 /// The lines from the first that is not below `text`.
@@ -81,50 +164,81 @@ fn starts(prefix: &str) -> bool {
     from(prefix).starts_with(prefix)
 }
 
-/// Types and limits of a path.
-fn line(pattern: &str) -> Option<(&'static str, &'static str)> {
+/// The line of a path.
+fn line(pattern: &str) -> Option<Line> {
     let path = format!("{pattern}\t");
-    let line = from(&path).strip_prefix(path.as_str())?.lines().next()?;
-    Some(line.split_once('\t').unwrap_or((line, "")))
+    let text = from(&path);
+    if text.starts_with(path.as_str()) { Line::parse(text.lines().next()?) } else { None }
 }
 
 /// What the table says of a path.
 struct Place {
     /// Of the lines that speak for it.
     pattern: String,
+    /// None for a section, which has no line of its own.
+    rule: Option<Rule>,
+    /// It stands for another place.
+    alias: bool,
     types: &'static str,
     limits: &'static str,
-    has_members: bool,
+    /// What the table names directly below it, sorted; `*` for any.
+    names: Vec<&'static str>,
     has_items: bool,
+    /// Places below that were met before: a long record asks for the same few again and again.
+    below: Box<[OnceCell<Rc<Place>>]>,
+    item: OnceCell<Rc<Place>>,
 }
 
 impl Place {
     fn of(mut pattern: String) -> Place {
         let mut found = line(&pattern);
-        while let Some(target) = found.and_then(|it| it.0.strip_prefix('=')) {
+        let rule = found.map(|it| it.rule);
+        let mut alias = false;
+        while let Some(target) = found.and_then(|it| it.types.strip_prefix('=')) {
             pattern = target.to_owned();
             found = line(&pattern);
+            alias = true;
         }
-        let (types, limits) = found.unwrap_or_default();
-        let has_members = pattern.is_empty() || starts(&format!("{pattern}."));
+        let (types, limits) = found.map_or(("", ""), |it| (it.types, it.limits));
+        let names = names(&pattern);
         let has_items = starts(&format!("{pattern}[]"));
-        Place { pattern, types, limits, has_members, has_items }
+        let below = names.iter().map(|_| OnceCell::new()).collect();
+        Place { pattern, rule, alias, types, limits, names, has_items, below, item: OnceCell::new() }
     }
-    fn is_known(&self) -> bool {
-        !self.types.is_empty() || self.has_members || self.has_items
+    fn has_members(&self) -> bool {
+        !self.names.is_empty()
+    }
+    /// Where a member of this very name stands; `*` for any.
+    fn member(&self, name: &str) -> Option<&Rc<Place>> {
+        let n = self.names.binary_search(&name).ok()?;
+        Some(self.below[n].get_or_init(|| self.next(below(&self.pattern, name))))
+    }
+    fn item(&self) -> Option<&Rc<Place>> {
+        self.has_items.then(|| self.item.get_or_init(|| self.next(format!("{}[]", self.pattern))))
+    }
+    /// What stands for another place keeps the class of its own line.
+    fn next(&self, pattern: String) -> Rc<Place> {
+        let place = Place::of(pattern);
+        let rule = if self.alias { self.rule } else { place.rule };
+        Rc::new(Place { rule, alias: self.alias | place.alias, ..place })
     }
 }
 
+/// The names directly below a path, sorted, each once.
+fn names(pattern: &str) -> Vec<&'static str> {
+    let prefix = if pattern.is_empty() { String::new() } else { format!("{pattern}.") };
+    let below = from(&prefix).lines().map_while(|it| it.strip_prefix(prefix.as_str()));
+    let mut names: Vec<_> = below.filter_map(|it| it.split(['.', '[', '\t']).next()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// The known name beside which `name` is most likely a slip of the hand.
-fn nearest(pattern: &str, name: &str) -> Option<&'static str> {
-    let prefix = below(pattern, "");
-    let prefix = if pattern.is_empty() { "" } else { prefix.as_str() };
-    let siblings = from(prefix).lines().map_while(|it| it.strip_prefix(prefix));
-    let names = siblings.filter_map(|it| it.split(['.', '[', '\t']).next()).filter(|it| *it != "*");
-    let mut last = "";
-    // The table is sorted: equal names follow each other.
-    let names = names.filter(|it| *it != std::mem::replace(&mut last, it));
-    let far = (name.chars().count() / 3).clamp(1, 3);
+fn nearest(names: &[&'static str], name: &str) -> Option<&'static str> {
+    let length = name.chars().count();
+    let far = (length / 3).clamp(1, 3);
+    let names = names.iter().copied().filter(|it| *it != "*" && it.len().abs_diff(length) <= far);
     names.map(|it| (distance(it, name), it)).filter(|it| it.0 <= far).min().map(|it| it.1)
 }
 
@@ -143,14 +257,13 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-struct Walk {
+#[derive(Default)]
+struct Walk<'v> {
     issues: Vec<Issue>,
-    path: Vec<String>,
-    /// Places met before: a long record asks for the same few again and again.
-    seen: HashMap<String, Rc<Place>>,
+    path: Vec<Step<'v>>,
 }
 
-impl Walk {
+impl<'v> Walk<'v> {
     fn is_full(&self, severity: Severity) -> bool {
         self.issues.iter().filter(|it| it.severity == severity).count() == ISSUES_MAX
     }
@@ -158,32 +271,25 @@ impl Walk {
         if self.is_full(severity) {
             return;
         }
-        self.issues.push(Issue { severity, ..Issue::new(&self.path.join("."), message) });
+        self.issues.push(Issue { severity, ..Issue::new(&dotted(&self.path), message) });
     }
-    fn place(&mut self, pattern: String) -> Option<Rc<Place>> {
-        if let Some(place) = self.seen.get(&pattern) {
-            return Some(place.clone());
-        }
-        let place =
-            starts(&pattern).then(|| Rc::new(Place::of(pattern.clone()))).filter(|it| it.is_known())?;
-        self.seen.insert(pattern, place.clone());
-        Some(place)
-    }
-    fn visit(&mut self, value: &Value, place: &Place) {
-        let Place { pattern, types, limits, has_members, has_items } = place;
+    fn visit(&mut self, value: &'v Value, place: &Place) {
+        let Place { types, limits, has_items, .. } = place;
         let is = |kind: &str| types.split('|').any(|it| it == kind);
         match value {
             _ if is("any") => {}
-            Value::Object(map) if *has_members => {
+            Value::Object(map) if place.has_members() => {
                 for (name, it) in map {
-                    self.member(pattern, name, it);
+                    self.path.push(Step::Name(name));
+                    self.member(place, name, it);
+                    self.path.pop();
                 }
             }
             Value::Array(items) if *has_items => {
-                let Some(place) = self.place(format!("{pattern}[]")) else { return };
+                let Some(place) = place.item() else { return };
                 for (n, it) in items.iter().enumerate() {
-                    self.path.push(n.to_string());
-                    self.visit(it, &place);
+                    self.path.push(Step::Item(n));
+                    self.visit(it, place);
                     self.path.pop();
                 }
             }
@@ -192,7 +298,7 @@ impl Walk {
             Value::Array(items) if types.contains('[') => self.items(items, types),
             _ => {
                 let mut kinds = (*types).to_owned();
-                for (known, kind) in [(*has_members, "object"), (*has_items, "array")] {
+                for (known, kind) in [(place.has_members(), "object"), (*has_items, "array")] {
                     if known && !is(kind) {
                         kinds = if kinds.is_empty() { kind.to_owned() } else { format!("{kinds}|{kind}") };
                     }
@@ -203,36 +309,35 @@ impl Walk {
             }
         }
     }
-    fn member(&mut self, pattern: &str, name: &str, value: &Value) {
-        self.path.push(name.to_owned());
+    fn member(&mut self, place: &Place, name: &str, value: &'v Value) {
         if POISON.contains(&name) {
-            self.say(Severity::Error, "a key of this name is not allowed".to_owned());
-        } else if name != INCLUDE {
-            let plain = !name.is_empty() && !name.contains(['.', '[', '*', '\t', '\n']);
-            let literal = if plain { self.place(below(pattern, name)) } else { None };
-            // An open section takes any name, also one that was meant to be another.
-            let open = literal.is_none();
-            let next = literal.or_else(|| self.place(below(pattern, "*")));
-            let open = open && next.as_ref().is_some_and(|it| it.types == "any");
-            let doubtful = (next.is_none() || open) && !self.is_full(Severity::Warning);
-            let near = if doubtful { nearest(pattern, name) } else { None };
-            match near.filter(|it| *it != name) {
-                Some(near) => self.say(Severity::Warning, format!("unknown key; did you mean \"{near}\"?")),
-                None if next.is_none() => self.say(Severity::Warning, "unknown key".to_owned()),
-                None => {}
-            }
-            if let Some(next) = next {
-                self.visit(value, &next);
-            }
+            return self.say(Severity::Error, "a key of this name is not allowed".to_owned());
         }
-        self.path.pop();
+        if name == INCLUDE {
+            return;
+        }
+        let literal = if name == "*" { None } else { place.member(name) };
+        // An open section takes any name, also one that was meant to be another.
+        let open = literal.is_none();
+        let next = literal.or_else(|| place.member("*"));
+        let open = open && next.as_ref().is_some_and(|it| it.types == "any");
+        let doubtful = (next.is_none() || open) && !self.is_full(Severity::Warning);
+        let near = if doubtful { nearest(&place.names, name) } else { None };
+        match near.filter(|it| *it != name) {
+            Some(near) => self.say(Severity::Warning, format!("unknown key; did you mean \"{near}\"?")),
+            None if next.is_none() => self.say(Severity::Warning, "unknown key".to_owned()),
+            None => {}
+        }
+        if let Some(next) = next {
+            self.visit(value, next);
+        }
     }
-    fn items(&mut self, items: &[Value], types: &str) {
+    fn items(&mut self, items: &'v [Value], types: &str) {
         let kinds: Vec<&str> =
             types.split('|').filter_map(|it| it.strip_prefix('[')?.strip_suffix(']')).collect();
         for (n, it) in items.iter().enumerate() {
             if let Some(message) = mismatch(it, &kinds.join("|"), "") {
-                self.path.push(n.to_string());
+                self.path.push(Step::Item(n));
                 self.say(Severity::Error, message);
                 self.path.pop();
             }
@@ -240,9 +345,9 @@ impl Walk {
     }
     /// `{source, provider, id}` where a secret text could stand: the newest release's way to keep secrets out of the file.
     fn is_secret_ref(&self, value: &Value) -> bool {
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         let text = |name: &str| value.get(name).and_then(Value::as_str);
-        is_secret(&path) && text("id").is_some() && matches!(text("source"), Some("env" | "file" | "exec"))
+        let reference = text("id").is_some() && matches!(text("source"), Some("env" | "file" | "exec"));
+        reference && is_secret(&names_of(&self.path).iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 

@@ -11,12 +11,13 @@ fn said(document: Value) -> Vec<String> {
 fn the_table_is_sorted_and_every_line_of_it_is_found() {
     assert!(TABLE.is_ascii() && TABLE.lines().is_sorted());
     assert!(TABLE.lines().count() > 800);
+    assert_eq!(lines().count(), TABLE.lines().count());
     for text in TABLE.lines() {
-        let (path, rest) = text.split_once('\t').unwrap();
-        let (types, limits) = line(path).unwrap_or_else(|| panic!("{path}"));
-        assert!(rest.starts_with(types) && rest.ends_with(limits), "{path}");
+        let path = text.split('\t').next().unwrap();
+        let Line { types, limits, .. } = line(path).unwrap_or_else(|| panic!("{path}"));
+        assert!(text.contains(&format!("\t{types}")) && text.ends_with(limits), "{path}");
         if let Some(target) = types.strip_prefix('=') {
-            assert!(starts(target) && Place::of(target.to_owned()).is_known(), "{path}");
+            assert!(starts(target) && line(target).is_none_or(|it| !it.types.starts_with('=')), "{path}");
         }
         for limit in limits.split(',').filter(|it| !it.is_empty() && *it != "hex6" && *it != "e164") {
             let number = limit.trim_start_matches("len").trim_start_matches(['<', '>', '=']);
@@ -24,6 +25,15 @@ fn the_table_is_sorted_and_every_line_of_it_is_found() {
         }
     }
     assert_eq!((line("zzz"), line(""), line("gateway")), (None, None, None));
+}
+
+#[test]
+fn a_line_without_a_class_does_not_compile() {
+    let fine = "a\tnone\tany\nb\trestart\tstring\t>0\n";
+    assert!(every_line_has_a_class(fine.as_bytes()));
+    for wrong in ["a\tany\n", "a\n", "a\tnone\n", "a\t\tany\n", "a\tnonesuch\tany\n", "a\trestart"] {
+        assert!(!every_line_has_a_class(format!("{fine}{wrong}").as_bytes()), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -146,4 +156,31 @@ fn a_flood_of_mistakes_is_cut_and_drowns_nothing() {
     let said = said(flood.into());
     assert_eq!(said.len(), ISSUES_MAX + 1);
     assert!(said[ISSUES_MAX].starts_with("gateway: "));
+}
+
+/// What the typed form reads of a document that holds every key of the table.
+#[test]
+fn what_the_gateway_acts_on_is_in_the_table() {
+    use crate::config::{model, reader::ASKED};
+    let mut all = Value::Null;
+    for Line { path, types, .. } in lines().filter(|it| !it.types.starts_with('=')) {
+        let text = path.replace("[]", "[0]").replace(".*", ".any");
+        let word = types.split('|').next().unwrap();
+        let value = match word {
+            "string" | "any" | "object" | "number" | "integer" | "boolean" => Value::Null,
+            it if it.starts_with('[') => json!([]),
+            it => it.into(),
+        };
+        // `id` of an item decides whether the rest of it is read.
+        let value = if path.ends_with("].id") { "x".into() } else { value };
+        // Refused where a plain value already stands in the way.
+        let _ = crate::config::place::Place::parse(&text).unwrap().set(&mut all, value);
+    }
+    ASKED.set(Some(Default::default()));
+    model::read(&all, &mut vec![]);
+    let asked = ASKED.take().unwrap();
+    assert!(asked.len() > 50 && asked.contains("agents.list.0.identity.name"), "{asked:?}");
+    for path in asked {
+        assert!(rule(&path.split('.').collect::<Vec<_>>()).is_some(), "{path} has no line, and so no class");
+    }
 }

@@ -2,11 +2,11 @@
 //!
 //! Reads JSON5 with `$include` and `${VAR}`. Every mistake in it is reported, each with its path and place; a broken file is never half used.
 pub mod change;
-mod document;
+pub(crate) mod document;
 pub mod dotenv;
 pub mod edit;
 #[cfg(test)]
-mod generate;
+pub(crate) mod generate;
 mod include;
 pub mod json5;
 pub mod keys;
@@ -28,12 +28,14 @@ use crate::base::{
     files, ids,
     limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
 };
+use document::Lines;
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
 pub use session::*;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One mistake, or something that looks like one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -70,6 +72,11 @@ impl Issue {
             severity: Severity::Error,
         }
     }
+    /// At a line and a column.
+    fn at(mut self, (line, column): (usize, usize)) -> Issue {
+        (self.line, self.column) = (Some(line), Some(column));
+        self
+    }
 }
 
 impl std::fmt::Display for Issue {
@@ -86,19 +93,49 @@ impl std::fmt::Display for Issue {
     }
 }
 
+/// What a [`File`] was read from: enough to tell an unchanged save from a change, without looking at what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The files that it includes, or would include if they were there.
+    pub included: Vec<PathBuf>,
+    /// Of all texts together.
+    hash: String,
+}
+
+impl Source {
+    /// `main` is the hash of the main text; the others have none where there is no text.
+    fn of(main: &str, included: Vec<(PathBuf, Option<String>)>) -> Source {
+        let mut all = main.to_owned();
+        for (_, hash) in &included {
+            all.push_str(hash.as_deref().unwrap_or("-"));
+        }
+        let included = included.into_iter().map(|it| it.0).collect();
+        Source { included, hash: ids::sha256_hex(all.as_bytes()) }
+    }
+    /// Whether the files still say what they said. They are read and hashed, no more.
+    pub fn is_current(&self, paths: &Paths) -> bool {
+        let hash = |path: &Path| {
+            let text = files::read(path, CONFIG_BYTES_MAX).ok()?;
+            Some(ids::sha256_hex(&text.unwrap_or_default()))
+        };
+        let Some(main) = hash(&paths.config) else { return false };
+        let included = self.included.iter().map(|it| (it.clone(), hash(it).filter(|_| it.exists())));
+        Source::of(&main, included.collect()) == *self
+    }
+}
+
 /// The file as it is on disk, valid or not.
 #[derive(Debug)]
 pub struct File {
     /// None when there is no file.
     pub raw: Option<String>,
-    /// As written; `{}` when absent or unreadable.
-    pub parsed: Value,
+    /// As written; `{}` when absent or unreadable. Where the next two say the same, they are the same.
+    pub parsed: Arc<Value>,
     /// With includes followed.
-    pub merged: Value,
+    pub merged: Arc<Value>,
     /// With includes followed and `${VAR}` references resolved.
-    pub resolved: Value,
-    /// The included files.
-    pub included: Vec<PathBuf>,
+    pub resolved: Arc<Value>,
+    pub source: Source,
     /// Lower-case hex SHA-256 of the raw text.
     pub hash: String,
     /// Why the file cannot be used.
@@ -116,7 +153,10 @@ impl File {
             Ok(raw) => File::of_text(raw, paths, env),
             Err(err) => {
                 let mut file = File::of_text(None, paths, env);
-                file.issues.push(Issue::new("", format!("cannot read {}: {err}", paths.config.display())));
+                let text = format!("cannot read {}: {err}", paths.config.display());
+                // One thing that cannot be read is not the same as another.
+                file.source.hash = ids::sha256_hex(text.as_bytes());
+                file.issues.push(Issue::new("", text));
                 file
             }
         }
@@ -124,24 +164,37 @@ impl File {
     /// Checks a text as if it were the file's.
     pub fn of_text(raw: Option<String>, paths: &Paths, env: &Env) -> File {
         let text = raw.as_deref().unwrap_or("{}");
-        let mut issues = vec![];
-        let document = json5::parse(text).map_err(|err| {
-            let (line, column) = (Some(err.line), Some(err.column));
-            issues.push(Issue { line, column, ..Issue::new("", err.to_string()) });
-        });
-        let mut parsed = document.as_ref().map_or(Value::Null, |it| it.value());
-        if !parsed.is_object() {
-            if document.is_ok() {
-                issues.push(Issue::new("", "the file must hold an object"));
+        let (mut issues, mut twice) = (vec![], vec![]);
+        let mut parsed = Value::Null;
+        match json5::parse(text) {
+            Ok(document) => {
+                let lines = Lines::of(text);
+                twice.extend(document.repeated().into_iter().map(|(path, at)| {
+                    let message = "written twice; the later one counts";
+                    Issue { severity: Severity::Warning, ..Issue::new(&path, message) }.at(lines.position(at))
+                }));
+                parsed = document.into_value();
+                if !parsed.is_object() {
+                    issues.push(Issue::new("", "the file must hold an object"));
+                }
             }
+            Err(err) => issues.push(Issue::new("", err.to_string()).at((err.line, err.column))),
+        }
+        if !parsed.is_object() {
             parsed = Value::Object(Map::new());
         }
-        let dir = paths.config.parent().unwrap_or(&paths.state);
-        let include::Merged { value: merged, files: included, issues: broken } =
-            include::follow(&parsed, dir);
-        issues.extend(broken);
+        let parsed = Arc::new(parsed);
+        let (mut merged, mut included) = (parsed.clone(), vec![]);
+        if include::any(&parsed) {
+            let dir = paths.config.parent().unwrap_or(&paths.state);
+            let followed = include::follow(&parsed, dir);
+            (merged, included) = (Arc::new(followed.value), followed.files);
+            issues.extend(followed.issues);
+        }
         let mut resolved = merged.clone();
-        substitute::substitute(&mut resolved, env, &mut issues);
+        if substitute::any(&merged) {
+            substitute::substitute(Arc::make_mut(&mut resolved), env, &mut issues);
+        }
         issues.extend(keys::check(&resolved));
         let mut unfit = vec![];
         let config = model::read(&resolved, &mut unfit);
@@ -149,37 +202,25 @@ impl File {
         unfit.truncate(ISSUES_MAX);
         unfit.retain(|it| !issues.iter().any(|other| other.path == it.path));
         issues.extend(unfit);
-        if let Ok(document) = &document {
-            let repeated = document.repeated().into_iter().map(|(path, at)| {
-                let message = "written twice; the later one counts";
-                placed(Issue { severity: Severity::Warning, ..Issue::new(&path, message) }, text, at)
-            });
-            issues.extend(repeated);
-            for it in issues.iter_mut().filter(|it| it.line.is_none()) {
-                *it = placed(it.clone(), text, document.locate(it.path.split('.')).span.start);
-            }
-        }
+        place(&mut issues, text);
+        issues.extend(twice);
         let hash = ids::sha256_hex(raw.as_deref().unwrap_or_default().as_bytes());
+        let source = Source::of(&hash, included);
         let (issues, warnings) = issues.into_iter().partition(|it| it.severity == Severity::Error);
-        File { raw, parsed, merged, resolved, included, hash, issues, warnings, config }
-    }
-    /// [`File::hash`] of the text on disk; None when it cannot be read.
-    pub fn hash_on_disk(paths: &Paths) -> Option<String> {
-        let text = files::read_text(&paths.config, CONFIG_BYTES_MAX).ok()?;
-        Some(ids::sha256_hex(text.unwrap_or_default().as_bytes()))
+        File { raw, parsed, merged, resolved, source, hash, issues, warnings, config }
     }
     /// The same file with another meaning: for changes that have to wait.
     #[must_use]
     pub fn meaning(self, resolved: Value) -> File {
         let config = model::read(&resolved, &mut vec![]);
-        File { resolved, config, ..self }
+        File { resolved: Arc::new(resolved), config, ..self }
     }
     /// Where a change of what it means can come from: itself, what it is a link to, and what it includes.
     pub fn sources(&self, paths: &Paths) -> Vec<PathBuf> {
         let mut all = vec![paths.config.clone()];
         let linked = std::fs::canonicalize(&paths.config).ok().filter(|it| *it != paths.config);
         all.extend(linked);
-        all.extend(self.included.iter().cloned());
+        all.extend(self.source.included.iter().cloned());
         all
     }
     pub fn exists(&self) -> bool {
@@ -194,7 +235,7 @@ impl File {
     /// What the system says.
     pub fn keep_last_good(&self, paths: &Paths) -> io::Result<()> {
         let text = match &self.raw {
-            Some(_) if !self.included.is_empty() => format!("{:#}\n", self.merged),
+            Some(_) if !self.source.included.is_empty() => format!("{:#}\n", self.merged),
             Some(raw) => raw.clone(),
             None => return Ok(()),
         };
@@ -205,6 +246,15 @@ impl File {
             files::write_atomic(&paths.last_good(), text.as_bytes())
         }
     }
+    /// A broken file with the meaning of the last good copy, if there is one: what a gateway that runs on it goes by. The mistakes stay.
+    #[must_use]
+    pub fn or_last_good(self, paths: &Paths, env: &Env) -> File {
+        let kept = if self.valid() { None } else { File::load_last_good(paths, env) };
+        match kept {
+            Some(File { config, resolved, .. }) => File { config, resolved, ..self },
+            None => self,
+        }
+    }
     /// The kept copy; None when there is none that can be used.
     pub fn load_last_good(paths: &Paths, env: &Env) -> Option<File> {
         let raw = files::read_text(&paths.last_good(), CONFIG_BYTES_MAX).ok()??;
@@ -212,10 +262,17 @@ impl File {
     }
 }
 
-fn placed(mut issue: Issue, text: &str, at: usize) -> Issue {
-    let (line, column) = document::position(text, at);
-    (issue.line, issue.column) = (Some(line), Some(column));
-    issue
+/// Finds the places in the text; only a text with mistakes is read a second time for it.
+fn place(issues: &mut [Issue], text: &str) {
+    if issues.iter().all(|it| it.line.is_some()) {
+        return;
+    }
+    let Ok(document) = json5::parse(text) else { return };
+    let lines = Lines::of(text);
+    for it in issues.iter_mut().filter(|it| it.line.is_none()) {
+        let at = document.locate(it.path.split('.')).span.start;
+        *it = it.clone().at(lines.position(at));
+    }
 }
 
 /// A path one step longer.
@@ -232,5 +289,8 @@ pub fn read_for_tests(value: &Value) -> Config {
     config
 }
 
+#[cfg(test)]
+#[path = "size_tests.rs"]
+mod size_tests;
 #[cfg(test)]
 mod tests;

@@ -92,7 +92,7 @@ fn written(place: &Place, file: &File, paths: &Paths) -> Origin {
         }
     }
     for start in include..names.len() {
-        for path in file.included.iter().rev() {
+        for path in file.source.included.iter().rev() {
             let text = files::read_text(path, CONFIG_BYTES_MAX).ok().flatten().unwrap_or_default();
             let document = json5::parse(&text);
             if let Some(origin) = document.ok().and_then(|it| found(&it, &text, path, &names[start..])) {
@@ -100,7 +100,7 @@ fn written(place: &Place, file: &File, paths: &Paths) -> Origin {
             }
         }
     }
-    Origin::Included { files: file.included.clone() }
+    Origin::Included { files: file.source.included.clone() }
 }
 
 /// Names of the variables that a value refers to.
@@ -200,7 +200,7 @@ mod tests {
     fn defaults_are_values_that_may_stand_there() {
         let paths = Paths::resolve(&Env::default(), None);
         let mut known = 0;
-        for (path, ..) in keys::lines() {
+        for keys::Line { path, .. } in keys::lines() {
             let Some(value) = default(path, &paths) else { continue };
             let mut document = Value::Null;
             Place::parse(path).unwrap().set(&mut document, value).unwrap();

@@ -1,6 +1,12 @@
 //! Reads typed values out of a JSON tree and remembers everything that was wrong on the way.
-use super::{Issue, Severity};
+use super::{Issue, Severity, below};
 use serde_json::Value;
+
+#[cfg(test)]
+thread_local! {
+    /// Every path that is asked for, while somebody wants to know.
+    pub(super) static ASKED: std::cell::RefCell<Option<std::collections::BTreeSet<String>>> = const { std::cell::RefCell::new(None) };
+}
 
 /// A place in the tree.
 #[derive(Clone)]
@@ -20,10 +26,11 @@ impl<'a> Node<'a> {
     }
     /// Follows a dotted path; a place that is not there reads as absent.
     pub fn at(&self, path: &str) -> Node<'a> {
-        path.split('.').fold(self.clone(), |node, name| Node {
-            value: node.value.and_then(|it| it.get(name)),
-            path: if node.path.is_empty() { name.to_owned() } else { format!("{}.{name}", node.path) },
-        })
+        let value = self.value.and_then(|it| path.split('.').try_fold(it, |it, name| it.get(name)));
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|it| it.as_mut().map(|it| it.insert(below(&self.path, path))));
+        // Nobody complains about what is not there.
+        Node { value, path: if value.is_some() { below(&self.path, path) } else { String::new() } }
     }
     pub fn is_there(&self) -> bool {
         self.value.is_some()
@@ -103,6 +110,11 @@ impl Reader<'_> {
             self.wrong(&node, "array");
         }
         node.items().into_iter().filter_map(|it| self.string(it)).collect()
+    }
+    /// Texts, some of which are written as numbers: ids of people.
+    pub fn names(&mut self, node: Node) -> Vec<String> {
+        let name = |it: &Value| it.as_str().map(str::to_owned).or_else(|| Some(it.as_number()?.to_string()));
+        node.items().iter().filter_map(|it| self.read(it, "string", name)).collect()
     }
     /// One of the given words.
     pub fn word<T: Copy>(&mut self, node: Node, words: &[(&str, T)]) -> Option<T> {

@@ -1,5 +1,5 @@
 //! The table of keys as a JSON Schema with hints for forms: what `config.schema` answers and `config schema` prints.
-use super::change::{self, Class};
+use super::change::Rule;
 use super::keys;
 use super::merge::is_secret;
 use crate::base::clock;
@@ -34,7 +34,7 @@ impl ConfigSchema {
 /// The JSON Schema (draft 2020-12) of a configuration. Keys it does not name are accepted, as the daemon accepts them.
 pub fn schema() -> Value {
     let mut root = Node::default();
-    for (path, types, limits) in keys::lines() {
+    for keys::Line { path, types, limits, .. } in keys::lines() {
         let mut node = &mut root;
         for step in steps(path) {
             node = match step {
@@ -61,8 +61,8 @@ pub fn schema() -> Value {
 
 /// `{label, help, sensitive?}` for every key of the table.
 fn hints() -> Value {
-    let hints = keys::lines().map(|(path, ..)| {
-        let mut hint = json!({ "label": label(path), "help": help(path) });
+    let hints = keys::lines().map(|keys::Line { path, rule, .. }| {
+        let mut hint = json!({ "label": label(path), "help": help(rule) });
         let names: Vec<&str> = steps(path).filter(|it| *it != "[]").collect();
         if is_secret(&names) {
             hint["sensitive"] = true.into();
@@ -85,14 +85,12 @@ fn label(path: &str) -> String {
     out
 }
 
-fn help(path: &str) -> &'static str {
-    let path = path.replace("[]", ".0");
-    let channel = path.strip_prefix("channels.").and_then(|it| it.split('.').next());
-    match change::explain(&path, channel.as_slice()) {
-        Class::None => "A change is in force at once.",
-        Class::Hot(_) => "A change is applied while the gateway runs.",
-        Class::Channel(_) => "A change starts the channel anew.",
-        Class::Restart => "A change restarts the gateway.",
+fn help(rule: Rule) -> &'static str {
+    match rule {
+        Rule::None | Rule::Live => "A change is in force at once.",
+        Rule::Hot(_) => "A change is applied while the gateway runs.",
+        Rule::Channel | Rule::Web => "A change starts the channel anew.",
+        Rule::Restart => "A change restarts the gateway.",
     }
 }
 
@@ -245,7 +243,7 @@ mod tests {
             json!({ "source": "moon", "id": "A" }),
         ];
         let (mut good, mut bad) = (0, 0);
-        for (path, types, _) in keys::lines() {
+        for keys::Line { path, types, .. } in keys::lines() {
             let words =
                 types.split('|').filter(|it| !keys::is_kind(it) && !it.starts_with('=')).map(Value::from);
             for value in values.iter().cloned().chain(words) {

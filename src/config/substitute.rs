@@ -1,45 +1,70 @@
 //! `${VAR}` references and SecretRefs of source `env`, resolved from the captured environment.
+use super::document::{Step, dotted, names_of};
 use super::merge::is_secret;
 use super::{Env, Issue};
 use crate::base::limits::ISSUES_MAX;
 use serde_json::Value;
 
-/// Replaces `${UPPER_CASE}` in every string; `$${X}` stands for a literal `${X}`. A variable that is not set is an issue.
-pub fn substitute(value: &mut Value, env: &Env, issues: &mut Vec<Issue>) {
-    walk(value, &mut vec![], env, issues);
+/// Whether there is anything to resolve.
+pub fn any(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(any),
+        Value::Object(map) => map.contains_key("source") || map.values().any(any),
+        _ => false,
+    }
 }
 
-fn walk(value: &mut Value, path: &mut Vec<String>, env: &Env, issues: &mut Vec<Issue>) {
-    let mut say = |name: &str, path: &[String]| {
+/// Replaces `${UPPER_CASE}` in every string; `$${X}` stands for a literal `${X}`. A variable that is not set is an issue.
+pub fn substitute(value: &mut Value, env: &Env, issues: &mut Vec<Issue>) {
+    walk(value, Trail { above: None, step: Step::Name("") }, env, issues);
+}
+
+/// The way from the top, without a list of it: most of it is never asked for.
+#[derive(Clone, Copy)]
+struct Trail<'t> {
+    above: Option<&'t Trail<'t>>,
+    step: Step<'t>,
+}
+
+impl<'t> Trail<'t> {
+    fn steps(&'t self) -> Vec<Step<'t>> {
+        let mut steps: Vec<Step> = std::iter::successors(Some(self), |it| it.above)
+            .filter(|it| it.above.is_some())
+            .map(|it| it.step)
+            .collect();
+        steps.reverse();
+        steps
+    }
+}
+
+fn walk(value: &mut Value, at: Trail, env: &Env, issues: &mut Vec<Issue>) {
+    let mut say = |name: &str| {
         if issues.len() < ISSUES_MAX {
             let message = format!("the environment variable {name} is not set");
-            issues.push(Issue::new(&path.join("."), message));
+            issues.push(Issue::new(&dotted(&at.steps()), message));
         }
     };
     match value {
         Value::String(text) if text.contains("${") => match expand(text, env) {
             Ok(expanded) => *text = expanded,
-            Err(name) => say(&name, path),
+            Err(name) => say(&name),
         },
-        Value::Object(_) if secret_ref(value, path).is_some() => {
-            let name = secret_ref(value, path).unwrap_or_default().to_owned();
+        Value::Object(_) if secret_ref(value, &at).is_some() => {
+            let name = secret_ref(value, &at).unwrap_or_default().to_owned();
             match env.get(&name).filter(|it| !it.is_empty()) {
                 Some(secret) => *value = secret.into(),
-                None => say(&name, path),
+                None => say(&name),
             }
         }
         Value::Array(items) => {
             for (n, it) in items.iter_mut().enumerate() {
-                path.push(n.to_string());
-                walk(it, path, env, issues);
-                path.pop();
+                walk(it, Trail { above: Some(&at), step: Step::Item(n) }, env, issues);
             }
         }
         Value::Object(map) => {
             for (name, it) in map.iter_mut() {
-                path.push(name.clone());
-                walk(it, path, env, issues);
-                path.pop();
+                walk(it, Trail { above: Some(&at), step: Step::Name(name) }, env, issues);
             }
         }
         _ => {}
@@ -47,10 +72,11 @@ fn walk(value: &mut Value, path: &mut Vec<String>, env: &Env, issues: &mut Vec<I
 }
 
 /// The variable that `{source: "env", id: VAR}` names where a secret may stand.
-fn secret_ref<'v>(value: &'v Value, path: &[String]) -> Option<&'v str> {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+fn secret_ref<'v>(value: &'v Value, at: &Trail) -> Option<&'v str> {
     let source = value.get("source")?.as_str()?;
-    value.get("id")?.as_str().filter(|_| source == "env" && is_secret(&path))
+    let id = value.get("id")?.as_str().filter(|_| source == "env")?;
+    let names = names_of(&at.steps());
+    is_secret(&names.iter().map(String::as_str).collect::<Vec<_>>()).then_some(id)
 }
 
 fn expand(text: &str, env: &Env) -> Result<String, String> {

@@ -62,7 +62,7 @@ fn references_and_includes_are_followed() {
     assert_eq!((said(&file.issues), said(&file.warnings)), (vec![], vec![]));
     assert_eq!((file.config.gateway.port, file.config.gateway.mode), (Some(5), Some(Mode::Local)));
     assert_eq!(file.resolved["gateway"]["auth"]["token"], "s3cret");
-    assert_eq!(file.included, [home.0.state.join("base.json5")]);
+    assert_eq!(file.source.included, [home.0.state.join("base.json5")]);
 
     file.keep_last_good(&home.0).unwrap();
     assert_eq!(std::fs::metadata(home.0.last_good()).unwrap().permissions().mode() & 0o777, 0o600);
@@ -97,4 +97,43 @@ fn files_that_cannot_be_read() {
     std::fs::remove_file(&home.0.config).unwrap();
     files::make_dir(&home.0.config).unwrap();
     assert!(File::load(&home.0, &env).issues[0].message.contains("not a regular file"));
+}
+
+#[test]
+fn who_may_command() {
+    let home = Home::new("commands");
+    let commands = |text: &str| home.load(text).config.commands;
+    let none = commands("{}");
+    assert_eq!((none.for_all, none.owners.len()), (false, 0));
+    let all = commands("{ commands: { useAccessGroups: false, ownerAllowFrom: [' Telegram:7 ', 42, '*'] } }");
+    assert!(all.for_all);
+    assert_eq!(all.owners, ["telegram:7", "42", "*"]);
+}
+
+#[test]
+fn an_unchanged_save_is_known_by_its_hash() {
+    let home = Home::new("unchanged");
+    let base = home.0.state.join("base.json5");
+    let text = "{ gateway: { $include: './base.json5' }, ui: { $include: './later.json5' } }";
+    files::write_atomic(&base, b"{ port: 5 }").unwrap();
+    let broken = home.load(text);
+    assert_eq!(broken.issues.len(), 1, "{:?}", broken.issues);
+    assert_eq!(broken.sources(&home.0).len(), 3, "what is missing is waited for");
+    assert!(broken.source.is_current(&home.0));
+    files::write_atomic(&home.0.state.join("later.json5"), b"{}").unwrap();
+    assert!(!broken.source.is_current(&home.0), "what was missing is there");
+    let whole = home.load(text);
+    assert_eq!(said(&whole.issues), [""; 0]);
+    // Saved again, word for word.
+    home.load(text);
+    assert!(whole.source.is_current(&home.0));
+    for (path, new) in [(&base, "{ port: 6 }"), (&home.0.config, "{}")] {
+        let old = files::read(path, 1000).unwrap().unwrap();
+        files::write_atomic(path, new.as_bytes()).unwrap();
+        assert!(!whole.source.is_current(&home.0), "{path:?}");
+        files::write_atomic(path, &old).unwrap();
+        assert!(whole.source.is_current(&home.0));
+    }
+    std::fs::remove_file(&base).unwrap();
+    assert!(!whole.source.is_current(&home.0));
 }

@@ -24,7 +24,7 @@ impl Home {
     /// Sets one member of `gateway`.
     fn set(&self, key: &str, value: impl Into<Value>) -> Result<Written, WriteError> {
         let base = self.load();
-        let mut new = base.resolved.clone();
+        let mut new = Value::clone(&base.resolved);
         new["gateway"][key] = value.into();
         self.write(&base, &new, false)
     }
@@ -90,7 +90,7 @@ fn what_is_refused_leaves_the_file_alone() {
     let home = Home::new("refused", TEXT);
     let base = home.load();
     let with = |change: &dyn Fn(&mut Value)| {
-        let mut new = base.resolved.clone();
+        let mut new = Value::clone(&base.resolved);
         change(&mut new);
         new
     };
@@ -114,7 +114,7 @@ fn what_is_refused_leaves_the_file_alone() {
     assert_eq!(home.text(), TEXT);
     assert_eq!(files::names(&home.0.state), ["openclaw.json"], "no backup, no log");
     home.write(&base, &json!({ "mine": 1 }), true).unwrap();
-    assert_eq!(home.load().parsed, json!({ "mine": 1 }));
+    assert_eq!(*home.load().parsed, json!({ "mine": 1 }));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn nobodys_edit_is_lost() {
     let base = home.load();
     let theirs = TEXT.replace("mine: 1", "mine: 2");
     files::write_atomic(&home.0.config, theirs.as_bytes()).unwrap();
-    let mut new = base.resolved.clone();
+    let mut new = Value::clone(&base.resolved);
     new["gateway"]["port"] = 5.into();
     assert!(matches!(home.write(&base, &new, false), Err(WriteError::Changed)));
     let held = lock(&home.0.config).unwrap();

@@ -12,13 +12,16 @@ use super::{Core, Effect, Timer, World, health};
 use crate::agent::envelope::Zones;
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
+use crate::base::log::{Settings, start as start_log};
 use crate::config::change::{Plan, hold};
-use crate::config::{File, Issue, ReloadMode};
+use crate::config::paths::expand_home;
+use crate::config::{File, Issue, Logging, Paths, ReloadMode, Source};
+use log::LevelFilter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Channels that run here, whose sections then ask for no restart.
-const CHANNELS: &[&str] = &[];
+pub const CHANNELS: &[&str] = &[];
 
 #[derive(Debug, Default)]
 pub struct Reload {
@@ -26,8 +29,10 @@ pub struct Reload {
     due_ms: Option<u64>,
     /// A job looks; whether it must look again behind it.
     looking: Option<bool>,
-    /// Hash of the text last judged.
-    judged: Option<String>,
+    /// What was last judged.
+    judged: Option<Source>,
+    /// The files whose changes are told of; empty for those of the start.
+    watched: Vec<PathBuf>,
     /// When to restart, and why.
     restart: Option<(u64, String)>,
     /// When this process last started over.
@@ -39,7 +44,7 @@ pub struct Reload {
 /// What a look found.
 enum Found {
     Same,
-    Broken { hash: String, text: String },
+    Broken { source: Source, text: String, sources: Vec<PathBuf> },
     Good { file: Box<File>, plan: Plan, sources: Vec<PathBuf>, zones: Box<Zones> },
 }
 
@@ -75,7 +80,7 @@ pub(super) fn on_timer(core: &mut Core, now: Now) {
     }
     core.reload.looking = Some(false);
     let (world, judged) = (core.world.clone(), core.reload.judged.clone());
-    let work = move || look(&world, judged.as_deref().unwrap_or(&world.config.hash));
+    let work = move || look(&world, judged.as_ref().unwrap_or(&world.config.source));
     core.job(work, |core, found, now| {
         let again = core.reload.looking.take() == Some(true);
         judge(core, found, now);
@@ -85,24 +90,31 @@ pub(super) fn on_timer(core: &mut Core, now: Now) {
     });
 }
 
-fn look(world: &World, judged: &str) -> Found {
+fn look(world: &World, judged: &Source) -> Found {
     let (paths, old) = (&world.paths, &world.config);
-    // What is included may have changed under the same text.
-    if old.included.is_empty() && File::hash_on_disk(paths).as_deref() == Some(judged) {
+    if judged.is_current(paths) {
         return Found::Same;
     }
     let file = File::load(paths, &world.env);
-    if !file.exists() || !file.valid() {
-        let text = match file.issues.as_slice() {
-            [] => format!("{} is gone", paths.config.display()),
-            issues => issues.iter().map(Issue::to_string).collect::<Vec<_>>().join("; "),
+    let strictly = file.warnings.iter().filter(|_| world.strict);
+    let wrong: Vec<String> = file.issues.iter().chain(strictly).map(Issue::to_string).collect();
+    if !file.exists() || !wrong.is_empty() {
+        let gone = || format!("{} is gone", paths.config.display());
+        let text = if wrong.is_empty() { gone() } else { wrong.join("; ") };
+        let sources = file.sources(paths);
+        return if file.source == *judged {
+            Found::Same
+        } else {
+            Found::Broken { source: file.source, text, sources }
         };
-        return if file.hash == judged { Found::Same } else { Found::Broken { hash: file.hash, text } };
-    }
-    if let Err(err) = file.keep_last_good(paths) {
-        log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
     }
     let plan = Plan::between(&old.resolved, &file.resolved, CHANNELS);
+    // What needs a restart has yet to show that a gateway starts with it.
+    if decide(file.config.gateway.reload.mode, &plan) == Action::Apply
+        && let Err(err) = file.keep_last_good(paths)
+    {
+        log::warn!(target: "config", "cannot keep {}: {err}", paths.last_good().display());
+    }
     let zones = Box::new(super::zones(&file, &world.env));
     Found::Good { sources: file.sources(paths), file: Box::new(file), plan, zones }
 }
@@ -110,9 +122,11 @@ fn look(world: &World, judged: &str) -> Found {
 fn judge(core: &mut Core, found: Found, now: Now) {
     match found {
         Found::Same => {}
-        Found::Broken { hash, text } => {
+        Found::Broken { source, text, sources } => {
             log::warn!(target: "config", "config reload skipped (invalid config): {text}");
-            core.reload.judged = Some(hash);
+            core.reload.judged = Some(source);
+            // What is missing may come.
+            watch(core, sources, now);
             let text = format!("the configuration file cannot be used, the old configuration stays: {text}");
             core.world = Arc::new(World { problem: Some(text), ..World::clone(&core.world) });
             health::refresh_soon(core, now);
@@ -121,10 +135,19 @@ fn judge(core: &mut Core, found: Found, now: Now) {
             for it in &file.warnings {
                 log::warn!(target: "config", "{it}");
             }
-            core.reload.judged = Some(file.hash.clone());
-            core.effects.push(Effect::Watch(sources));
+            core.reload.judged = Some(file.source.clone());
+            watch(core, sources, now);
             apply(core, *file, *zones, &plan, now);
         }
+    }
+}
+
+/// Others than before are looked at once more: they may have changed between the look and the watch.
+fn watch(core: &mut Core, sources: Vec<PathBuf>, now: Now) {
+    if core.reload.watched != sources {
+        core.reload.watched.clone_from(&sources);
+        core.effects.push(Effect::Watch(sources));
+        touched(core, now);
     }
 }
 
@@ -153,8 +176,30 @@ fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     let models = Arc::new(core.world.models.renewed(config.clone()));
     let zones = Arc::new(zones);
     core.world = Arc::new(World { config, models, zones, problem: None, ..World::clone(&core.world) });
+    if applied.iter().any(|it| it.starts_with("logging")) {
+        let (world, clock) = (core.world.clone(), core.clock);
+        let work = move || {
+            let settings = log_settings(&world.config.config.logging, &world.paths, world.loud);
+            if let Err(err) = start_log(settings, clock) {
+                log::warn!(target: "config", "the log stays as it was: {err}");
+            }
+        };
+        core.job(work, |_, (), _| {});
+    }
     if news {
         health::refresh_soon(core, now);
+    }
+}
+
+/// What `logging` asks for; `loud` by a flag: the console says everything.
+pub fn log_settings(logging: &Logging, paths: &Paths, loud: bool) -> Settings {
+    let file = logging.level.unwrap_or(LevelFilter::Info);
+    let console = if loud { LevelFilter::Debug } else { logging.console_level.unwrap_or(LevelFilter::Info) };
+    Settings {
+        console,
+        file: if loud { file.max(LevelFilter::Debug) } else { file },
+        dir: Some(paths.logs()),
+        path: logging.file.as_deref().map(|it| expand_home(it, &paths.home)),
     }
 }
 

@@ -23,6 +23,10 @@ pub struct World {
     pub ip: Option<String>,
     /// Why the configuration in force is not the file's.
     pub problem: Option<String>,
+    /// The log says more than the configuration asks for: a flag.
+    pub loud: bool,
+    /// What is only a warning elsewhere is a mistake: a flag.
+    pub strict: bool,
 }
 
 impl World {
@@ -51,6 +55,8 @@ impl World {
             arch: arch.to_owned(),
             ip,
             problem: None,
+            loud: false,
+            strict: false,
         }
     }
     /// What clients are told is running.

@@ -8,7 +8,7 @@ use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
-use crate::gateway::{Core, Effect, Job, StoreJob, reload, runs};
+use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
@@ -37,7 +37,7 @@ pub(super) fn start(
     back: Sender<Vec<Input>>,
     net: Outbox<Vec<Output>>,
     starved: Arc<AtomicBool>,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<JoinHandle<Arc<World>>> {
     let workers = Pool::start("job", WORKERS, JOB_QUEUE_MAX)?;
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
@@ -45,10 +45,12 @@ pub(super) fn start(
     let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
+        let world = driver.core.world.clone();
         // Nobody hears its answers any more, so none of them waits to be heard.
         drop(driver);
         // What is being written is on disk before the next life reads it.
         writer.finish();
+        world
     })
 }
 

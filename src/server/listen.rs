@@ -4,12 +4,11 @@ use crate::config::{Bind, Gateway};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-/// Binds the port: on loopback also `::1` where the system has it. The first listener's address is the one to show.
+/// Binds a port of an address: on loopback also `::1` where the system has it. The first listener's address is the one to show.
 ///
 /// # Errors
 /// As bind(2): AddrInUse when the port is taken.
-pub fn bind(gateway: &Gateway, port: u16) -> io::Result<Vec<TcpListener>> {
-    let ip = address(gateway)?;
+pub fn bind((ip, port): (IpAddr, u16)) -> io::Result<Vec<TcpListener>> {
     let first = TcpListener::bind(SocketAddr::new(ip, port))?;
     let port = first.local_addr()?.port();
     let mut listeners = vec![first];

@@ -21,7 +21,6 @@ use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
-use crate::config::File;
 use crate::conn::answer::Answer;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
@@ -78,11 +77,20 @@ pub enum RunError {
     System(#[from] std::io::Error),
 }
 
+/// What one life leaves to the next.
+pub struct Ended {
+    pub end: End,
+    /// As it was last in force.
+    pub world: Arc<World>,
+    /// They listened all the time; none after [`End::Stop`].
+    pub listeners: Vec<std::net::TcpListener>,
+}
+
 /// Runs until it is told to stop or to start over.
 ///
 /// # Errors
 /// A state file that cannot be trusted, or a refusal of the system.
-pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
+pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let state = &options.world.paths.state;
     let devices = store::devices::load(state).map_err(RunError::State)?;
     let wake_words = store::settings::wake_words(state).unwrap_or_else(|err| {
@@ -92,8 +100,8 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
     let mut watch = watch::Watch::new()?;
     watch.set(&options.world.config.sources(&options.world.paths));
     // It was read before it was watched.
-    let missed = options.world.problem.is_none()
-        && File::hash_on_disk(&options.world.paths).is_some_and(|it| it != options.world.config.hash);
+    let missed =
+        options.world.problem.is_none() && !options.world.config.source.is_current(&options.world.paths);
     let sentinel = store::sentinel::take(state);
     let mut core = Core::new(Start {
         world: Arc::new(options.world),
@@ -118,10 +126,11 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<End, RunError> {
     let starved = Arc::new(AtomicBool::new(false));
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
     let link = net::Link { to_core, from_core, bell, starved };
-    let end = net::Net::new(poll, options.listeners, signals, watch, link, options.clock)?.run()?;
+    let (end, listeners) =
+        net::Net::new(poll, options.listeners, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
-    if thread.join().is_err() {
+    let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
-    }
-    Ok(end)
+    };
+    Ok(Ended { end, world, listeners })
 }

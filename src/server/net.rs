@@ -67,6 +67,8 @@ struct Slot {
 pub(super) struct Net<'a> {
     poll: Poll,
     listeners: Vec<TcpListener>,
+    /// For the next life.
+    kept: Vec<std::net::TcpListener>,
     signals: &'a SignalFd,
     watch: Watch,
     link: Link,
@@ -120,6 +122,7 @@ impl<'a> Net<'a> {
             poll,
             accepting: vec![true; own.len()],
             listeners: own,
+            kept: vec![],
             signals,
             watch,
             link,
@@ -140,7 +143,8 @@ impl<'a> Net<'a> {
         })
     }
 
-    pub fn run(mut self) -> io::Result<End> {
+    /// The sockets that listen go on to the next life: nobody is refused in between.
+    pub fn run(mut self) -> io::Result<(End, Vec<std::net::TcpListener>)> {
         let mut events = Events::with_capacity(256);
         loop {
             let timeout = self.timeout();
@@ -172,7 +176,7 @@ impl<'a> Net<'a> {
             self.visit();
             self.hand_over();
             if let Some(end) = self.ended() {
-                return Ok(end);
+                return Ok((end, self.kept));
             }
         }
     }
@@ -212,7 +216,10 @@ impl<'a> Net<'a> {
                 libc::SIGUSR1 => self.batch.push(Input::Signal(Signal::Restart)),
                 // The terminal went away: a daemon goes on.
                 libc::SIGHUP => {}
-                _ if self.ending.is_some() => self.ending = self.ending.map(|it| (it.0, 0)),
+                _ if self.ending.is_some() => {
+                    self.kept.clear();
+                    self.ending = Some((End::Stop, 0));
+                }
                 _ => self.batch.push(Input::Signal(Signal::Stop)),
             }
         }
@@ -400,7 +407,11 @@ impl<'a> Net<'a> {
             }
             Output::End(end) => {
                 self.ending = Some((end, now_ms + STOP_FLUSH_MS));
-                self.listeners.clear();
+                for mut it in self.listeners.drain(..).filter(|_| end == End::Restart) {
+                    // Closed with the poll that it was registered with, were it not taken out.
+                    let _ = self.poll.registry().deregister(&mut it);
+                    self.kept.push(it.into());
+                }
                 self.accepting.clear();
             }
         }

@@ -1,4 +1,6 @@
 //! Who holds a port, and making room for us (`--force`).
+use crate::config::ports::Ports;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +32,9 @@ pub fn listeners(port: u16) -> Vec<Listener> {
         }
     }
     let mut found = vec![];
+    if sockets.is_empty() {
+        return found;
+    }
     for pid in crate::base::files::names(Path::new("/proc")).iter().filter_map(|it| it.parse::<i32>().ok()) {
         for fd in crate::base::files::names(&Path::new("/proc").join(pid.to_string()).join("fd")) {
             let Ok(target) = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { continue };
@@ -50,6 +55,21 @@ pub fn listeners(port: u16) -> Vec<Listener> {
     }
     found.dedup_by_key(|it| (it.pid, it.address.clone()));
     found
+}
+
+/// A sentence for every two names of one port, and for every derived port that a process other than `own` holds.
+pub fn clashes(ports: &Ports, own: &[i32]) -> Vec<String> {
+    let mut all = ports.clashes();
+    for (name, port) in ports.named().into_iter().skip(1) {
+        // To ask for it is cheap; the table of all connections is read only to name who has it.
+        let held = |it: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *it)).is_err();
+        let Some(port) = port.filter(|it| *it != ports.gateway).filter(held) else { continue };
+        let others = listeners(port).into_iter().filter(|it| !own.contains(&it.pid));
+        all.extend(
+            others.map(|it| format!("port {port} ({name}) is held by PID {} ({})", it.pid, it.command)),
+        );
+    }
+    all
 }
 
 /// `127.0.0.1:18789` from the kernel's little-endian hex words.
@@ -94,7 +114,7 @@ mod tests {
     use super::*;
     #[test]
     fn finds_a_listener_of_our_own() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let all = listeners(port);
         assert!(

@@ -2,6 +2,7 @@
 use crate::harness::{DEADLINE, Server, TOKEN};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
@@ -68,6 +69,7 @@ impl Client {
                 Ok(Message::Close(None)) => return Came::Closed(1005, String::new()),
                 Ok(Message::Close(Some(it))) => return Came::Closed(it.code.into(), it.reason.to_string()),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Err(tungstenite::Error::Io(err)) if err.kind() == ErrorKind::Interrupted => {}
                 Ok(other) => panic!("a gateway sends text alone, not {other:?}"),
                 Err(err) => return Came::Closed(1006, err.to_string()),
             }

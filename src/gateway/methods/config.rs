@@ -429,3 +429,7 @@ impl Rpc for ConfigApply {
         write_and_restart(core, call, Self::NAME, How::Replace, params)
     }
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -146,7 +146,8 @@ pub fn status(
 ) -> StatusReply {
     let (agents, now) = (&world.config.config.agents, clock.now());
     let defaults = sessions::defaults(world, now.unix_ms);
-    let (mut warnings, mut by_agent, mut all, mut count) = (vec![], vec![], vec![], 0);
+    let (mut by_agent, mut all, mut count) = (vec![], vec![], 0);
+    let mut warnings: Vec<String> = world.problem.iter().cloned().collect();
     let ids = sessions::agent_ids(world);
     for agent_id in &ids {
         let path = world.session_store(agent_id);

@@ -2,7 +2,7 @@
 use super::request::{Kind, Request};
 use super::{Sink, enqueue, insert, pump, wait};
 use crate::base::clock::Now;
-use crate::gateway::Core;
+use crate::gateway::{Core, commands};
 use crate::store::stores::Stores;
 use serde_json::Value;
 
@@ -31,7 +31,8 @@ fn look(stores: &mut Stores) -> Result<Found, String> {
             journal.end(&pending.key, None, unix_ms).map_err(|err| err.to_string())?;
             continue;
         };
-        request.lives = pending.begun;
+        // What a command came to is looked for in any case: that it was begun may not have reached the disk.
+        request.lives = pending.begun.max(u32::from(request.command.is_some()));
         requests.push(request);
     }
     Ok(Found { requests, answers })
@@ -48,8 +49,12 @@ fn go_on(core: &mut Core, found: Found, now: Now) {
         log::info!(target: "agent", "going on with {} in {}, accepted by the last life", request.run_id, request.key);
         let sinks = if request.kind == Kind::Chat { vec![Sink::Chat] } else { vec![] };
         // What was accepted is neither refused nor interrupted by what was accepted behind it.
+        let is_command = request.command.is_some();
         let run = insert(core, request, sinks);
-        enqueue(core, run);
+        match is_command {
+            true => commands::carry_out(core, run, now),
+            false => drop(enqueue(core, run)),
+        }
     }
     pump(core, now);
 }
