@@ -9,7 +9,7 @@
 //! * Runs on a thread of its own and may block anywhere; cancelling ends every wait.
 //! * What was said is durable before its end is told.
 //! * Nothing here knows who listens.
-use super::compact;
+use super::compact::{self, Why};
 use super::conversation::{self, Image, Origin};
 use super::error::{ErrorKind, TurnError};
 use super::http::{Patience, Wire};
@@ -399,7 +399,7 @@ impl<'a> Run<'a> {
         }
         if self.is_full() {
             // A summary that cannot be made is no reason not to try: the model has the last word.
-            let _ = self.fold_before_answer();
+            let _ = self.fold_before_answer(Why::Full);
         }
         for _ in 0..RUN_TURNS_MAX {
             let answered = self.ask();
@@ -456,7 +456,7 @@ impl<'a> Run<'a> {
             };
             if err.kind == ErrorKind::ContextOverflow && !folded && !given {
                 folded = true;
-                if self.fold_before_answer().is_ok() {
+                if self.fold_before_answer(Why::TooLong).is_ok() {
                     continue;
                 }
             }
@@ -577,9 +577,9 @@ impl<'a> Run<'a> {
         self.asking.task.compaction.is_full(reckoned.max(self.told_before), self.window())
     }
     /// Folds what was said before the newest question.
-    fn fold_before_answer(&mut self) -> Result<(), Failure> {
+    fn fold_before_answer(&mut self, why: Why<'_>) -> Result<(), Failure> {
         (self.emit)(Event::Compacting);
-        let done = compact::fold(self, None);
+        let done = compact::fold(self, why);
         self.told_before = 0;
         (self.emit)(Event::Compacted { will_retry: done.is_ok() });
         done.inspect_err(|it| log::warn!(target: "agent", "the conversation could not be folded: {it:?}"))
@@ -587,7 +587,8 @@ impl<'a> Run<'a> {
     /// `/compact`.
     fn fold(&mut self) -> Result<(), Failure> {
         (self.emit)(Event::Compacting);
-        let done = compact::fold(self, self.asking.task.only_compact.as_deref());
+        let wish = self.asking.task.only_compact.as_deref().unwrap_or_default();
+        let done = compact::fold(self, Why::Asked(wish));
         (self.emit)(Event::Compacted { will_retry: false });
         done
     }
@@ -635,6 +636,8 @@ impl<'a> Run<'a> {
         let only_folded = task.only_compact.is_some();
         let usage = outcome.is_ok().then_some(self.usage).filter(|_| !only_folded);
         let folded = self.compacted;
+        // What was said until then is kept, and the next message says that it was not all.
+        let cut = matches!(outcome, Err(Failure::Cancelled)) && !self.texts.is_empty();
         let session_id = self.begun.session_id.clone();
         let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
         self.asking.around.store.give(Box::new(move |stores| {
@@ -649,6 +652,7 @@ impl<'a> Run<'a> {
                     let mut set = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
                     set("updatedAt", now.unix_ms.into());
                     set("systemSent", true.into());
+                    set("abortedLastRun", cut.into());
                     set("modelProvider", model.provider.into());
                     set("model", model.model.into());
                     set("contextTokens", window.into());
