@@ -342,7 +342,9 @@ impl<'a> Run<'a> {
             self.messages = conversation::messages(&context);
             return;
         }
-        if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
+        if let Some(parent) = refused(&mut context) {
+            self.behind = Some(parent);
+        } else if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
             context
                 .entries
                 .retain(|it| !(it["type"] == "message" && it["parentId"].as_str() == parent.as_deref()));
@@ -765,11 +767,26 @@ fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
     entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
+/// Takes away a question that the model's server would not take, with all that followed it, so that the next one is not refused for
+/// it too. The id of its parent, empty for none; None when there is no such question.
+fn refused(context: &mut Context) -> Option<String> {
+    let is_message = |it: &Value| it["type"] == "message";
+    let last =
+        context.entries.iter().rfind(|it| is_message(it) && it["message"]["stopReason"] != "injected")?;
+    if last["message"]["refused"] != true {
+        return None;
+    }
+    let question =
+        context.entries.iter().rposition(|it| is_message(it) && it["message"]["role"] == "user")?;
+    let taken = context.entries.split_off(question);
+    Some(taken[0]["parentId"].as_str().unwrap_or_default().to_owned())
+}
+
 /// What the model of the newest answer counted, unless the conversation was folded since.
 fn told_before(context: &Context) -> u64 {
-    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
-    let newest = context.entries.iter().rfind(counts);
-    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+    let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
+    let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
+    newest.map_or(0, total)
 }
 
 fn leave_images_out(messages: &mut [Message]) {

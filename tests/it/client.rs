@@ -4,6 +4,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -72,6 +73,18 @@ impl Client {
                 Ok(other) => panic!("a gateway sends text alone, not {other:?}"),
                 Err(err) => return Came::Closed(1006, err.to_string()),
             }
+        }
+    }
+    /// The next frame, if it comes in time.
+    pub fn frame_by(&mut self, deadline: Instant) -> Option<Value> {
+        // Zero would mean for ever.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
+        let read = self.socket.read();
+        self.socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
+        match read {
+            Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
+            _ => None,
         }
     }
     pub fn frame(&mut self) -> Value {

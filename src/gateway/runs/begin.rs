@@ -88,7 +88,7 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
                     && request.lives == 0
                     && !is_fresh(&world, &request, &entry, now) =>
             {
-                entry::reset(Some(&entry), &new_id, now.unix_ms)
+                overnight(&entry, &new_id, now)
             }
             Some(entry) => entry,
             None => Map::new(),
@@ -104,6 +104,15 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         entry.extend(request.once.clone());
         Ok(Begun { session_id, entry, transcript, text })
     })
+}
+
+/// A conversation that is over by the clock: what a person chose for it stays, the model too.
+fn overnight(entry: &Map<String, Value>, new_id: &str, now: Now) -> Map<String, Value> {
+    let mut new = entry::reset(Some(entry), new_id, now.unix_ms);
+    for name in ["providerOverride", "modelOverride"] {
+        new.extend(entry.get(name).map(|it| (name.to_owned(), it.clone())));
+    }
+    new
 }
 
 /// Whether the conversation goes on, or is over by `session.reset`.

@@ -236,7 +236,9 @@ fn make_room(core: &mut Core, run: RunRef, now: Now) {
         let entry = &runs.all[it];
         *it != run && entry.stage == Stage::Waiting && entry.request.kind == Kind::Chat
     };
-    let full = runs.chats(key) > core.world.config.config.queue.cap + 1;
+    let queue = &core.world.config.config.queue;
+    // Those of the last life may be more than may wait now.
+    let full = queue.drop_old && runs.chats(key) > queue.cap + 1;
     let oldest = runs.lanes[key].iter().copied().find(waits);
     if let Some(oldest) = oldest.filter(|_| full) {
         abort::stop(core, oldest, Stop::Interrupt, now);
@@ -431,14 +433,16 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
         return;
     }
     let status = wait::Status::of(&answer, run.started_ms, now.unix_ms);
-    wait::ended(core, &request.run_id, status, now);
+    let mut all: Vec<(String, Value)> =
+        run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     let value = match request.kind {
         Kind::Agent => answer.to_json(),
         Kind::Chat => chat_answer(&request.run_id),
     };
-    let mut all: Vec<(String, Value)> =
-        run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     all.push((request.kind.key(&request.run_id), value));
+    // For the next life's `agent.wait`.
+    all.iter_mut().for_each(|it| it.1["wait"] = json!(status));
+    wait::ended(core, &request.run_id, status, now);
     for (key, value) in &all {
         core.runs.answers.put(key, value.clone(), now.unix_ms);
     }

@@ -1,6 +1,6 @@
 //! A new life keeps the promises of the last one: what was accepted and has no answer is begun, or gone on with.
 use super::request::{Kind, Request};
-use super::{Sink, enqueue, insert, pump};
+use super::{Sink, enqueue, insert, pump, wait};
 use crate::base::clock::Now;
 use crate::gateway::{Core, commands};
 use crate::store::stores::Stores;
@@ -40,6 +40,9 @@ fn look(stores: &mut Stores) -> Result<Found, String> {
 
 fn go_on(core: &mut Core, found: Found, now: Now) {
     for (key, at, value) in found.answers {
+        if let (Some((_, run_id)), Some(status)) = (key.split_once(':'), wait::Status::kept(&value["wait"])) {
+            wait::ended(core, run_id, status, now);
+        }
         core.runs.answers.put(&key, value, at);
     }
     for request in found.requests {
