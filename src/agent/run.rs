@@ -253,6 +253,8 @@ pub(super) struct Run<'a> {
     behind: Option<String>,
     /// Tokens that the last answer's model was told and said, by its own count.
     told_before: u64,
+    /// Why no model can be asked.
+    trouble: Option<TurnError>,
     texts: Vec<String>,
     usage: Usage,
     pub(super) compacted: Option<(u64, u64)>,
@@ -267,7 +269,6 @@ impl<'a> Run<'a> {
         begun: &'a Begun,
     ) -> Result<Run<'a>, Failure> {
         // What is wrong with a name says itself what to do.
-        let failed = |err: TurnError| Failure::Failed(err.reason);
         let now = around.clock.now();
         let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
         let wanted = word("modelOverride").map(|model| match word("providerOverride") {
@@ -275,8 +276,12 @@ impl<'a> Run<'a> {
             None => model.to_owned(),
         });
         let any_key = around.models.with_keys(&task.agent_id, now.unix_ms, |keys| keys.any());
-        let models =
-            around.models.catalog.choose(&task.agent_id, wanted.as_deref(), any_key).map_err(failed)?;
+        let (models, trouble) = match around.models.catalog.choose(&task.agent_id, wanted.as_deref(), any_key)
+        {
+            Ok(models) => (models, None),
+            // The person's words and why they had no answer are kept all the same.
+            Err(err) => (vec![named(wanted.as_deref().unwrap_or_default())], Some(err)),
+        };
         let way = Attempts::new(models).ok_or_else(|| {
             Failure::Failed("no model is configured: set agents.defaults.model.primary".into())
         })?;
@@ -309,6 +314,7 @@ impl<'a> Run<'a> {
             unsaid: vec![],
             behind: None,
             told_before: 0,
+            trouble,
             texts: vec![],
             usage: Usage::default(),
             compacted: None,
@@ -389,10 +395,12 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut saving = Some(self.save());
-        if self.asking.task.lives > RUN_LIVES_MAX {
-            let lives = self.asking.task.lives;
+        let lives = self.asking.task.lives;
+        if lives > RUN_LIVES_MAX {
             let text = format!("the process ended {lives} times during this run, which is now given up");
-            let err = TurnError::new(ErrorKind::Internal, text);
+            self.trouble = Some(TurnError::new(ErrorKind::Internal, text));
+        }
+        if let Some(err) = self.trouble.take() {
             let failure = Failure::of(&err, &self.origin.model.provider);
             self.keep(&Answer::default(), &Err(err))?;
             return Err(failure);
@@ -586,6 +594,9 @@ impl<'a> Run<'a> {
     }
     /// `/compact`.
     fn fold(&mut self) -> Result<(), Failure> {
+        if let Some(err) = self.trouble.take() {
+            return Err(Failure::of(&err, &self.origin.model.provider));
+        }
         (self.emit)(Event::Compacting);
         let wish = self.asking.task.only_compact.as_deref().unwrap_or_default();
         let done = compact::fold(self, Why::Asked(wish));
@@ -758,6 +769,12 @@ fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
         Ok(Err(err)) => Err(Failure::Failed(err.to_string())),
         Err(_) => Err(Failure::Failed(crate::store::writer::NoAnswer.to_string())),
     }
+}
+
+/// A name that means no model, as far as it goes.
+fn named(name: &str) -> ModelRef {
+    let (provider, model) = name.split_once('/').unwrap_or(("", name));
+    ModelRef { provider: provider.to_owned(), model: model.to_owned() }
 }
 
 /// Stands in front of a run's question, so that a restart knows whether it was stored.

@@ -155,8 +155,6 @@ pub const WORKERS: usize = 2;
 pub const JOBS_MAX: usize = 256;
 /// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
-/// Work waiting for the one writer of state files: that of all calls, and of all runs. Ours.
-pub const STORE_QUEUE_MAX: usize = JOB_QUEUE_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
 /// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.

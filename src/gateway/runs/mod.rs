@@ -102,6 +102,8 @@ pub struct Runs {
     /// By canonical session key; the first one runs, or is next to.
     lanes: BTreeMap<String, VecDeque<RunRef>>,
     running: usize,
+    /// Requests that are being made durable, those that were aborted meanwhile too.
+    promises: usize,
     /// What was answered to `chat:<key>` and `agent:<key>`.
     answers: Dedupe,
     ended: wait::Ended,
@@ -169,7 +171,8 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     // One runs, and `cap` wait.
     let queues = request.kind == Kind::Chat && request.command.is_none();
     let crowded = queues && core.runs.chats(&request.key) > queue.cap;
-    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !queue.drop_old {
+    let full = core.runs.all.len().max(core.runs.promises) >= RUNS_WAITING_MAX;
+    if full || crowded && !queue.drop_old {
         return Err(RpcError::busy(1000));
     }
     Ok(insert(core, request, sinks))
