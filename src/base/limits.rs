@@ -206,6 +206,10 @@ pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.
 pub const CHAT_DELTA_MS: u64 = 150;
+/// A message up to this long is told delta by delta in `agent` events, as the reference does with all of them.
+pub const TEXT_FREE_BYTES: usize = 8 * 1024;
+/// What the `agent` events of a longer one may take of a client's line, about: a text of 64 KiB is told 18 times a second.
+pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
 /// One attached image, decoded. Reference: 5,000,000 bytes.
