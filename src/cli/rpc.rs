@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(tokens, ["stale", "shared"]);
         let params: ConnectParams = serde_json::from_value(seen[1]["params"].clone()).unwrap();
         let proof = params.device.as_ref().unwrap();
-        assert_eq!(verify(proof, &params, ROLE, "n", false, clock.now().unix_ms), Ok(()));
+        assert_eq!(verify(proof, &params, ROLE, "n", None, clock.now().unix_ms), Ok(()));
         std::fs::remove_dir_all(state).unwrap();
     }
     #[test]
