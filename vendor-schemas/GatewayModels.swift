@@ -587,6 +587,10 @@ public enum GatewayModels {
         case test = "test"
         case fingerprint = "fingerprint"
         case openclawProbe = "openclaw-probe"
+        case openclawTui = "openclaw-tui"
+        case openclawLinux = "openclaw-linux"
+        case openclawWatchos = "openclaw-watchos"
+        case openclawBrowserCopilot = "openclaw-browser-copilot"
     }
 
     public enum ClientMode: String, Codable, CaseIterable, Sendable {

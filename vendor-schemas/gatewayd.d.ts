@@ -225,7 +225,7 @@ export interface Client {
   instanceId?: string;
 }
 
-export type ClientId = "webchat-ui" | "openclaw-control-ui" | "webchat" | "cli" | "gateway-client" | "openclaw-macos" | "openclaw-ios" | "openclaw-android" | "node-host" | "test" | "fingerprint" | "openclaw-probe";
+export type ClientId = "webchat-ui" | "openclaw-control-ui" | "webchat" | "cli" | "gateway-client" | "openclaw-macos" | "openclaw-ios" | "openclaw-android" | "node-host" | "test" | "fingerprint" | "openclaw-probe" | "openclaw-tui" | "openclaw-linux" | "openclaw-watchos" | "openclaw-browser-copilot";
 
 export type ClientMode = "webchat" | "cli" | "ui" | "backend" | "node" | "probe" | "test";
 

@@ -42,14 +42,19 @@ pub fn messages(context: &Context) -> Vec<Message> {
         out.push(Message { role: Role::User, parts: vec![Part::Text(text)] });
     }
     let mut open: Vec<(String, String)> = vec![];
+    // What was put in between a call and its result is told behind that.
+    let mut later: Vec<Part> = vec![];
     for message in context.messages() {
         match message["role"].as_str() {
+            Some("assistant") if message["stopReason"] == "injected" && !open.is_empty() => {
+                later.extend(content(&message["content"]));
+            }
             Some("user") => {
-                close(&mut open, &mut out);
+                close(&mut open, &mut later, &mut out);
                 push(&mut out, Role::User, content(&message["content"]));
             }
             Some("assistant") => {
-                close(&mut open, &mut out);
+                close(&mut open, &mut later, &mut out);
                 let parts = content(&message["content"]);
                 let calls = parts.iter().filter_map(|it| match it {
                     Part::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
@@ -69,11 +74,14 @@ pub fn messages(context: &Context) -> Vec<Message> {
                 parts.retain(|it| matches!(it, Part::Image { .. }));
                 parts.insert(0, Part::ToolResult { id, name, text, is_error });
                 push(&mut out, Role::User, parts);
+                if open.is_empty() {
+                    close(&mut open, &mut later, &mut out);
+                }
             }
             _ => {}
         }
     }
-    close(&mut open, &mut out);
+    close(&mut open, &mut later, &mut out);
     out
 }
 
@@ -86,11 +94,12 @@ fn push(out: &mut Vec<Message>, role: Role, parts: Vec<Part>) {
     }
 }
 
-fn close(open: &mut Vec<(String, String)>, out: &mut Vec<Message>) {
+fn close(open: &mut Vec<(String, String)>, later: &mut Vec<Part>, out: &mut Vec<Message>) {
     for (id, name) in open.drain(..) {
         let text = "This call was cut off: nobody knows what came of it.".to_owned();
         push(out, Role::User, vec![Part::ToolResult { id, name, text, is_error: true }]);
     }
+    push(out, Role::Assistant, std::mem::take(later));
 }
 
 fn text_of(part: &Part) -> Option<&str> {
@@ -146,6 +155,9 @@ pub fn answer(parts: &[Part], origin: &Origin, ended: Result<Done, &TurnError>, 
         Err(err) => {
             out["stopReason"] = "error".into();
             out["errorMessage"] = err.explain(&origin.model.provider).into();
+            if err.kind == super::ErrorKind::BadRequest {
+                out["refused"] = true.into();
+            }
         }
     }
     out
@@ -278,6 +290,13 @@ mod tests {
         let assistant = json!({ "role": "assistant", "content": [call] });
         let stray = json!({ "role": "toolResult", "toolCallId": "zz", "content": [] });
         let next = json!({ "role": "user", "content": "and?" });
+        let injected = json!({ "role": "assistant", "content": "by the way", "stopReason": "injected" });
+        let result = json!({ "role": "toolResult", "toolCallId": "c1", "content": "done" });
+        let told = messages(&context(&[assistant.clone(), injected, result, next.clone()]));
+        assert!(
+            matches!(&told[1].parts[..], [Part::ToolResult { is_error: false, text, .. }] if text == "done")
+        );
+        assert!(matches!(&told[2].parts[..], [Part::Text(it)] if it == "by the way"));
         let failed = TurnError::new(ErrorKind::BadRequest, "no");
         let failed = answer(&[], &origin(), Err(&failed), 1);
         assert_eq!((&failed["stopReason"], &failed["content"]), (&json!("error"), &json!([])));

@@ -266,7 +266,8 @@ impl<'a> Run<'a> {
         emit: &'a mut dyn FnMut(Event),
         begun: &'a Begun,
     ) -> Result<Run<'a>, Failure> {
-        let failed = |err: TurnError| Failure::of(&err, "The model server");
+        // What is wrong with a name says itself what to do.
+        let failed = |err: TurnError| Failure::Failed(err.reason);
         let now = around.clock.now();
         let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
         let wanted = word("modelOverride").map(|model| match word("providerOverride") {
@@ -341,7 +342,9 @@ impl<'a> Run<'a> {
             self.messages = conversation::messages(&context);
             return;
         }
-        if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
+        if let Some(parent) = refused(&mut context) {
+            self.behind = Some(parent);
+        } else if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
             context
                 .entries
                 .retain(|it| !(it["type"] == "message" && it["parentId"].as_str() == parent.as_deref()));
@@ -546,11 +549,8 @@ impl<'a> Run<'a> {
     // The context and its size.
 
     pub(super) fn window(&self) -> u64 {
-        let model = &self.origin.model;
-        let says = self.asking.around.models.catalog.context_window(model);
-        let window =
-            self.asking.task.context_tokens.or(says).unwrap_or(super::catalog::CONTEXT_TOKENS_DEFAULT);
-        window.min(says.unwrap_or(u64::MAX))
+        let catalog = &self.asking.around.models.catalog;
+        catalog.window(&self.origin.model, self.asking.task.context_tokens)
     }
     pub(super) fn rule(&self) -> compact::Rule {
         self.asking.task.compaction
@@ -632,8 +632,9 @@ impl<'a> Run<'a> {
     fn note(&self, outcome: &Result<(), Failure>) {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
-        let usage = outcome.is_ok().then_some(self.usage);
-        let folded = self.compacted.is_some();
+        let only_folded = task.only_compact.is_some();
+        let usage = outcome.is_ok().then_some(self.usage).filter(|_| !only_folded);
+        let folded = self.compacted;
         let session_id = self.begun.session_id.clone();
         let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
         self.asking.around.store.give(Box::new(move |stores| {
@@ -659,8 +660,13 @@ impl<'a> Run<'a> {
                         set("outputTokens", it.output.into());
                         set("totalTokens", (it.input + it.cache_read + it.cache_write).into());
                     }
+                    if let Some((_, after)) = folded.filter(|_| only_folded) {
+                        set("totalTokens", after.into());
+                        entry.shift_remove("inputTokens");
+                        entry.shift_remove("outputTokens");
+                    }
                     let count = entry.get("compactionCount").and_then(Value::as_u64).unwrap_or(0);
-                    entry.insert("compactionCount".into(), (count + u64::from(folded)).into());
+                    entry.insert("compactionCount".into(), (count + u64::from(folded.is_some())).into());
                 },
                 now,
             );
@@ -761,11 +767,26 @@ fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
     entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
+/// Takes away a question that the model's server would not take, with all that followed it, so that the next one is not refused for
+/// it too. The id of its parent, empty for none; None when there is no such question.
+fn refused(context: &mut Context) -> Option<String> {
+    let is_message = |it: &Value| it["type"] == "message";
+    let last =
+        context.entries.iter().rfind(|it| is_message(it) && it["message"]["stopReason"] != "injected")?;
+    if last["message"]["refused"] != true {
+        return None;
+    }
+    let question =
+        context.entries.iter().rposition(|it| is_message(it) && it["message"]["role"] == "user")?;
+    let taken = context.entries.split_off(question);
+    Some(taken[0]["parentId"].as_str().unwrap_or_default().to_owned())
+}
+
 /// What the model of the newest answer counted, unless the conversation was folded since.
 fn told_before(context: &Context) -> u64 {
-    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
-    let newest = context.entries.iter().rfind(counts);
-    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+    let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
+    let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
+    newest.map_or(0, total)
 }
 
 fn leave_images_out(messages: &mut [Message]) {

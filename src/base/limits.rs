@@ -202,8 +202,8 @@ pub const RUNS_MAX: usize = 64;
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.
 pub const RUN_TIMEOUT_MS_MAX: u64 = 86_400_000;
-/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so twice.
-pub const RUN_LIVES_MAX: u32 = 2;
+/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so each time.
+pub const RUN_LIVES_MAX: u32 = 3;
 /// `agent.wait` without a timeout. Reference: 30 s.
 pub const RUN_WAIT_MS: u64 = 30_000;
 /// How long the end of a run is remembered for `agent.wait`. Reference: 10 minutes.

@@ -21,8 +21,18 @@ pub struct Config {
     /// `canvasHost.port`.
     pub canvas_port: Option<u16>,
     pub assistant: Identity,
-    /// `commands.restart`: SIGUSR1 by hand is allowed.
+    /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
+    pub commands: Commands,
+}
+
+/// `commands`: what is typed in a chat behind a slash.
+#[derive(Debug, Clone, Default)]
+pub struct Commands {
+    /// `useAccessGroups` is false: whoever may write may command.
+    pub for_all: bool,
+    /// `ownerAllowFrom`: `123`, `telegram:123` or `*`, lower case.
+    pub owners: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +179,27 @@ pub enum QueueMode {
     Interrupt,
 }
 
+/// The words for [`QueueMode`] in files and in `/queue`.
+pub const QUEUE_MODES: &[(&str, QueueMode)] = &[
+    ("followup", QueueMode::Followup),
+    ("collect", QueueMode::Followup),
+    ("steer", QueueMode::Steer),
+    ("queue", QueueMode::Steer),
+    ("steer-backlog", QueueMode::Steer),
+    ("steer+backlog", QueueMode::Steer),
+    ("interrupt", QueueMode::Interrupt),
+];
+
+impl QueueMode {
+    pub fn of_word(word: &str) -> Option<QueueMode> {
+        QUEUE_MODES.iter().find(|it| it.0 == word).map(|it| it.1)
+    }
+    /// The first of the words for it.
+    pub fn word(self) -> &'static str {
+        QUEUE_MODES.iter().find(|it| it.1 == self).map_or("", |it| it.0)
+    }
+}
+
 impl Queue {
     pub fn mode_of(&self, channel: Option<&str>) -> QueueMode {
         let own = self.by_channel.iter().find(|it| Some(it.0.as_str()) == channel);
@@ -288,6 +319,14 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             ..Identity::default()
         },
         restart_allowed: r.boolean(root.at("commands.restart")).unwrap_or(false),
+        commands: Commands {
+            for_all: !r.boolean(root.at("commands.useAccessGroups")).unwrap_or(true),
+            owners: r
+                .names(root.at("commands.ownerAllowFrom"))
+                .iter()
+                .map(|it| it.trim().to_lowercase())
+                .collect(),
+        },
     }
 }
 
@@ -358,15 +397,7 @@ fn reload(at: &Node, r: &mut Reader) -> Reload {
 const QUEUE_CAP_DEFAULT: u64 = 20;
 
 fn queue(at: &Node, r: &mut Reader) -> Queue {
-    let modes = &[
-        ("followup", QueueMode::Followup),
-        ("collect", QueueMode::Followup),
-        ("steer", QueueMode::Steer),
-        ("queue", QueueMode::Steer),
-        ("steer-backlog", QueueMode::Steer),
-        ("steer+backlog", QueueMode::Steer),
-        ("interrupt", QueueMode::Interrupt),
-    ];
+    let modes = QUEUE_MODES;
     let by_channel = at.at("byChannel").entries().into_iter();
     Queue {
         by_channel: by_channel.filter_map(|(name, it)| Some((name.to_owned(), r.word(it, modes)?))).collect(),

@@ -10,6 +10,7 @@
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod commands;
 #[cfg(test)]
 mod contract;
 pub mod device;

@@ -78,7 +78,19 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
 
 /// A value that fits a JSON Schema, more or less.
 fn value_of(schema: &Value, defs: &Value, seed: &mut Seed, depth: usize) -> Value {
-    const TEXTS: [&str; 8] = ["", "a", "main", "AGENTS.md", "../x", "agent:main:main", "☃", "now"];
+    const TEXTS: [&str; 11] = [
+        "",
+        "a",
+        "main",
+        "AGENTS.md",
+        "../x",
+        "agent:main:main",
+        "☃",
+        "now",
+        "/status",
+        "/new hi",
+        "/usage cost",
+    ];
     if let Some(name) = schema["$ref"].as_str() {
         return value_of(&defs[name.rsplit('/').next().unwrap()], defs, seed, depth);
     }

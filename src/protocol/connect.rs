@@ -12,6 +12,8 @@ literals! {
         WebchatUi = "webchat-ui", ControlUi = "openclaw-control-ui", Webchat = "webchat", Cli = "cli", GatewayClient = "gateway-client",
         MacOs = "openclaw-macos", Ios = "openclaw-ios", Android = "openclaw-android", NodeHost = "node-host", Test = "test",
         Fingerprint = "fingerprint", Probe = "openclaw-probe",
+        // Of newer releases, which the reference does not know.
+        Tui = "openclaw-tui", Linux = "openclaw-linux", WatchOs = "openclaw-watchos", BrowserCopilot = "openclaw-browser-copilot",
     }
 }
 literals! {

@@ -2,7 +2,9 @@
 use crate::harness::{DEADLINE, Server, TOKEN};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -67,9 +69,22 @@ impl Client {
                 Ok(Message::Close(None)) => return Came::Closed(1005, String::new()),
                 Ok(Message::Close(Some(it))) => return Came::Closed(it.code.into(), it.reason.to_string()),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Err(tungstenite::Error::Io(err)) if err.kind() == ErrorKind::Interrupted => {}
                 Ok(other) => panic!("a gateway sends text alone, not {other:?}"),
                 Err(err) => return Came::Closed(1006, err.to_string()),
             }
+        }
+    }
+    /// The next frame, if it comes in time.
+    pub fn frame_by(&mut self, deadline: Instant) -> Option<Value> {
+        // Zero would mean for ever.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
+        let read = self.socket.read();
+        self.socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
+        match read {
+            Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
+            _ => None,
         }
     }
     pub fn frame(&mut self) -> Value {

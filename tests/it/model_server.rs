@@ -108,11 +108,11 @@ impl Asked {
         assert_eq!(first["role"], "system");
         text(&first["content"])
     }
-    /// The person's newest words, without the time they were said.
+    /// The person's newest words, without the time they were said. Questions that were left without an answer stand before them.
     pub fn words(&self) -> String {
         let all = self.body["messages"].as_array().unwrap();
         let last = all.iter().rfind(|it| it["role"] == "user").map(|it| text(&it["content"]));
-        without_stamp(&last.unwrap_or_default())
+        without_stamp(last.unwrap_or_default().rsplit(" | ").next().unwrap_or_default())
     }
     pub fn model(&self) -> &str {
         self.body["model"].as_str().unwrap()

@@ -3,4 +3,5 @@ mod durable;
 mod failures;
 mod golden;
 mod queue;
+mod storm;
 mod talk;

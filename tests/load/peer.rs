@@ -28,10 +28,18 @@ impl Peer {
     }
     /// Upgraded and past the handshake; the hello's frame is read.
     pub fn connected(addr: SocketAddr, token: &str) -> Peer {
+        Peer::past_handshake(addr, token, "")
+    }
+    /// As [`Peer::connected`], and it may do everything.
+    pub fn operator(addr: SocketAddr, token: &str) -> Peer {
+        let more = r#""role":"operator","scopes":["operator.admin"],"caps":["tool-events"],"#;
+        Peer::past_handshake(addr, token, more)
+    }
+    fn past_handshake(addr: SocketAddr, token: &str, more: &str) -> Peer {
         let mut peer = Peer::open(addr);
         peer.frame();
         peer.send(&format!(
-            r#"{{"type":"req","id":"1","method":"connect","params":{{"minProtocol":3,"maxProtocol":3,"client":{{"id":"test","version":"1","platform":"linux","mode":"cli"}},"auth":{{"token":"{token}"}}}}}}"#
+            r#"{{"type":"req","id":"1","method":"connect","params":{{"minProtocol":3,"maxProtocol":3,{more}"client":{{"id":"test","version":"1","platform":"linux","mode":"cli"}},"auth":{{"token":"{token}"}}}}}}"#
         ));
         peer.response("1");
         peer

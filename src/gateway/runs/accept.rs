@@ -90,7 +90,12 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
-    if !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
+    let own_mode = entry.as_ref().and_then(|it| it["queueMode"].as_str());
+    request.queue_mode = own_mode.map(str::to_owned);
+    // A command says nothing in the conversation; `/send on` is the way back.
+    if request.command.is_none()
+        && !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref())
+    {
         return Err(RpcError::invalid("send blocked by session policy"));
     }
     let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);

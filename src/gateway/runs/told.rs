@@ -51,7 +51,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             }
             run.text.push_str(delta);
             let data = json!({ "text": run.text.trim_end(), "delta": delta });
-            agent_event(core, run, "assistant", &data, now);
+            tell_step(core, run, "assistant", data, now);
             chat_delta(core, run_ref, run, now);
         }
         Event::Thinking(_) => {}
@@ -96,8 +96,12 @@ pub(super) fn agent_event(
     data: &impl Serialize,
     now: Now,
 ) {
+    tell_step(core, run, stream, json!(data), now);
+}
+
+fn tell_step(core: &mut Core, run: &mut Run, stream: &'static str, data: Value, now: Now) {
     run.seq += 1;
-    core.broadcast(&AGENT, &step(run, stream, json!(data), now));
+    core.broadcast(&AGENT, &step(run, stream, data, now));
 }
 
 fn step(run: &Run, stream: &'static str, data: Value, now: Now) -> AgentEvent {
