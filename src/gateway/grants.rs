@@ -256,7 +256,7 @@ impl Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// There is no such thing, or it is not the caller's: which of both is nobody's business.
-    Unknown,
+    Unknown(&'static str),
     /// More than the device was approved for. Only an admin is told.
     Beyond(Vec<String>),
     /// The caller needs this scope to give what is asked for.
@@ -264,6 +264,8 @@ pub enum Denied {
     /// [`PAIRED_MAX`].
     Full,
 }
+
+const UNKNOWN_TOKEN: Denied = Denied::Unknown("deviceId/role");
 
 /// Approves a request that still waits: the device is paired, and has a token for the role.
 ///
@@ -277,7 +279,7 @@ pub fn approve(
     entropy: &mut Entropy,
 ) -> Result<Paired, Denied> {
     let waits = devices.pending.get(request_id).filter(|it| is_live(it, unix_ms));
-    let request = waits.cloned().ok_or(Denied::Unknown)?;
+    let request = waits.cloned().ok_or(Denied::Unknown("requestId"))?;
     let role = request.about.role.as_deref().and_then(Role::parse).unwrap_or(Role::Operator);
     let about = About { scopes: fitting(role, request.about.scopes), ..request.about };
     // A node can start what a writer can.
@@ -293,14 +295,14 @@ pub fn approve(
     let scopes = about.scopes.clone();
     pair(devices, &request.device_id, &request.public_key, about, unix_ms);
     ensure_token(devices, &request.device_id, role.as_str(), &scopes, unix_ms, entropy);
-    devices.paired.get(&request.device_id).cloned().ok_or(Denied::Unknown)
+    devices.paired.get(&request.device_id).cloned().ok_or(Denied::Unknown("requestId"))
 }
 
 /// # Errors
 /// [`Denied::Unknown`].
 pub fn reject(devices: &mut Devices, request_id: &str, unix_ms: i64) -> Result<Pending, Denied> {
-    let it = devices.pending.remove(request_id).ok_or(Denied::Unknown)?;
-    if is_live(&it, unix_ms) { Ok(it) } else { Err(Denied::Unknown) }
+    let it = devices.pending.remove(request_id).ok_or(Denied::Unknown("requestId"))?;
+    if is_live(&it, unix_ms) { Ok(it) } else { Err(Denied::Unknown("requestId")) }
 }
 
 /// A new token for a role that the device was approved for. `scopes`: what the token, and for an operator the device, is cut down to.
@@ -317,18 +319,18 @@ pub fn rotate(
     entropy: &mut Entropy,
 ) -> Result<Token, Denied> {
     let device = touchable(devices, who, device_id, role)?;
-    let kind = Role::parse(role).ok_or(Denied::Unknown)?;
+    let kind = Role::parse(role).ok_or(UNKNOWN_TOKEN)?;
     if !device.about.roles.iter().any(|it| it == role) {
-        return Err(Denied::Unknown);
+        return Err(UNKNOWN_TOKEN);
     }
     let usual = || device.tokens.get(role).map_or(&device.about.scopes, |it| &it.scopes).clone();
     let wanted = scopes.map_or_else(|| fitting(kind, usual()), <[String]>::to_vec);
     let beyond = missing_from(&wanted, &fitting(kind, device.about.scopes.clone()));
     if !beyond.is_empty() {
-        return Err(if who.is_admin() { Denied::Beyond(beyond) } else { Denied::Unknown });
+        return Err(if who.is_admin() { Denied::Beyond(beyond) } else { UNKNOWN_TOKEN });
     }
     if who.lacks(&wanted).is_some() {
-        return Err(Denied::Unknown);
+        return Err(UNKNOWN_TOKEN);
     }
     if scopes.is_some() && kind == Role::Operator {
         device.about.scopes.clone_from(&wanted);
@@ -346,9 +348,9 @@ pub fn revoke(
     unix_ms: i64,
 ) -> Result<(), Denied> {
     let device = touchable(devices, who, device_id, role)?;
-    let token = device.tokens.get_mut(role).ok_or(Denied::Unknown)?;
+    let token = device.tokens.get_mut(role).ok_or(UNKNOWN_TOKEN)?;
     if who.lacks(&token.scopes).is_some() {
-        return Err(Denied::Unknown);
+        return Err(UNKNOWN_TOKEN);
     }
     token.revoked_at_ms = Some(unix_ms);
     Ok(())
@@ -360,10 +362,10 @@ pub fn revoke(
 /// [`Denied::Unknown`].
 pub fn remove(devices: &mut Devices, who: &Caller, device_id: &str) -> Result<(), Denied> {
     if !who.is_admin() && !who.is_own(device_id) {
-        return Err(Denied::Unknown);
+        return Err(Denied::Unknown("deviceId"));
     }
     devices.pending.retain(|_, it| it.device_id != device_id);
-    devices.paired.remove(device_id).map(drop).ok_or(Denied::Unknown)
+    devices.paired.remove(device_id).map(drop).ok_or(Denied::Unknown("deviceId"))
 }
 
 fn touchable<'a>(
@@ -372,8 +374,8 @@ fn touchable<'a>(
     device_id: &str,
     role: &str,
 ) -> Result<&'a mut Paired, Denied> {
-    let device = devices.paired.get_mut(device_id).ok_or(Denied::Unknown)?;
-    if who.may_touch(device_id, role) { Ok(device) } else { Err(Denied::Unknown) }
+    let device = devices.paired.get_mut(device_id).ok_or(UNKNOWN_TOKEN)?;
+    if who.may_touch(device_id, role) { Ok(device) } else { Err(UNKNOWN_TOKEN) }
 }
 
 #[cfg(test)]
@@ -453,7 +455,7 @@ mod tests {
     #[test]
     fn nobody_gives_more_than_he_has_or_than_was_approved() {
         let beyond = |names: &[&str]| Err(Denied::Beyond(scopes(names)));
-        let unknown = || Err(Denied::Unknown);
+        let unknown = || Err(UNKNOWN_TOKEN);
         let admin = || caller(None, &["admin"]);
         for (who, device, role, asked, want) in [
             (admin(), "phone", "operator", None, Ok(scopes(&["read", "write"]))),
@@ -507,9 +509,12 @@ mod tests {
             assert_eq!(revoked.is_ok(), usual.is_ok(), "{row}");
         }
         let (mut devices, _) = home();
-        assert_eq!(remove(&mut devices, &caller(Some("phone"), &["pairing"]), "robot"), Err(Denied::Unknown));
+        assert_eq!(
+            remove(&mut devices, &caller(Some("phone"), &["pairing"]), "robot"),
+            Err(Denied::Unknown("deviceId"))
+        );
         assert_eq!(remove(&mut devices, &caller(Some("phone"), &["pairing"]), "phone"), Ok(()));
-        assert_eq!(remove(&mut devices, &admin(), "phone"), Err(Denied::Unknown));
+        assert_eq!(remove(&mut devices, &admin(), "phone"), Err(Denied::Unknown("deviceId")));
     }
     /// A cut-down device asks anew for what it lost.
     #[test]
@@ -545,7 +550,7 @@ mod tests {
         );
         assert_eq!(
             done(&Caller::owner(), "operator", &[], PAIRING_TTL_MS + 1),
-            Err(Denied::Unknown),
+            Err(Denied::Unknown("requestId")),
             "too late"
         );
         assert_eq!(done(&Caller::owner(), "operator", &[], PAIRING_TTL_MS), Ok(vec![]));

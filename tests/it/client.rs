@@ -55,6 +55,21 @@ impl Client {
         merge(&mut params, with);
         self.call("connect", &params)
     }
+    /// As [`Client::hello`], as a device.
+    pub fn hello_as(&mut self, device: &Device, with: &Value) -> Value {
+        let mut params = params();
+        merge(&mut params, with);
+        device.sign(&mut params, Some(&self.nonce), now_ms());
+        self.call("connect", &params)
+    }
+    /// Reads on until it is closed.
+    pub fn until_closed(&mut self) -> (u16, String) {
+        loop {
+            if let Came::Closed(code, reason) = self.next() {
+                return (code, reason);
+            }
+        }
+    }
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }

@@ -13,6 +13,8 @@ use crate::protocol::types::{NoParams, NonEmpty};
 use crate::shaped;
 use crate::store::devices::{About, Devices, Paired};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub const METHODS: &[Method] = &[
     Method::of::<DevicePairList>(),
@@ -23,73 +25,92 @@ pub const METHODS: &[Method] = &[
     Method::of::<DeviceTokenRevoke>(),
 ];
 
-/// What is told once a change is on disk.
-type Then = Box<dyn FnOnce(&mut Core, Now) + Send>;
+/// A change that somebody asks for.
+type Work<P, T> = fn(&mut Devices, &Caller, P, i64, &mut Entropy) -> Result<T, Denied>;
 
-/// Makes a change, and answers when it is durable.
-fn change<T: Serialize + Send + 'static>(
+/// Makes a change, and answers when it is durable; then everybody who must know of it hears.
+fn change<P: Send + 'static, T: Serialize + Send + 'static>(
     core: &mut Core,
     call: Call,
-    unknown: &'static str,
-    change: impl FnOnce(&mut Devices, &Caller, &mut Entropy) -> Result<(T, Then), Denied> + Send + 'static,
+    params: P,
+    work: Work<P, T>,
+    then: fn(&mut Core, T, Now),
 ) -> RpcResult<Answer<T>> {
     if !core.may_change_devices() {
         return Err(RpcError::busy(1000));
     }
     let ready = core.clients.get(&call.conn).and_then(Client::ready);
-    let who = ready.map_or_else(Caller::default, |it| Caller {
-        device_id: it.device_id.clone(),
-        scopes: it.scopes,
-    });
-    let (asked, protocol) = (call.asked.clone(), call.protocol);
+    let who = ready
+        .map_or_else(Caller::default, |it| Caller { device_id: it.device_id.clone(), scopes: it.scopes });
+    let (asked, protocol, unix_ms) = (call.asked.clone(), call.protocol, call.now.unix_ms);
     core.change_devices(Box::new(move |devices, entropy| {
-        let done = change(devices, &who, entropy);
-        Box::new(move |core, saved, now| {
-            let reply = match (done, saved) {
-                (Err(denied), _) => Err(refusal(denied, unknown, protocol)),
-                (Ok(_), Err(err)) => Err(RpcError::unavailable(err)),
-                (Ok(done), Ok(())) => Ok(done),
-            };
-            match reply {
-                Ok((reply, then)) => {
-                    core.answer(&asked, Ok(&raw(&reply)), now);
-                    then(core, now);
-                }
-                Err(error) => core.answer(&asked, Err(error), now),
+        let done = work(devices, &who, params, unix_ms, entropy);
+        Box::new(move |core, saved, now| match (done, saved) {
+            (Err(denied), _) => core.answer(&asked, Err(refusal(denied, protocol)), now),
+            (Ok(_), Err(err)) => core.answer(&asked, Err(RpcError::unavailable(err)), now),
+            (Ok(reply), Ok(())) => {
+                core.answer(&asked, Ok(&raw(&reply)), now);
+                then(core, reply, now);
             }
         })
     }));
     Ok(Answer::Held)
 }
 
-fn refusal(denied: Denied, unknown: &str, protocol: u32) -> RpcError {
-    match denied {
-        Denied::Unknown => RpcError::invalid(unknown),
-        Denied::Scope(scope) => RpcError::missing_scope(&scope, protocol),
-        Denied::Beyond(scopes) => RpcError::invalid(denied_beyond(&scopes)),
-        Denied::Full => RpcError::unavailable(full()),
+/// The same while no gateway runs: whoever can write the state folder may do it all.
+///
+/// # Errors
+/// What the person is told.
+pub fn offline(
+    devices: &mut Devices,
+    method: &str,
+    params: Value,
+    unix_ms: i64,
+    entropy: &mut Entropy,
+) -> Result<Value, String> {
+    fn done<P: DeserializeOwned, T: Serialize>(
+        work: Work<P, T>,
+        devices: &mut Devices,
+        params: Value,
+        unix_ms: i64,
+        entropy: &mut Entropy,
+    ) -> Result<Value, String> {
+        let params = serde_json::from_value(params).map_err(|err| err.to_string())?;
+        let reply = work(devices, &Caller::owner(), params, unix_ms, entropy);
+        let reply = reply.map_err(|it| refusal(it, 3).message)?;
+        serde_json::to_value(reply).map_err(|err| err.to_string())
+    }
+    match method {
+        DevicePairList::NAME => {
+            serde_json::to_value(list(devices, unix_ms)).map_err(|err| err.to_string())
+        }
+        DevicePairApprove::NAME => done(approve, devices, params, unix_ms, entropy),
+        DevicePairReject::NAME => done(reject, devices, params, unix_ms, entropy),
+        DevicePairRemove::NAME => done(remove, devices, params, unix_ms, entropy),
+        DeviceTokenRotate::NAME => done(rotate, devices, params, unix_ms, entropy),
+        DeviceTokenRevoke::NAME => done(revoke, devices, params, unix_ms, entropy),
+        _ => Err(format!("{method} needs a running gateway")),
     }
 }
 
-/// For people: more than a device was approved for.
-pub fn denied_beyond(scopes: &[String]) -> String {
-    format!(
-        "the device was not approved for {}: let it connect asking for that, and approve its request",
-        scopes.join(", ")
-    )
-}
-
-/// For people: see [`PAIRED_MAX`].
-pub fn full() -> String {
-    format!("{PAIRED_MAX} devices are paired, and there is room for no more: remove one (devices remove)")
+fn refusal(denied: Denied, protocol: u32) -> RpcError {
+    match denied {
+        Denied::Unknown(what) => RpcError::invalid(format!("unknown {what}")),
+        Denied::Scope(scope) => RpcError::missing_scope(&scope, protocol),
+        Denied::Beyond(scopes) => RpcError::invalid(format!(
+            "the device was not approved for {}: let it connect asking for that, and approve its request",
+            scopes.join(", ")
+        )),
+        Denied::Full => RpcError::unavailable_text(format!(
+            "{PAIRED_MAX} devices are paired, and there is room for no more: remove one (device.pair.remove)"
+        )),
+    }
 }
 
 /// Everybody who may decide hears that it is decided.
-fn resolved(request_id: String, device_id: String, decision: Decision) -> Then {
-    Box::new(move |core, now| {
-        let event = DevicePairResolved { request_id, device_id, decision, ts: now.unix_ms };
-        core.broadcast(&events::DEVICE_PAIR_RESOLVED, &event);
-    })
+fn resolved(core: &mut Core, request_id: String, device_id: String, decision: Decision, now: Now) {
+    let event = DevicePairResolved { request_id, device_id, decision, ts: now.unix_ms };
+    core.broadcast(&events::DEVICE_PAIR_RESOLVED, &event);
 }
 
 #[derive(Serialize)]
@@ -189,14 +210,23 @@ impl Rpc for DevicePairApprove {
     type Params = RequestParams;
     type Reply = DevicePairApproveReply;
     fn call(core: &mut Core, call: Call, params: RequestParams) -> RpcResult<Answer<DevicePairApproveReply>> {
-        let (request_id, unix_ms) = (params.request_id.0, call.now.unix_ms);
-        change(core, call, "unknown requestId", move |devices, who, entropy| {
-            let device = grants::approve(devices, who, &request_id, unix_ms, entropy)?;
-            log::info!(target: "pairing", "device {} approved: {}", device.device_id, device.about.scopes.join(", "));
-            let then = resolved(request_id.clone(), device.device_id.clone(), Decision::Approved);
-            Ok((DevicePairApproveReply { request_id, device: summary(&device) }, then))
+        change(core, call, params, approve, |core, it, now| {
+            resolved(core, it.request_id, it.device.device_id, Decision::Approved, now);
         })
     }
+}
+
+fn approve(
+    devices: &mut Devices,
+    who: &Caller,
+    params: RequestParams,
+    unix_ms: i64,
+    entropy: &mut Entropy,
+) -> Result<DevicePairApproveReply, Denied> {
+    let request_id = params.request_id.0;
+    let device = grants::approve(devices, who, &request_id, unix_ms, entropy)?;
+    log::info!(target: "pairing", "device {} approved: {}", device.device_id, device.about.scopes.join(", "));
+    Ok(DevicePairApproveReply { request_id, device: summary(&device) })
 }
 
 #[derive(Serialize)]
@@ -214,14 +244,23 @@ impl Rpc for DevicePairReject {
     type Params = RequestParams;
     type Reply = DevicePairRejectReply;
     fn call(core: &mut Core, call: Call, params: RequestParams) -> RpcResult<Answer<DevicePairRejectReply>> {
-        let (request_id, unix_ms) = (params.request_id.0, call.now.unix_ms);
-        change(core, call, "unknown requestId", move |devices, _, _| {
-            let device_id = grants::reject(devices, &request_id, unix_ms)?.device_id;
-            log::info!(target: "pairing", "device {device_id} rejected");
-            let then = resolved(request_id.clone(), device_id.clone(), Decision::Rejected);
-            Ok((DevicePairRejectReply { request_id, device_id }, then))
+        change(core, call, params, reject, |core, it, now| {
+            resolved(core, it.request_id, it.device_id, Decision::Rejected, now);
         })
     }
+}
+
+fn reject(
+    devices: &mut Devices,
+    _: &Caller,
+    params: RequestParams,
+    unix_ms: i64,
+    _: &mut Entropy,
+) -> Result<DevicePairRejectReply, Denied> {
+    let request_id = params.request_id.0;
+    let device_id = grants::reject(devices, &request_id, unix_ms)?.device_id;
+    log::info!(target: "pairing", "device {device_id} rejected");
+    Ok(DevicePairRejectReply { request_id, device_id })
 }
 
 shaped! {
@@ -245,13 +284,22 @@ impl Rpc for DevicePairRemove {
     type Params = DeviceParams;
     type Reply = DevicePairRemoveReply;
     fn call(core: &mut Core, call: Call, params: DeviceParams) -> RpcResult<Answer<DevicePairRemoveReply>> {
-        let device_id = params.device_id.0;
-        change(core, call, "unknown deviceId", move |devices, who, _| {
-            grants::remove(devices, who, &device_id)?;
-            log::info!(target: "pairing", "device {device_id} removed");
-            Ok((DevicePairRemoveReply { device_id }, Box::new(|_, _| {})))
-        })
+        // Its connections are closed by whoever writes that down.
+        change(core, call, params, remove, |_, _, _| {})
     }
+}
+
+fn remove(
+    devices: &mut Devices,
+    who: &Caller,
+    params: DeviceParams,
+    _: i64,
+    _: &mut Entropy,
+) -> Result<DevicePairRemoveReply, Denied> {
+    let device_id = params.device_id.0;
+    grants::remove(devices, who, &device_id)?;
+    log::info!(target: "pairing", "device {device_id} removed");
+    Ok(DevicePairRemoveReply { device_id })
 }
 
 shaped! {
@@ -267,8 +315,6 @@ shaped! {
         role = "role": NonEmpty,
     }
 }
-
-const UNKNOWN_TOKEN: &str = "unknown deviceId/role";
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -291,25 +337,27 @@ impl Rpc for DeviceTokenRotate {
     type Params = RotateParams;
     type Reply = DeviceTokenRotateReply;
     fn call(core: &mut Core, call: Call, params: RotateParams) -> RpcResult<Answer<DeviceTokenRotateReply>> {
-        let (device_id, role, unix_ms) = (params.device_id.0, params.role.0, call.now.unix_ms);
-        let scopes: Option<Vec<String>> =
-            params.scopes.map(|it| it.into_iter().map(|it| it.0).collect());
-        change(core, call, UNKNOWN_TOKEN, move |devices, who, entropy| {
-            let token = grants::rotate(devices, who, &device_id, &role, scopes.as_deref(), unix_ms, entropy)?;
-            log::info!(target: "pairing", "token of device {device_id} as {role} rotated");
-            let own = who.device_id.as_ref() == Some(&device_id);
-            let reply = DeviceTokenRotateReply {
-                device_id: device_id.clone(),
-                role: role.clone(),
-                token: own.then_some(token.token),
-                scopes: token.scopes,
-                rotated_at_ms: unix_ms,
-            };
-            let then: Then =
-                Box::new(move |core, _| core.close_device(&device_id, Some(&role), "device token rotated"));
-            Ok((reply, then))
+        change(core, call, params, rotate, |core, it, _| {
+            core.close_device(&it.device_id, Some(&it.role), "device token rotated");
         })
     }
+}
+
+fn rotate(
+    devices: &mut Devices,
+    who: &Caller,
+    params: RotateParams,
+    rotated_at_ms: i64,
+    entropy: &mut Entropy,
+) -> Result<DeviceTokenRotateReply, Denied> {
+    let (device_id, role) = (params.device_id.0, params.role.0);
+    let scopes: Option<Vec<String>> = params.scopes.map(|it| it.into_iter().map(|it| it.0).collect());
+    let token =
+        grants::rotate(devices, who, &device_id, &role, scopes.as_deref(), rotated_at_ms, entropy)?;
+    log::info!(target: "pairing", "token of device {device_id} as {role} rotated");
+    let own = who.device_id.as_ref() == Some(&device_id);
+    let (token, scopes) = (own.then_some(token.token), token.scopes);
+    Ok(DeviceTokenRotateReply { device_id, role, token, scopes, rotated_at_ms })
 }
 
 #[derive(Serialize)]
@@ -329,12 +377,20 @@ impl Rpc for DeviceTokenRevoke {
     type Params = RevokeParams;
     type Reply = DeviceTokenRevokeReply;
     fn call(core: &mut Core, call: Call, params: RevokeParams) -> RpcResult<Answer<DeviceTokenRevokeReply>> {
-        let (device_id, role, revoked_at_ms) = (params.device_id.0, params.role.0, call.now.unix_ms);
-        change(core, call, UNKNOWN_TOKEN, move |devices, who, _| {
-            grants::revoke(devices, who, &device_id, &role, revoked_at_ms)?;
-            log::info!(target: "pairing", "token of device {device_id} as {role} revoked");
-            // Its connections are closed by whoever writes that down.
-            Ok((DeviceTokenRevokeReply { device_id, role, revoked_at_ms }, Box::new(|_, _| {})))
-        })
+        // As with remove.
+        change(core, call, params, revoke, |_, _, _| {})
     }
+}
+
+fn revoke(
+    devices: &mut Devices,
+    who: &Caller,
+    params: RevokeParams,
+    revoked_at_ms: i64,
+    _: &mut Entropy,
+) -> Result<DeviceTokenRevokeReply, Denied> {
+    let (device_id, role) = (params.device_id.0, params.role.0);
+    grants::revoke(devices, who, &device_id, &role, revoked_at_ms)?;
+    log::info!(target: "pairing", "token of device {device_id} as {role} revoked");
+    Ok(DeviceTokenRevokeReply { device_id, role, revoked_at_ms })
 }
