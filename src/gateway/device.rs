@@ -149,7 +149,7 @@ mod tests {
                 "signature": "OPHMM0E790OlSLeacNtUUJR2xPYGdOEiqn8V3bwyAGU-KLilhOhBIGxagYfvephDq71RRH47ITc9Vog6b26qAA" },
         }))
         .unwrap();
-        assert_eq!(verify(params.device.as_ref().unwrap(), &params, "operator", "nonce-1", false, 1), Ok(()));
+        assert_eq!(verify(params.device.as_ref().unwrap(), &params, "operator", "nonce-1", None, 1), Ok(()));
     }
     #[test]
     fn proofs() {
