@@ -9,196 +9,22 @@
 //! * Runs on a thread of its own and may block anywhere; cancelling ends every wait.
 //! * What was said is durable before its end is told.
 //! * Nothing here knows who listens.
+use super::asking::{Asking, Told};
 use super::compact::{self, Why};
 use super::conversation::{self, Image, Origin};
 use super::error::{ErrorKind, TurnError};
-use super::http::{Patience, Wire};
-use super::keys::{Key, Keys, Pick};
-use super::model::{
-    Answer, Delta, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, TurnRequest, Usage,
-};
-use super::models::Models;
+use super::model::{Answer, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, Usage};
 use super::prompt::System;
-use super::providers;
 use super::retry::{Attempts, Step};
-use super::tools::{Outcome, Place, Toolbox};
+pub use super::task::{Around, Begin, Begun, End, Event, Failure, Prompt, Steer, Task, Tools};
+use super::tools::{Outcome, Toolbox};
 use crate::base::cancel::Cancel;
-use crate::base::clock::Clock;
 use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
 use crate::store::agent_sessions::{Behind, Trouble};
-use crate::store::stores::Stores;
 use crate::store::transcript::{self, Context, Entry};
-use crate::store::writer::Hand;
 use crossbeam_channel::Receiver;
-use serde_json::{Map, Value, json};
-use std::path::PathBuf;
-use std::sync::Arc;
+use serde_json::{Value, json};
 use std::time::Duration;
-
-/// What the store knows of a session when a run begins in it.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    pub session_id: String,
-    pub entry: Map<String, Value>,
-    /// None before the first word.
-    pub transcript: Option<PathBuf>,
-    /// What the model is told of the person's words.
-    pub text: String,
-}
-
-/// Runs where state files are written, first of all.
-pub type Begin = Box<dyn FnOnce(&mut Stores) -> Result<Begun, Trouble> + Send>;
-
-/// Writes the system prompt for a model, and what there is to report of it.
-pub type Prompt = Box<dyn Fn(&Begun, &ModelRef, Thinking, &[ToolSpec]) -> System + Send>;
-
-/// Picks the tools that a model may use.
-pub type Tools = Box<dyn Fn(&ModelRef) -> Toolbox + Send>;
-
-/// What somebody says while a run is under way.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Steer {
-    /// Of the message.
-    pub run_id: String,
-    /// See [`Task::accepted_at`].
-    pub accepted_at: i64,
-    pub text: String,
-    pub images: Vec<Image>,
-}
-
-/// What a run does.
-pub struct Task {
-    pub run_id: String,
-    /// Milliseconds since 1970. A run id may be used again: only both together name a run for good.
-    pub accepted_at: i64,
-    /// How often it was begun and cut off by the end of the process.
-    pub lives: u32,
-    pub agent_id: String,
-    /// Canonical.
-    pub session_key: String,
-    /// The store file of the session.
-    pub store: PathBuf,
-    pub begin: Begin,
-    pub prompt: Prompt,
-    pub images: Vec<Image>,
-    /// What was asked for; else what the session, the agent and the defaults say.
-    pub thinking: Option<Thinking>,
-    pub thinking_default: Option<Thinking>,
-    /// Tokens that the context may take, whatever the model says.
-    pub context_tokens: Option<u64>,
-    pub compaction: compact::Rule,
-    pub tools: Tools,
-    pub place: Place,
-    /// For the whole run, in milliseconds.
-    pub timeout_ms: u64,
-    /// What people say while it runs; told to the model at its next turn.
-    pub steering: Receiver<Steer>,
-    /// Only folds what was said so far, with this wish of the person.
-    pub only_compact: Option<String>,
-}
-
-/// What every run shares.
-#[derive(Clone)]
-pub struct Around {
-    pub models: Arc<Models>,
-    pub store: Hand,
-    pub clock: Clock,
-}
-
-/// What happens on the way.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The session and its levels are known.
-    Begun {
-        session_id: String,
-        verbose: Option<String>,
-    },
-    Text(String),
-    Thinking(String),
-    /// The model has said all of this message.
-    MessageEnd,
-    ToolStart {
-        id: String,
-        name: String,
-        args: Value,
-    },
-    ToolUpdate {
-        id: String,
-        name: String,
-        partial: Value,
-    },
-    ToolEnd {
-        id: String,
-        name: String,
-        meta: Option<String>,
-        is_error: bool,
-        result: Value,
-    },
-    /// What was said so far is being folded into a summary.
-    Compacting,
-    Compacted {
-        will_retry: bool,
-    },
-    /// The model is told this message too.
-    Steered(String),
-}
-
-/// How it ended.
-#[derive(Debug, Clone)]
-pub struct End {
-    pub outcome: Result<(), Failure>,
-    /// What the model said, message by message.
-    pub texts: Vec<String>,
-    pub session_id: Option<String>,
-    pub model: Option<ModelRef>,
-    /// Of the last call.
-    pub usage: Usage,
-    pub report: Value,
-    /// Tokens before and after, when it was folded.
-    pub compacted: Option<(u64, u64)>,
-}
-
-impl End {
-    fn new(outcome: Result<(), Failure>) -> End {
-        End {
-            outcome,
-            texts: vec![],
-            session_id: None,
-            model: None,
-            usage: Usage::default(),
-            report: Value::Null,
-            compacted: None,
-        }
-    }
-    pub fn failed(text: String) -> End {
-        End::new(Err(Failure::Failed(text)))
-    }
-    /// Its thread has panicked: the log says where.
-    pub fn panicked() -> End {
-        End::failed("gatewayd made a mistake: see its log, and please report it".into())
-    }
-}
-
-/// Why it did not end well.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Failure {
-    /// Somebody cancelled it.
-    Cancelled,
-    /// The model refuses the request itself: what it says is the answer.
-    Refused(String),
-    /// A sentence for the person.
-    Failed(String),
-}
-
-impl Failure {
-    fn of(err: &TurnError, provider: &str) -> Failure {
-        match err.kind {
-            ErrorKind::Cancelled => Failure::Cancelled,
-            ErrorKind::BadRequest => Failure::Refused(err.explain(provider)),
-            _ => Failure::Failed(err.explain(provider)),
-        }
-    }
-}
 
 /// Does it; blocks until it has ended.
 pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> End {
@@ -223,17 +49,6 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
         Err(failure) => Err(failure),
     };
     End { outcome, ..end }
-}
-
-/// What a run asks models with.
-#[derive(Clone, Copy)]
-struct Asking<'a> {
-    task: &'a Task,
-    around: &'a Around,
-    cancel: &'a Cancel,
-    /// The clock's, when the run must have ended.
-    deadline_ms: u64,
-    thinking: Thinking,
 }
 
 /// A run under way.
@@ -689,80 +504,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What one call tells a model.
-#[derive(Clone, Copy)]
-struct Told<'a> {
-    system: &'a str,
-    messages: &'a [Message],
-    tools: &'a [ToolSpec],
-}
-
-impl Asking<'_> {
-    /// One call; the id of the key it used. `alone`: there is no other model to ask.
-    fn call(
-        &self,
-        model: &ModelRef,
-        alone: bool,
-        told: Told<'_>,
-        answer: &mut Answer,
-        emit: &mut dyn FnMut(Event),
-    ) -> (Option<String>, Result<Done, TurnError>) {
-        let (models, agent_id, now) = (&self.around.models, &self.task.agent_id, self.around.clock.now());
-        let key = match models.with_keys(agent_id, now.unix_ms, |keys| pick(keys, model, alone, now.unix_ms))
-        {
-            Ok(it) => it,
-            Err(err) => return (None, Err(err)),
-        };
-        let key_id = key.as_ref().map(|it| it.id.clone());
-        let target = match models.catalog.target(model, key.map(|it| it.secret)) {
-            Ok(it) => it,
-            Err(err) => return (key_id, Err(err)),
-        };
-        let params = models.catalog.params(model);
-        let mut request = TurnRequest {
-            model: model.model.clone(),
-            system: told.system.to_owned(),
-            messages: told.messages.to_vec(),
-            tools: told.tools.to_vec(),
-            thinking: if target.reasoning { self.thinking } else { Thinking::Off },
-            max_tokens: params.max_tokens,
-            temperature: params.temperature,
-            ..TurnRequest::default()
-        };
-        if !models.catalog.takes_images(model) {
-            leave_images_out(&mut request.messages);
-        }
-        // The run's own end is the timer's; this is for a server that the timer does not reach.
-        let left_ms = self.deadline_ms.saturating_sub(now.mono_ms) + 1_000;
-        let wire = Wire::new(Patience { total_ms: left_ms, ..Patience::default() }, models.proxies.clone());
-        let result = providers::run(&target, &request, &wire, self.cancel, &mut |delta| {
-            answer.push(&delta);
-            match delta {
-                Delta::Text(text) => emit(Event::Text(text)),
-                Delta::Thinking(text) => emit(Event::Thinking(text)),
-                _ => {}
-            }
-        });
-        if let (Ok(_), Some(id)) = (&result, &key_id) {
-            models.with_keys(agent_id, now.unix_ms, |keys| keys.worked(&model.provider, id));
-        }
-        (key_id, result)
-    }
-}
-
-fn pick(keys: &mut Keys, model: &ModelRef, alone: bool, now_ms: i64) -> Result<Option<Key>, TurnError> {
-    match keys.pick(&model.provider, now_ms) {
-        Pick::Use(key) => Ok(Some(key.clone())),
-        Pick::None => Ok(None),
-        // Better asked than refused unasked, when there is nobody else.
-        Pick::Rest { .. } if alone => Ok(keys.first(&model.provider).cloned()),
-        Pick::Rest { until_ms } => {
-            let retry_after_ms = Some((until_ms - now_ms).max(0) as u64);
-            Err(TurnError::new(ErrorKind::RateLimit { retry_after_ms }, ""))
-        }
-    }
-}
-
 fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
     match saving.recv() {
         Ok(Ok(())) => Ok(()),
@@ -808,14 +549,4 @@ fn told_before(context: &Context) -> u64 {
     let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
     let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
     newest.map_or(0, total)
-}
-
-fn leave_images_out(messages: &mut [Message]) {
-    for message in messages {
-        for part in &mut message.parts {
-            if let Part::Image { mime, .. } = part {
-                *part = Part::Text(format!("[an image ({mime}) that this model cannot see]"));
-            }
-        }
-    }
 }

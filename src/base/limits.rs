@@ -58,8 +58,16 @@ pub const AUTH_PEERS_MAX: usize = 4096;
 pub const SIGNATURE_SKEW_MS: i64 = 600_000;
 /// A pending pairing request lives this long. Reference: 5 minutes.
 pub const PAIRING_TTL_MS: i64 = 300_000;
-/// Pending pairing requests kept; the oldest goes first. Ours.
+/// Pending pairing requests kept; the oldest of the busiest address goes first. Ours.
 pub const PAIRING_PENDING_MAX: usize = 64;
+/// Paired devices. Ours: 400 bytes each, and a household has ten.
+pub const PAIRED_MAX: usize = 512;
+/// Signatures without a nonce remembered against replays. Ours: 72 bytes each; real clients send one only when this machine is too busy to challenge.
+pub const OLD_SIGNATURES_MAX: usize = 256;
+/// Characters of what a client says of itself (name, platform, version …). Ours: real ones stay under 80.
+pub const IDENTITY_CHARS_MAX: usize = 256;
+/// Scopes that a connection asks for. Ours: five mean anything.
+pub const SCOPES_MAX: usize = 32;
 
 /// Presence entries kept. Reference: 200.
 pub const PRESENCE_MAX: usize = 200;
@@ -206,6 +214,10 @@ pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.
 pub const CHAT_DELTA_MS: u64 = 150;
+/// A message up to this long is told delta by delta in `agent` events, as the reference does with all of them.
+pub const TEXT_FREE_BYTES: usize = 8 * 1024;
+/// What the `agent` events of a longer one may take of a client's line, about: a text of 64 KiB is told 18 times a second.
+pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
 /// One attached image, decoded. Reference: 5,000,000 bytes.

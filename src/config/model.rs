@@ -2,6 +2,7 @@
 use super::Issue;
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
+use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
 use serde_json::Value;
@@ -44,6 +45,7 @@ pub struct Gateway {
     pub token: Option<Secret>,
     pub password: Option<Secret>,
     pub trusted_proxies: Vec<String>,
+    pub rate_limit: RateLimit,
     /// Lower case.
     pub allowed_origins: Vec<String>,
     /// The Control UI may connect without a device identity.
@@ -55,6 +57,28 @@ pub struct Gateway {
     pub reload: Reload,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+}
+
+/// `gateway.auth.rateLimit`.
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    /// Wrong secrets in a window before the lock-out; 0: there is none.
+    pub attempts: u32,
+    pub window_ms: u64,
+    pub lockout_ms: u64,
+    /// Programs on this machine are slowed only.
+    pub exempt_loopback: bool,
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit {
+            attempts: AUTH_ATTEMPTS_MAX,
+            window_ms: AUTH_WINDOW_MS,
+            lockout_ms: AUTH_LOCKOUT_MS,
+            exempt_loopback: true,
+        }
+    }
 }
 
 /// `gateway.reload`.
@@ -325,6 +349,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         token: secret(r.string(at.at("auth.token"))),
         password: secret(r.string(at.at("auth.password"))),
         trusted_proxies: r.strings(at.at("trustedProxies")),
+        rate_limit: rate_limit(&at.at("auth.rateLimit"), r),
         allowed_origins: r
             .strings(at.at("controlUi.allowedOrigins"))
             .iter()
@@ -339,6 +364,20 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
     }
 }
+
+fn rate_limit(at: &Node, r: &mut Reader) -> RateLimit {
+    let usual = RateLimit::default();
+    let attempts = r.integer(at.at("maxAttempts"), 0, u32::MAX.into()).and_then(|it| it.try_into().ok());
+    RateLimit {
+        attempts: attempts.unwrap_or(usual.attempts),
+        window_ms: r.integer(at.at("windowMs"), 0, MAX_MS).unwrap_or(usual.window_ms),
+        lockout_ms: r.integer(at.at("lockoutMs"), 0, MAX_MS).unwrap_or(usual.lockout_ms),
+        exempt_loopback: r.boolean(at.at("exemptLoopback")).unwrap_or(usual.exempt_loopback),
+    }
+}
+
+/// What a number of JSON holds exactly.
+const MAX_MS: u64 = (1 << 53) - 1;
 
 fn reload(at: &Node, r: &mut Reader) -> Reload {
     let modes = &[

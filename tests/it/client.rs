@@ -37,6 +37,31 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let (socket, _) = tungstenite::client(request, stream).unwrap();
+        Client::over(socket)
+    }
+    /// As [`Client::open`], with a head that is sent as it stands; the status of the answer where that is not 101.
+    pub fn upgrade(addr: SocketAddr, head: &str) -> Result<Client, u16> {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut came = vec![];
+        while !came.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "it closed without an answer: {head:?}");
+            came.push(byte[0]);
+        }
+        let text = String::from_utf8(came).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        if status != 101 {
+            return Err(status);
+        }
+        let socket = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
+        Ok(Client::over(socket))
+    }
+    /// Reads the challenge.
+    fn over(socket: WebSocket<TcpStream>) -> Client {
         let mut client = Client { socket, nonce: String::new(), events: vec![], calls: 0 };
         let challenge = client.frame();
         assert_eq!(challenge["event"], "connect.challenge", "{challenge}");
@@ -54,6 +79,21 @@ impl Client {
         let mut params = params();
         merge(&mut params, with);
         self.call("connect", &params)
+    }
+    /// As [`Client::hello`], as a device.
+    pub fn hello_as(&mut self, device: &Device, with: &Value) -> Value {
+        let mut params = params();
+        merge(&mut params, with);
+        device.sign(&mut params, Some(&self.nonce), now_ms());
+        self.call("connect", &params)
+    }
+    /// Reads on until it is closed.
+    pub fn until_closed(&mut self) -> (u16, String) {
+        loop {
+            if let Came::Closed(code, reason) = self.next() {
+                return (code, reason);
+            }
+        }
     }
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();

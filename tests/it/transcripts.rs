@@ -127,6 +127,9 @@ fn server() -> Server {
         "models": [{ "id": "small", "name": "Small", "contextWindow": 8192, "input": ["text"] }] } } });
     let home = Home::new(&config);
     copy(&data("state"), &home.state());
+    // A request to be paired waits for five minutes.
+    let pending = std::fs::read_to_string(data("state/devices/pending.json")).unwrap();
+    home.write("devices/pending.json", &pending.replace("\"$NOW\"", &now_ms().to_string()));
     home.start(&[])
 }
 

@@ -37,7 +37,7 @@ use request::{Kind, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-pub use told::{on_delta_due, on_event};
+pub use told::{on_delta_due, on_event, on_words_due};
 
 /// One run in this process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,7 @@ pub struct Run {
     /// What the model has said of its message so far.
     text: String,
     chat: told::Chat,
+    words: told::Words,
     verbose: events::Verbose,
     /// Connections that asked to see what tools do.
     watchers: Vec<ConnId>,
@@ -197,6 +198,7 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
         mono_ms: 0,
         text: String::new(),
         chat: told::Chat::default(),
+        words: told::Words::default(),
         verbose: events::Verbose::Off,
         watchers: vec![],
         session_id: None,
@@ -324,7 +326,9 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
     core.runs.leave_lane(&entry.request.key, run);
-    core.disarm(|it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) if *of == run));
+    core.disarm(
+        |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),
+    );
     if entry.request.only_compact.is_some() && end.outcome != Err(Failure::Cancelled) {
         entry.stage = Stage::Commanded;
         core.runs.all.insert(run, entry);
@@ -379,6 +383,9 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
         _ => Some(Lifecycle::End { started_at: None, ended_at: ended, aborted: false }),
     };
     let only_compact = run.request.only_compact.is_some();
+    if run.stop.is_none() {
+        told::tell_words(core, run, now);
+    }
     if let Some(it) = lifecycle.filter(|_| !only_compact) {
         told::agent_event(core, run, "lifecycle", &it, now);
     }
