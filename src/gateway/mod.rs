@@ -30,6 +30,8 @@ pub mod routing;
 #[cfg(test)]
 mod routing_tests;
 pub mod runs;
+#[cfg(test)]
+mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
 mod world;
