@@ -284,7 +284,7 @@ impl Catalog {
                 "No API key found for provider {name:?}: set {} or models.providers.{name}.apiKey",
                 provider.env[provider.env.len() - 1]
             );
-            return Err(TurnError::new(ErrorKind::Auth, text));
+            return Err(TurnError::new(ErrorKind::Config, text));
         }
         let mut headers = provider.headers.clone();
         for (name, value) in entry.into_iter().flat_map(|it| &it.headers) {
@@ -390,5 +390,5 @@ fn parse(name: &str) -> Option<ModelRef> {
 }
 
 fn unknown(text: String) -> TurnError {
-    TurnError::new(ErrorKind::NotFound, text)
+    TurnError::new(ErrorKind::Config, text)
 }

@@ -86,9 +86,16 @@ pub fn messages(context: &Context) -> Vec<Message> {
 }
 
 /// Messages of one role in a row become one.
-fn push(out: &mut Vec<Message>, role: Role, parts: Vec<Part>) {
+fn push(out: &mut Vec<Message>, role: Role, mut parts: Vec<Part>) {
     match out.last_mut() {
         _ if parts.is_empty() => {}
+        Some(last) if last.role == role && role == Role::Assistant => {
+            // Some servers are told the texts of one answer as one.
+            if let (Some(Part::Text(_)), Some(Part::Text(next))) = (last.parts.last(), parts.first_mut()) {
+                next.insert_str(0, "\n\n");
+            }
+            last.parts.extend(parts);
+        }
         Some(last) if last.role == role => last.parts.extend(parts),
         _ => out.push(Message { role, parts }),
     }

@@ -163,8 +163,6 @@ pub const WORKERS: usize = 2;
 pub const JOBS_MAX: usize = 256;
 /// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
-/// Work waiting for the one writer of state files: that of all calls, and of all runs. Ours.
-pub const STORE_QUEUE_MAX: usize = JOB_QUEUE_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
 /// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.
@@ -216,6 +214,10 @@ pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.
 pub const CHAT_DELTA_MS: u64 = 150;
+/// A message up to this long is told delta by delta in `agent` events, as the reference does with all of them.
+pub const TEXT_FREE_BYTES: usize = 8 * 1024;
+/// What the `agent` events of a longer one may take of a client's line, about: a text of 64 KiB is told 18 times a second.
+pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
 /// One attached image, decoded. Reference: 5,000,000 bytes.

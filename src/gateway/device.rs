@@ -137,6 +137,20 @@ mod tests {
         value["device"]["signature"] = base64url(key.sign(payload.as_bytes()).as_ref()).into();
         serde_json::from_value(value).unwrap()
     }
+    /// What the terminal UI of 2026.9.6 sent.
+    #[test]
+    fn a_proof_of_the_newest_release() {
+        let params: ConnectParams = serde_json::from_value(serde_json::json!({
+            "minProtocol": 4, "maxProtocol": 4, "role": "operator", "auth": { "token": "compat" },
+            "client": { "id": "openclaw-tui", "version": "2026.9.6", "platform": "linux", "deviceFamily": "Linux", "mode": "ui" },
+            "scopes": ["operator.admin", "operator.read", "operator.write", "operator.approvals"],
+            "device": { "id": "659a09bef77dd7cb9f037d98189a124598aa9030b4b18c17152f3d7cb7df8018",
+                "publicKey": "ChtFhtlSskEMKY0UimLbvCZuhdGGG8e5dfQdmyMntuE", "signedAt": 1, "nonce": "nonce-1",
+                "signature": "OPHMM0E790OlSLeacNtUUJR2xPYGdOEiqn8V3bwyAGU-KLilhOhBIGxagYfvephDq71RRH47ITc9Vog6b26qAA" },
+        }))
+        .unwrap();
+        assert_eq!(verify(params.device.as_ref().unwrap(), &params, "operator", "nonce-1", None, 1), Ok(()));
+    }
     #[test]
     fn proofs() {
         let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();

@@ -109,6 +109,7 @@ enum Timer {
     Refuse(ConnId),
     RunTooLong(RunRef),
     ChatDelta(RunRef),
+    Words(RunRef),
     /// Somebody has waited long enough for a run.
     RunWait,
     /// Somebody has waited long enough for a session to be free.
@@ -356,6 +357,7 @@ impl Core {
                 Timer::Restart => reload::on_restart_timer(self, now),
                 Timer::RunTooLong(run) => runs::on_timeout(self, run, now),
                 Timer::ChatDelta(run) => runs::on_delta_due(self, run, now),
+                Timer::Words(run) => runs::on_words_due(self, run, now),
                 Timer::RunWait => runs::wait::on_timer(self, now),
                 Timer::SessionIdle => runs::abort::check_idle(self, now),
                 Timer::Leave => self.on_leave_timer(now),

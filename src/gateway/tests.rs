@@ -226,7 +226,7 @@ impl Sim {
         let (run, ..) = self.runs.remove(at);
         let outcome = match cancel.is_cancelled() {
             true => Err(Failure::Cancelled),
-            false if self.seed.one_in(3) => Err(Failure::Failed("no".into())),
+            false if self.seed.one_in(3) => agent::run::End::panicked().outcome,
             false => Ok(()),
         };
         let end = agent::run::End { outcome, texts: vec!["words".into()], ..agent::run::End::panicked() };

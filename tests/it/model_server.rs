@@ -193,8 +193,9 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// `[Tue 2026-11-24 07:06 UTC] hello` is `hello`.
+/// `[Tue 2026-11-24 07:06 UTC] hello` is `hello`, and what was put in front of that is gone too.
 pub fn without_stamp(text: &str) -> String {
+    let text = text.rsplit_once("\n\n[").map_or(text, |it| &text[it.0.len() + 2..]);
     let rest = text.strip_prefix('[').and_then(|it| it.split_once("] ")).filter(|it| it.0.contains(':'));
     rest.map_or(text, |it| it.1).to_owned()
 }

@@ -5,3 +5,4 @@ mod golden;
 mod queue;
 mod storm;
 mod talk;
+mod told;

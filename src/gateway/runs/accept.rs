@@ -34,7 +34,21 @@ pub fn accept(
             Err(RpcError::unavailable("the message could not be taken: see the gateway's log"))
         })
     };
-    core.store(work, move |core, promised, now| match promised {
+    core.runs.promises += 1;
+    core.store(work, move |core, promised, now| {
+        core.runs.promises -= 1;
+        promised_or_not(core, run, promised, told, now);
+    });
+}
+
+fn promised_or_not(
+    core: &mut Core,
+    run: RunRef,
+    promised: RpcResult<Promise>,
+    told: impl FnOnce(&mut Core, RpcResult<Accepted>, Now),
+    now: Now,
+) {
+    match promised {
         Ok(Promise::Known) if is_twin(core, run, now) => {
             forget(core, run);
             told(core, Ok(Accepted::Before), now);
@@ -55,7 +69,7 @@ pub fn accept(
             forget(core, run);
             told(core, Err(err), now);
         }
-    });
+    }
 }
 
 enum Promise {

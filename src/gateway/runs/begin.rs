@@ -152,7 +152,7 @@ fn opened(
 fn said(world: &World, request: &Request, notes: &[String], was_aborted: bool) -> String {
     let mut text: String = notes.iter().map(|it| format!("System: {it}\n\n")).collect();
     if was_aborted {
-        text.push_str("(The answer before this message was cut off by the person.)\n\n");
+        text.push_str("(The answer before this message was cut off.)\n\n");
     }
     text + &stamped(world, request)
 }

@@ -37,7 +37,7 @@ use request::{Kind, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-pub use told::{on_delta_due, on_event};
+pub use told::{on_delta_due, on_event, on_words_due};
 
 /// One run in this process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,7 @@ pub struct Run {
     /// What the model has said of its message so far.
     text: String,
     chat: told::Chat,
+    words: told::Words,
     verbose: events::Verbose,
     /// Connections that asked to see what tools do.
     watchers: Vec<ConnId>,
@@ -102,6 +103,8 @@ pub struct Runs {
     /// By canonical session key; the first one runs, or is next to.
     lanes: BTreeMap<String, VecDeque<RunRef>>,
     running: usize,
+    /// Requests that are being made durable, those that were aborted meanwhile too.
+    promises: usize,
     /// What was answered to `chat:<key>` and `agent:<key>`.
     answers: Dedupe,
     ended: wait::Ended,
@@ -169,7 +172,8 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     // One runs, and `cap` wait.
     let queues = request.kind == Kind::Chat && request.command.is_none();
     let crowded = queues && core.runs.chats(&request.key) > queue.cap;
-    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !queue.drop_old {
+    let full = core.runs.all.len().max(core.runs.promises) >= RUNS_WAITING_MAX;
+    if full || crowded && !queue.drop_old {
         return Err(RpcError::busy(1000));
     }
     Ok(insert(core, request, sinks))
@@ -193,6 +197,7 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
         mono_ms: 0,
         text: String::new(),
         chat: told::Chat::default(),
+        words: told::Words::default(),
         verbose: events::Verbose::Off,
         watchers: vec![],
         session_id: None,
@@ -320,7 +325,9 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
     core.runs.leave_lane(&entry.request.key, run);
-    core.disarm(|it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) if *of == run));
+    core.disarm(
+        |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),
+    );
     if entry.request.only_compact.is_some() && end.outcome != Err(Failure::Cancelled) {
         entry.stage = Stage::Commanded;
         core.runs.all.insert(run, entry);
@@ -375,6 +382,9 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
         _ => Some(Lifecycle::End { started_at: None, ended_at: ended, aborted: false }),
     };
     let only_compact = run.request.only_compact.is_some();
+    if run.stop.is_none() {
+        told::tell_words(core, run, now);
+    }
     if let Some(it) = lifecycle.filter(|_| !only_compact) {
         told::agent_event(core, run, "lifecycle", &it, now);
     }

@@ -50,8 +50,9 @@ fn killed_before_its_turn() {
         }
         drop(talk);
         let (server, mut talk) = next_life(server);
-        // It was begun often enough: its end is told, and stored.
-        assert!(talk.chat("first", "error")["errorMessage"].as_str().unwrap().contains("given up"));
+        // It was begun often enough: its end is known, and stored.
+        let end = talk.call("agent.wait", &json!({ "runId": "first" }))["payload"].clone();
+        assert!(end["error"].as_str().unwrap().contains("given up"), "{end}");
         model.asked().answer("answer");
         answered_once(&model, &mut talk, method, "answer");
         assert_eq!(said(&server.home, MAIN), ["user: question", "assistant: answer"]);

@@ -210,7 +210,8 @@ fn with_fallback() -> (ModelServer, Server) {
 /// The next model answers in the same run; nobody is told of the first one's trouble.
 #[test]
 fn another_model_steps_in() {
-    let first: [(&str, fn(Asked)); 3] = [
+    let first: [(&str, fn(Asked)); 4] = [
+        ("401", |it| it.refuse(401, "", "key refused")),
         ("404", |it| it.refuse(404, "", "no such model")),
         ("429", |it| it.refuse(429, "retry-after: 3600\r\n", "slow down")),
         ("a web page", web_page),
