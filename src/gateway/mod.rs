@@ -17,6 +17,8 @@ pub mod device;
 pub mod events;
 pub mod freshness;
 pub mod grants;
+#[cfg(test)]
+mod grants_tests;
 mod handshake;
 pub mod health;
 mod leave;
