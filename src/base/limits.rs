@@ -170,6 +170,9 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// A file of certificates or with a key. Ours: all the roots that browsers trust take 250 KB.
+pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Name look-up, and TCP connect with TLS, of a model server; each. Ours: a Pi on slow Wi-Fi needs 3 s.
 pub const MODEL_CONNECT_MS: u64 = 15_000;
 /// From the request to the answer's head. Reliability plan R15.

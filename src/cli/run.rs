@@ -6,10 +6,11 @@ use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
-use crate::config::{Env, File, Mode, Paths};
+use crate::config::{Env, File, Mode, Paths, Tls};
 use crate::gateway::auth::{self, SharedAuth};
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{End, World, reload};
+use crate::server::certificate::{self, Identity};
 use crate::server::{self, Options, listen, port};
 use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
@@ -166,6 +167,7 @@ impl Flags {
             .map_err(|err| wrong(format!("cannot listen on port {wanted}: {err}")))?;
         let asked = (ip, wanted);
         let again = before.is_some();
+        let tls = tls(&config.config.gateway.tls, context, clock).map_err(wrong)?;
         let (listeners, stopped) = self.listen(asked, before)?;
         self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
@@ -196,6 +198,7 @@ impl Flags {
             world: World { problem, loud: self.loud(), strict: self.strict, ..world },
             auth,
             listeners,
+            tls,
             asked,
             ws_log,
         })
@@ -265,6 +268,7 @@ struct Life {
     world: World,
     auth: SharedAuth,
     listeners: Vec<TcpListener>,
+    tls: Option<Identity>,
     /// The address and port that the listeners were asked for.
     asked: (IpAddr, u16),
     ws_log: WsLog,
@@ -278,18 +282,28 @@ impl Life {
         clock: Clock,
         restarted_ms: Option<u64>,
     ) -> Result<Option<Life>, Failure> {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         for listener in &self.listeners {
             if let Ok(address) = listener.local_addr() {
-                log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
+                log::info!(target: "gateway", "listening on {scheme}://{address} (PID {})", std::process::id());
             }
         }
-        let Life { world, auth, listeners, asked, ws_log } = self;
-        let options = Options { world, auth: auth.clone(), listeners, clock, restarted_ms, ws_log };
+        if let Some(it) = &self.tls {
+            let made = if it.made { "made" } else { "uses" };
+            let (path, fingerprint) = (it.path.display(), &it.fingerprint);
+            log::info!(target: "tls", "{made} the certificate {path}, SHA-256 fingerprint {fingerprint}");
+            it.warning.iter().for_each(|it| log::warn!(target: "tls", "{it}"));
+        }
+        let Life { world, auth, listeners, tls, asked, ws_log } = self;
+        let config = tls.as_ref().map(|it| it.config.clone());
+        let options =
+            Options { world, auth: auth.clone(), listeners, tls: config, clock, restarted_ms, ws_log };
         let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
         Ok((ended.end == End::Restart).then(|| Life {
             world: World::clone(&ended.world),
             auth,
             listeners: ended.listeners,
+            tls,
             asked,
             ws_log,
         }))
@@ -306,6 +320,12 @@ impl Life {
         self.world.problem = Some(text);
         Ok(self)
     }
+}
+
+/// What a gateway with TLS shows to its clients.
+fn tls(tls: &Tls, context: &Context, clock: Clock) -> Result<Option<Identity>, String> {
+    let host = crate::base::sys::uname().0;
+    tls.enabled.then(|| certificate::load(tls, &context.paths, &host, clock.now().unix_ms)).transpose()
 }
 
 /// Tries after `--force`, a twentieth of a second apart: three seconds in all.
