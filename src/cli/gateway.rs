@@ -30,6 +30,12 @@ macro_rules! runs {
             /// require this password (same warning)
             #[argh(option)]
             password: Option<String>,
+            /// show the gateway by Tailscale: off, serve (to the tailnet) or funnel (to everybody)
+            #[argh(option)]
+            tailscale: Option<String>,
+            /// undo that when the gateway stops
+            #[argh(switch)]
+            tailscale_reset_on_exit: bool,
             /// stop whatever listens on the port first
             #[argh(switch)]
             force: bool,
@@ -57,6 +63,8 @@ macro_rules! runs {
                     bind: self.bind.clone(),
                     token: self.token.clone(),
                     password: self.password.clone(),
+                    tailscale: self.tailscale.clone(),
+                    tailscale_reset_on_exit: self.tailscale_reset_on_exit,
                     force: self.force,
                     reset: self.reset,
                     allow_unconfigured: self.allow_unconfigured,

@@ -30,6 +30,7 @@ mod routing_tests;
 pub mod runs;
 pub mod send_policy;
 pub mod sessions;
+pub mod tailscale;
 mod world;
 pub mod ws_log;
 
@@ -201,6 +202,7 @@ pub struct Core {
     pub config_writes: methods::config::Writes,
     runs: runs::Runs,
     reload: reload::Reload,
+    whois: tailscale::Whois,
     limiter: Limiter,
     entropy: Entropy,
     registry: &'static Registry,
@@ -259,6 +261,7 @@ impl Core {
             config_writes: methods::config::Writes::default(),
             runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
+            whois: tailscale::Whois::default(),
             limiter: Limiter::default(),
             entropy: start.entropy,
             registry: methods::registry(),
@@ -274,6 +277,7 @@ impl Core {
         // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
         runs::recover::begin(&mut core);
+        tailscale::expose(&mut core);
         core
     }
 

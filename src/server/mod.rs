@@ -29,6 +29,7 @@ use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
 use crate::gateway::peer::Peer;
 use crate::gateway::runs::RunRef;
+use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
@@ -136,5 +137,6 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
     };
+    tailscale::hide(&world.config.config, &world.env, options.clock);
     Ok(Ended { end, world, listeners })
 }

@@ -94,12 +94,16 @@ impl Server {
     pub fn start(config: &Value) -> Server {
         Home::new(config).start(&[])
     }
-    pub fn spawn(home: Home, mut command: Command) -> Server {
+    pub fn spawn(home: Home, command: Command) -> Server {
+        Server::spawn_at(home, command, "ws://127.0.0.1:")
+    }
+    /// One that listens on another address, or speaks TLS: its URL as far as the port.
+    pub fn spawn_at(home: Home, mut command: Command, url: &str) -> Server {
         let mut child = command.spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
         let mut server = Server { home, port: 0, pid: child.id(), child, lines, seen: vec![] };
-        let line = server.wait_line("listening on ws://127.0.0.1:");
-        let rest = line.split("ws://127.0.0.1:").nth(1).unwrap();
+        let line = server.wait_line(&format!("listening on {url}"));
+        let rest = line.split(url).nth(1).unwrap();
         server.port = rest.split(' ').next().unwrap().parse().unwrap();
         server
     }
