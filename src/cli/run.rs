@@ -321,7 +321,7 @@ impl Life {
             world: World::clone(&ended.world),
             auth,
             listeners: ended.listeners,
-            tls,
+            tls: tls.map(|it| Identity { made: false, ..it }),
             asked,
             ws_log,
         }))

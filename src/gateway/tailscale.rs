@@ -334,8 +334,10 @@ mod tests {
             ("funnel", None, Token, here, false, Some("needs gateway.auth.mode password")),
             ("funnel", None, Password, lan, false, Some("needs gateway.bind loopback")),
         ] {
-            let text =
-                json!({ "gateway": { "tailscale": { "mode": mode }, "auth": { "allowTailscale": allow } } });
+            let mut text = json!({ "gateway": { "tailscale": { "mode": mode } } });
+            if let Some(allow) = allow {
+                text["gateway"]["auth"]["allowTailscale"] = allow.into();
+            }
             let config = read_for_tests(&text);
             assert_eq!(accepts(&config.gateway, auth), accepted, "{text} {auth:?}");
             let said = check(&config, ip, auth).err();
