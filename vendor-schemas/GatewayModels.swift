@@ -587,6 +587,10 @@ public enum GatewayModels {
         case test = "test"
         case fingerprint = "fingerprint"
         case openclawProbe = "openclaw-probe"
+        case openclawTui = "openclaw-tui"
+        case openclawLinux = "openclaw-linux"
+        case openclawWatchos = "openclaw-watchos"
+        case openclawBrowserCopilot = "openclaw-browser-copilot"
     }
 
     public enum ClientMode: String, Codable, CaseIterable, Sendable {
@@ -919,17 +923,53 @@ public enum GatewayModels {
         }
     }
 
+    public struct DevicePairApproveReply: Codable, Sendable {
+        public var requestId: String
+        public var device: PairedDevice
+
+        public init(
+            requestId: String,
+            device: PairedDevice
+        ) {
+            self.requestId = requestId
+            self.device = device
+        }
+    }
+
     public struct DevicePairListReply: Codable, Sendable {
         /// Newest first.
-        public var pending: [Pending]
+        public var pending: [PairingRequest]
         public var paired: [PairedDevice]
 
         public init(
-            pending: [Pending],
+            pending: [PairingRequest],
             paired: [PairedDevice]
         ) {
             self.pending = pending
             self.paired = paired
+        }
+    }
+
+    public struct DevicePairRejectReply: Codable, Sendable {
+        public var requestId: String
+        public var deviceId: String
+
+        public init(
+            requestId: String,
+            deviceId: String
+        ) {
+            self.requestId = requestId
+            self.deviceId = deviceId
+        }
+    }
+
+    public struct DevicePairRemoveReply: Codable, Sendable {
+        public var deviceId: String
+
+        public init(
+            deviceId: String
+        ) {
+            self.deviceId = deviceId
         }
     }
 
@@ -954,6 +994,16 @@ public enum GatewayModels {
         }
     }
 
+    public struct DeviceParams: Codable, Sendable {
+        public var deviceId: String
+
+        public init(
+            deviceId: String
+        ) {
+            self.deviceId = deviceId
+        }
+    }
+
     public struct DeviceProof: Codable, Sendable {
         public var id: String
         public var publicKey: String
@@ -973,6 +1023,45 @@ public enum GatewayModels {
             self.signature = signature
             self.signedAt = signedAt
             self.nonce = nonce
+        }
+    }
+
+    public struct DeviceTokenRevokeReply: Codable, Sendable {
+        public var deviceId: String
+        public var role: String
+        public var revokedAtMs: Int
+
+        public init(
+            deviceId: String,
+            role: String,
+            revokedAtMs: Int
+        ) {
+            self.deviceId = deviceId
+            self.role = role
+            self.revokedAtMs = revokedAtMs
+        }
+    }
+
+    public struct DeviceTokenRotateReply: Codable, Sendable {
+        public var deviceId: String
+        public var role: String
+        /// Told to the device itself alone; others get theirs in their next hello.
+        public var token: String?
+        public var scopes: [String]
+        public var rotatedAtMs: Int
+
+        public init(
+            deviceId: String,
+            role: String,
+            token: String? = nil,
+            scopes: [String],
+            rotatedAtMs: Int
+        ) {
+            self.deviceId = deviceId
+            self.role = role
+            self.token = token
+            self.scopes = scopes
+            self.rotatedAtMs = rotatedAtMs
         }
     }
 
@@ -1547,8 +1636,8 @@ public enum GatewayModels {
         }
     }
 
-    /// A device that waits for approval.
-    public struct Pending: Codable, Sendable {
+    /// A device asks to be paired.
+    public struct PairingRequest: Codable, Sendable {
         public var requestId: String
         public var deviceId: String
         public var publicKey: String
@@ -1561,7 +1650,9 @@ public enum GatewayModels {
         public var scopes: [String]?
         public var remoteIp: String?
         public var silent: Bool
+        /// It was paired before, for less.
         public var isRepair: Bool
+        /// Milliseconds since 1970.
         public var ts: Int
 
         public init(
@@ -1754,6 +1845,16 @@ public enum GatewayModels {
         }
     }
 
+    public struct RequestParams: Codable, Sendable {
+        public var requestId: String
+
+        public init(
+            requestId: String
+        ) {
+            self.requestId = requestId
+        }
+    }
+
     public struct Requirements: Codable, Sendable {
         public var bins: [String]
         public var anyBins: [String]
@@ -1839,10 +1940,39 @@ public enum GatewayModels {
         }
     }
 
+    public struct RevokeParams: Codable, Sendable {
+        public var deviceId: String
+        public var role: String
+
+        public init(
+            deviceId: String,
+            role: String
+        ) {
+            self.deviceId = deviceId
+            self.role = role
+        }
+    }
+
     /// What a connection is.
     public enum Role: String, Codable, CaseIterable, Sendable {
         case `operator` = "operator"
         case node = "node"
+    }
+
+    public struct RotateParams: Codable, Sendable {
+        public var deviceId: String
+        public var role: String
+        public var scopes: [String]?
+
+        public init(
+            deviceId: String,
+            role: String,
+            scopes: [String]? = nil
+        ) {
+            self.deviceId = deviceId
+            self.role = role
+            self.scopes = scopes
+        }
     }
 
     public struct RpcError: Codable, Sendable {
@@ -2771,6 +2901,11 @@ public enum GatewayModels {
         case nodePairList = "node.pair.list"
         case nodeList = "node.list"
         case devicePairList = "device.pair.list"
+        case devicePairApprove = "device.pair.approve"
+        case devicePairReject = "device.pair.reject"
+        case devicePairRemove = "device.pair.remove"
+        case deviceTokenRotate = "device.token.rotate"
+        case deviceTokenRevoke = "device.token.revoke"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case agent = "agent"

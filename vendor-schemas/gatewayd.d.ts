@@ -225,7 +225,7 @@ export interface Client {
   instanceId?: string;
 }
 
-export type ClientId = "webchat-ui" | "openclaw-control-ui" | "webchat" | "cli" | "gateway-client" | "openclaw-macos" | "openclaw-ios" | "openclaw-android" | "node-host" | "test" | "fingerprint" | "openclaw-probe";
+export type ClientId = "webchat-ui" | "openclaw-control-ui" | "webchat" | "cli" | "gateway-client" | "openclaw-macos" | "openclaw-ios" | "openclaw-android" | "node-host" | "test" | "fingerprint" | "openclaw-probe" | "openclaw-tui" | "openclaw-linux" | "openclaw-watchos" | "openclaw-browser-copilot";
 
 export type ClientMode = "webchat" | "cli" | "ui" | "backend" | "node" | "probe" | "test";
 
@@ -353,10 +353,24 @@ export interface Defaults {
   contextTokens: number | null;
 }
 
+export interface DevicePairApproveReply {
+  requestId: string;
+  device: PairedDevice;
+}
+
 export interface DevicePairListReply {
   /** Newest first. */
-  pending: Array<Pending>;
+  pending: Array<PairingRequest>;
   paired: Array<PairedDevice>;
+}
+
+export interface DevicePairRejectReply {
+  requestId: string;
+  deviceId: string;
+}
+
+export interface DevicePairRemoveReply {
+  deviceId: string;
 }
 
 /** Somebody, or a rule, has decided on a pairing request. */
@@ -368,12 +382,31 @@ export interface DevicePairResolved {
   ts: number;
 }
 
+export interface DeviceParams {
+  deviceId: string;
+}
+
 export interface DeviceProof {
   id: string;
   publicKey: string;
   signature: string;
   signedAt: number;
   nonce?: string;
+}
+
+export interface DeviceTokenRevokeReply {
+  deviceId: string;
+  role: string;
+  revokedAtMs: number;
+}
+
+export interface DeviceTokenRotateReply {
+  deviceId: string;
+  role: string;
+  /** Told to the device itself alone; others get theirs in their next hello. */
+  token?: string;
+  scopes: Array<string>;
+  rotatedAtMs: number;
 }
 
 /** `seq` counts the broadcasts since the gateway started; what is for one connection alone has none. */
@@ -588,8 +621,8 @@ export interface PairedDevice {
   tokens: Array<TokenSummary>;
 }
 
-/** A device that waits for approval. */
-export interface Pending {
+/** A device asks to be paired. */
+export interface PairingRequest {
   requestId: string;
   deviceId: string;
   publicKey: string;
@@ -602,7 +635,9 @@ export interface Pending {
   scopes?: Array<string>;
   remoteIp?: string;
   silent: boolean;
+  /** It was paired before, for less. */
   isRepair: boolean;
+  /** Milliseconds since 1970. */
   ts: number;
 }
 
@@ -668,6 +703,10 @@ export interface RequestFrame {
   params?: unknown;
 }
 
+export interface RequestParams {
+  requestId: string;
+}
+
 export interface Requirements {
   bins: Array<string>;
   anyBins: Array<string>;
@@ -701,8 +740,19 @@ export interface Restart {
   mode: string;
 }
 
+export interface RevokeParams {
+  deviceId: string;
+  role: string;
+}
+
 /** What a connection is. */
 export type Role = "operator" | "node";
+
+export interface RotateParams {
+  deviceId: string;
+  role: string;
+  scopes?: Array<string>;
+}
 
 export interface RpcError {
   code: Code;
@@ -1088,6 +1138,11 @@ export interface Methods {
   "node.pair.list": { params: NoParams; result: NodePairListReply };
   "node.list": { params: NoParams; result: NodeListReply };
   "device.pair.list": { params: NoParams; result: DevicePairListReply };
+  "device.pair.approve": { params: RequestParams; result: DevicePairApproveReply };
+  "device.pair.reject": { params: RequestParams; result: DevicePairRejectReply };
+  "device.pair.remove": { params: DeviceParams; result: DevicePairRemoveReply };
+  "device.token.rotate": { params: RotateParams; result: DeviceTokenRotateReply };
+  "device.token.revoke": { params: RevokeParams; result: DeviceTokenRevokeReply };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "agent": { params: AgentParams; result: AgentReply };
@@ -1108,7 +1163,7 @@ export interface Events {
   "talk.mode": TalkModeReply;
   "shutdown": Shutdown;
   "health": HealthReply;
-  "device.pair.requested": Pending;
+  "device.pair.requested": PairingRequest;
   "device.pair.resolved": DevicePairResolved;
   "voicewake.changed": WakeWords;
 }

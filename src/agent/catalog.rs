@@ -142,6 +142,27 @@ impl Catalog {
         }
         Ok(out)
     }
+    /// Models that a person can pick from, in order, each with its alias: those that are described or allowed, and the agent's own.
+    pub fn offers(&self, agent_id: &str) -> Vec<(ModelRef, Option<&str>)> {
+        let described = self.providers.iter().flat_map(|(provider, it)| {
+            let model = |it: &Entry| ModelRef { provider: provider.clone(), model: it.id.clone() };
+            it.models.iter().map(model)
+        });
+        let own = self.agents.get(agent_id).into_iter().chain([&self.defaults]);
+        let own = own.flat_map(|it| it.primary.iter().chain(it.fallbacks.iter().flatten()));
+        let own: Vec<ModelRef> = own.filter_map(|it| self.find(it).ok()).collect();
+        let is_free = |it: &ModelRef| self.allowed.is_empty() || self.allowed.contains(it);
+        let mut all: BTreeSet<ModelRef> =
+            described.filter(is_free).chain(self.allowed.iter().cloned()).collect();
+        all.extend(own);
+        let alias = |model: &ModelRef| self.aliases.iter().find(|it| it.1 == model).map(|it| it.0.as_str());
+        all.into_iter().map(|it| (it.clone(), alias(&it))).collect()
+    }
+    /// Tokens that the conversation with a model may take; `wanted` is `agents.defaults.contextTokens`.
+    pub fn window(&self, model: &ModelRef, wanted: Option<u64>) -> u64 {
+        let says = self.context_window(model);
+        wanted.or(says).unwrap_or(CONTEXT_TOKENS_DEFAULT).min(says.unwrap_or(u64::MAX))
+    }
     /// Whether an agent has chosen a model of its own.
     pub fn has_own_model(&self, agent_id: &str) -> bool {
         self.agents.get(agent_id).is_some_and(|it| it.primary.is_some())
@@ -263,7 +284,7 @@ impl Catalog {
                 "No API key found for provider {name:?}: set {} or models.providers.{name}.apiKey",
                 provider.env[provider.env.len() - 1]
             );
-            return Err(TurnError::new(ErrorKind::Auth, text));
+            return Err(TurnError::new(ErrorKind::Config, text));
         }
         let mut headers = provider.headers.clone();
         for (name, value) in entry.into_iter().flat_map(|it| &it.headers) {
@@ -369,5 +390,5 @@ fn parse(name: &str) -> Option<ModelRef> {
 }
 
 fn unknown(text: String) -> TurnError {
-    TurnError::new(ErrorKind::NotFound, text)
+    TurnError::new(ErrorKind::Config, text)
 }

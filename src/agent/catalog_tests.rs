@@ -49,7 +49,7 @@ fn choosing() {
     assert_eq!(names(it.choose("main", Some("openrouter/a/b"), true))[0], "openrouter/a/b");
     assert_eq!(names(it.choose("main", Some("anthropic/claude-x"), true))[0], "anthropic/claude-x");
     for bad in ["openai/gpt-4", "nobody/x", "nothing", "/", ""] {
-        assert_eq!(it.choose("main", Some(bad), true).unwrap_err().kind, ErrorKind::NotFound, "{bad}");
+        assert_eq!(it.choose("main", Some(bad), true).unwrap_err().kind, ErrorKind::Config, "{bad}");
     }
     assert_eq!(it.params(&it.find("fast").unwrap()), Params { temperature: Some(0.2), max_tokens: Some(99) });
 }
@@ -83,7 +83,7 @@ fn targets() {
     let claude = of("anthropic/claude-opus-4-5", Some("k")).unwrap();
     assert_eq!((claude.base_url.as_str(), claude.reasoning), ("http://proxy.lan", true));
     let missing = of("anthropic/claude-x", None).unwrap_err();
-    assert_eq!(missing.kind, ErrorKind::Auth);
+    assert_eq!(missing.kind, ErrorKind::Config);
     assert!(missing.reason.contains("ANTHROPIC_API_KEY"), "{missing}");
     assert!(of("odd/x", None).unwrap_err().reason.contains("openai-completions"));
     assert!(of("lost/x", None).unwrap_err().reason.contains("baseUrl"));

@@ -41,16 +41,29 @@ const SYSTEM: &str = "You keep the memory of a conversation between a person and
     wants and likes, what was decided and done, names, numbers, paths and commands that may be needed again, what is still open. \
     Only facts that were said. No greeting, no comment.";
 
+/// Why a conversation is folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why<'a> {
+    /// By our reckoning it is about to be too long.
+    Full,
+    /// The model says that it is: whatever the configuration says of its window is wrong.
+    TooLong,
+    /// The person wants it, with this wish.
+    Asked(&'a str),
+}
+
 /// Folds all but the newest part of the session's conversation, durably, and tells the run's model only what is left.
-pub(super) fn fold(run: &mut Run<'_>, wish: Option<&str>) -> Result<(), Failure> {
+pub(super) fn fold(run: &mut Run<'_>, why: Why<'_>) -> Result<(), Failure> {
     let context = run.context()?;
     let before = conversation::tokens(&conversation::messages(&context));
-    let keep = run.rule().keep.min(run.window() / 4);
-    let Some(cut) = cut(&context, if wish.is_some() { 0 } else { keep }) else {
+    let window = if why == Why::TooLong { run.window().min(before) } else { run.window() };
+    let keep = if matches!(why, Why::Asked(_)) { 0 } else { run.rule().keep.min(window / 4) };
+    let Some(cut) = cut(&context, keep) else {
         return Err(Failure::Failed("There is nothing to fold yet".into()));
     };
     let old = Context { summary: context.summary.clone(), entries: context.entries[..cut].to_vec() };
-    let summary = summarise(run, &conversation::messages(&old), wish)?;
+    let wish = if let Why::Asked(wish) = why { wish } else { "" };
+    let summary = summarise(run, &conversation::messages(&old), window, wish)?;
     let first = context.entries[cut]["id"].as_str().unwrap_or_default().to_owned();
     run.store_now(Entry::Compaction { summary, first_kept_entry_id: first, tokens_before: before })?;
     run.messages = conversation::messages(&run.context()?);
@@ -75,9 +88,9 @@ fn cut(context: &Context, keep: u64) -> Option<usize> {
 }
 
 /// As many calls as it takes: each reads the summary so far and another piece.
-fn summarise(run: &mut Run<'_>, messages: &[Message], wish: Option<&str>) -> Result<String, Failure> {
+fn summarise(run: &mut Run<'_>, messages: &[Message], window: u64, wish: &str) -> Result<String, Failure> {
     // Four bytes a token, and half of the window left for the summary and the rest.
-    let piece_bytes = (run.window() * 2).max(4_000) as usize;
+    let piece_bytes = (window * 2).max(4_000) as usize;
     let told: String = messages.iter().map(told).collect();
     let mut summary = String::new();
     for piece in pieces(&told, piece_bytes) {
@@ -86,8 +99,8 @@ fn summarise(run: &mut Run<'_>, messages: &[Message], wish: Option<&str>) -> Res
             question.push_str(&format!("<memory>\n{summary}\n</memory>\n\nWhat was said next:\n\n"));
         }
         question.push_str(&format!("<conversation>\n{piece}</conversation>"));
-        if let Some(wish) = wish.map(str::trim).filter(|it| !it.is_empty()) {
-            question.push_str(&format!("\n\nThe person asks for this: {wish}"));
+        if !wish.trim().is_empty() {
+            question.push_str(&format!("\n\nThe person asks for this: {}", wish.trim()));
         }
         summary = run.aside(SYSTEM, &question)?;
     }

@@ -42,14 +42,19 @@ pub fn messages(context: &Context) -> Vec<Message> {
         out.push(Message { role: Role::User, parts: vec![Part::Text(text)] });
     }
     let mut open: Vec<(String, String)> = vec![];
+    // What was put in between a call and its result is told behind that.
+    let mut later: Vec<Part> = vec![];
     for message in context.messages() {
         match message["role"].as_str() {
+            Some("assistant") if message["stopReason"] == "injected" && !open.is_empty() => {
+                later.extend(content(&message["content"]));
+            }
             Some("user") => {
-                close(&mut open, &mut out);
+                close(&mut open, &mut later, &mut out);
                 push(&mut out, Role::User, content(&message["content"]));
             }
             Some("assistant") => {
-                close(&mut open, &mut out);
+                close(&mut open, &mut later, &mut out);
                 let parts = content(&message["content"]);
                 let calls = parts.iter().filter_map(|it| match it {
                     Part::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
@@ -69,28 +74,39 @@ pub fn messages(context: &Context) -> Vec<Message> {
                 parts.retain(|it| matches!(it, Part::Image { .. }));
                 parts.insert(0, Part::ToolResult { id, name, text, is_error });
                 push(&mut out, Role::User, parts);
+                if open.is_empty() {
+                    close(&mut open, &mut later, &mut out);
+                }
             }
             _ => {}
         }
     }
-    close(&mut open, &mut out);
+    close(&mut open, &mut later, &mut out);
     out
 }
 
 /// Messages of one role in a row become one.
-fn push(out: &mut Vec<Message>, role: Role, parts: Vec<Part>) {
+fn push(out: &mut Vec<Message>, role: Role, mut parts: Vec<Part>) {
     match out.last_mut() {
         _ if parts.is_empty() => {}
+        Some(last) if last.role == role && role == Role::Assistant => {
+            // Some servers are told the texts of one answer as one.
+            if let (Some(Part::Text(_)), Some(Part::Text(next))) = (last.parts.last(), parts.first_mut()) {
+                next.insert_str(0, "\n\n");
+            }
+            last.parts.extend(parts);
+        }
         Some(last) if last.role == role => last.parts.extend(parts),
         _ => out.push(Message { role, parts }),
     }
 }
 
-fn close(open: &mut Vec<(String, String)>, out: &mut Vec<Message>) {
+fn close(open: &mut Vec<(String, String)>, later: &mut Vec<Part>, out: &mut Vec<Message>) {
     for (id, name) in open.drain(..) {
         let text = "This call was cut off: nobody knows what came of it.".to_owned();
         push(out, Role::User, vec![Part::ToolResult { id, name, text, is_error: true }]);
     }
+    push(out, Role::Assistant, std::mem::take(later));
 }
 
 fn text_of(part: &Part) -> Option<&str> {
@@ -146,6 +162,9 @@ pub fn answer(parts: &[Part], origin: &Origin, ended: Result<Done, &TurnError>, 
         Err(err) => {
             out["stopReason"] = "error".into();
             out["errorMessage"] = err.explain(&origin.model.provider).into();
+            if err.kind == super::ErrorKind::BadRequest {
+                out["refused"] = true.into();
+            }
         }
     }
     out
@@ -278,6 +297,13 @@ mod tests {
         let assistant = json!({ "role": "assistant", "content": [call] });
         let stray = json!({ "role": "toolResult", "toolCallId": "zz", "content": [] });
         let next = json!({ "role": "user", "content": "and?" });
+        let injected = json!({ "role": "assistant", "content": "by the way", "stopReason": "injected" });
+        let result = json!({ "role": "toolResult", "toolCallId": "c1", "content": "done" });
+        let told = messages(&context(&[assistant.clone(), injected, result, next.clone()]));
+        assert!(
+            matches!(&told[1].parts[..], [Part::ToolResult { is_error: false, text, .. }] if text == "done")
+        );
+        assert!(matches!(&told[2].parts[..], [Part::Text(it)] if it == "by the way"));
         let failed = TurnError::new(ErrorKind::BadRequest, "no");
         let failed = answer(&[], &origin(), Err(&failed), 1);
         assert_eq!((&failed["stopReason"], &failed["content"]), (&json!("error"), &json!([])));

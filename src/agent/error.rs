@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Overloaded,
     ContextOverflow,
     BadRequest,
+    /// What is configured or was chosen cannot be used: the reason is the whole sentence.
+    Config,
     /// No such model, or no such address at the server.
     NotFound,
     Timeout(Wait),
@@ -64,6 +66,7 @@ impl TurnError {
     /// For the person: what happened and what to do next.
     pub fn explain(&self, provider: &str) -> String {
         let mut text = match self.kind {
+            ErrorKind::Config => return self.reason.clone(),
             ErrorKind::Auth => {
                 format!(
                     "{provider} refuses the key: check models.providers.{provider}.apiKey or its environment variable"

@@ -11,6 +11,7 @@
 //! ```
 //!
 //! Nothing here knows who listens: no connection ids, no channel names.
+mod asking;
 pub mod bootstrap;
 #[cfg(test)]
 mod broken_servers;
@@ -35,6 +36,7 @@ mod refusal;
 pub mod retry;
 pub mod run;
 pub mod sse;
+mod task;
 pub mod tools;
 
 pub use error::{ErrorKind, TurnError};

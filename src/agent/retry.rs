@@ -82,10 +82,10 @@ impl Attempts {
         self.retries += 1;
         Step::Retry { after_ms }
     }
-    /// The next model whose keys do not all rest.
+    /// The next model whose keys do not all rest; the last one in any case: better asked than refused unasked.
     fn fallback(&mut self, keys: &Keys, now_ms: i64) -> Step {
         while let Some(model) = self.later.pop() {
-            if !matches!(keys.pick(&model.provider, now_ms), Pick::Rest { .. }) {
+            if self.later.is_empty() || !matches!(keys.pick(&model.provider, now_ms), Pick::Rest { .. }) {
                 (self.model, self.retries) = (model.clone(), 0);
                 return Step::Fallback(model);
             }
@@ -171,5 +171,10 @@ mod tests {
         let mut way = Attempts::new(vec![model("xai/a"), model("openai/b"), model("google/c")]).unwrap();
         let lost = TurnError::new(ErrorKind::NotFound, "");
         assert_eq!(way.next(&lost, false, None, &mut keys, 0), Step::Fallback(model("google/c")));
+        // Two models of one provider, whose only key is refused.
+        let mut way = Attempts::new(vec![model("openai/a"), model("openai/b")]).unwrap();
+        let refused = TurnError::new(ErrorKind::Auth, "");
+        let next = way.next(&refused, false, Some("OPENAI_API_KEY"), &mut keys, 0);
+        assert_eq!(next, Step::Fallback(model("openai/b")));
     }
 }

@@ -9,196 +9,22 @@
 //! * Runs on a thread of its own and may block anywhere; cancelling ends every wait.
 //! * What was said is durable before its end is told.
 //! * Nothing here knows who listens.
-use super::compact;
+use super::asking::{Asking, Told};
+use super::compact::{self, Why};
 use super::conversation::{self, Image, Origin};
 use super::error::{ErrorKind, TurnError};
-use super::http::{Patience, Wire};
-use super::keys::{Key, Keys, Pick};
-use super::model::{
-    Answer, Delta, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, TurnRequest, Usage,
-};
-use super::models::Models;
+use super::model::{Answer, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, Usage};
 use super::prompt::System;
-use super::providers;
 use super::retry::{Attempts, Step};
-use super::tools::{Outcome, Place, Toolbox};
+pub use super::task::{Around, Begin, Begun, End, Event, Failure, Prompt, Steer, Task, Tools};
+use super::tools::{Outcome, Toolbox};
 use crate::base::cancel::Cancel;
-use crate::base::clock::Clock;
 use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
 use crate::store::agent_sessions::{Behind, Trouble};
-use crate::store::stores::Stores;
 use crate::store::transcript::{self, Context, Entry};
-use crate::store::writer::Hand;
 use crossbeam_channel::Receiver;
-use serde_json::{Map, Value, json};
-use std::path::PathBuf;
-use std::sync::Arc;
+use serde_json::{Value, json};
 use std::time::Duration;
-
-/// What the store knows of a session when a run begins in it.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    pub session_id: String,
-    pub entry: Map<String, Value>,
-    /// None before the first word.
-    pub transcript: Option<PathBuf>,
-    /// What the model is told of the person's words.
-    pub text: String,
-}
-
-/// Runs where state files are written, first of all.
-pub type Begin = Box<dyn FnOnce(&mut Stores) -> Result<Begun, Trouble> + Send>;
-
-/// Writes the system prompt for a model, and what there is to report of it.
-pub type Prompt = Box<dyn Fn(&Begun, &ModelRef, Thinking, &[ToolSpec]) -> System + Send>;
-
-/// Picks the tools that a model may use.
-pub type Tools = Box<dyn Fn(&ModelRef) -> Toolbox + Send>;
-
-/// What somebody says while a run is under way.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Steer {
-    /// Of the message.
-    pub run_id: String,
-    /// See [`Task::accepted_at`].
-    pub accepted_at: i64,
-    pub text: String,
-    pub images: Vec<Image>,
-}
-
-/// What a run does.
-pub struct Task {
-    pub run_id: String,
-    /// Milliseconds since 1970. A run id may be used again: only both together name a run for good.
-    pub accepted_at: i64,
-    /// How often it was begun and cut off by the end of the process.
-    pub lives: u32,
-    pub agent_id: String,
-    /// Canonical.
-    pub session_key: String,
-    /// The store file of the session.
-    pub store: PathBuf,
-    pub begin: Begin,
-    pub prompt: Prompt,
-    pub images: Vec<Image>,
-    /// What was asked for; else what the session, the agent and the defaults say.
-    pub thinking: Option<Thinking>,
-    pub thinking_default: Option<Thinking>,
-    /// Tokens that the context may take, whatever the model says.
-    pub context_tokens: Option<u64>,
-    pub compaction: compact::Rule,
-    pub tools: Tools,
-    pub place: Place,
-    /// For the whole run, in milliseconds.
-    pub timeout_ms: u64,
-    /// What people say while it runs; told to the model at its next turn.
-    pub steering: Receiver<Steer>,
-    /// Only folds what was said so far, with this wish of the person.
-    pub only_compact: Option<String>,
-}
-
-/// What every run shares.
-#[derive(Clone)]
-pub struct Around {
-    pub models: Arc<Models>,
-    pub store: Hand,
-    pub clock: Clock,
-}
-
-/// What happens on the way.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The session and its levels are known.
-    Begun {
-        session_id: String,
-        verbose: Option<String>,
-    },
-    Text(String),
-    Thinking(String),
-    /// The model has said all of this message.
-    MessageEnd,
-    ToolStart {
-        id: String,
-        name: String,
-        args: Value,
-    },
-    ToolUpdate {
-        id: String,
-        name: String,
-        partial: Value,
-    },
-    ToolEnd {
-        id: String,
-        name: String,
-        meta: Option<String>,
-        is_error: bool,
-        result: Value,
-    },
-    /// What was said so far is being folded into a summary.
-    Compacting,
-    Compacted {
-        will_retry: bool,
-    },
-    /// The model is told this message too.
-    Steered(String),
-}
-
-/// How it ended.
-#[derive(Debug, Clone)]
-pub struct End {
-    pub outcome: Result<(), Failure>,
-    /// What the model said, message by message.
-    pub texts: Vec<String>,
-    pub session_id: Option<String>,
-    pub model: Option<ModelRef>,
-    /// Of the last call.
-    pub usage: Usage,
-    pub report: Value,
-    /// Tokens before and after, when it was folded.
-    pub compacted: Option<(u64, u64)>,
-}
-
-impl End {
-    fn new(outcome: Result<(), Failure>) -> End {
-        End {
-            outcome,
-            texts: vec![],
-            session_id: None,
-            model: None,
-            usage: Usage::default(),
-            report: Value::Null,
-            compacted: None,
-        }
-    }
-    pub fn failed(text: String) -> End {
-        End::new(Err(Failure::Failed(text)))
-    }
-    /// Its thread has panicked: the log says where.
-    pub fn panicked() -> End {
-        End::failed("gatewayd made a mistake: see its log, and please report it".into())
-    }
-}
-
-/// Why it did not end well.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Failure {
-    /// Somebody cancelled it.
-    Cancelled,
-    /// The model refuses the request itself: what it says is the answer.
-    Refused(String),
-    /// A sentence for the person.
-    Failed(String),
-}
-
-impl Failure {
-    fn of(err: &TurnError, provider: &str) -> Failure {
-        match err.kind {
-            ErrorKind::Cancelled => Failure::Cancelled,
-            ErrorKind::BadRequest => Failure::Refused(err.explain(provider)),
-            _ => Failure::Failed(err.explain(provider)),
-        }
-    }
-}
 
 /// Does it; blocks until it has ended.
 pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> End {
@@ -225,17 +51,6 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
     End { outcome, ..end }
 }
 
-/// What a run asks models with.
-#[derive(Clone, Copy)]
-struct Asking<'a> {
-    task: &'a Task,
-    around: &'a Around,
-    cancel: &'a Cancel,
-    /// The clock's, when the run must have ended.
-    deadline_ms: u64,
-    thinking: Thinking,
-}
-
 /// A run under way.
 pub(super) struct Run<'a> {
     asking: Asking<'a>,
@@ -253,6 +68,8 @@ pub(super) struct Run<'a> {
     behind: Option<String>,
     /// Tokens that the last answer's model was told and said, by its own count.
     told_before: u64,
+    /// Why no model can be asked.
+    trouble: Option<TurnError>,
     texts: Vec<String>,
     usage: Usage,
     pub(super) compacted: Option<(u64, u64)>,
@@ -266,7 +83,7 @@ impl<'a> Run<'a> {
         emit: &'a mut dyn FnMut(Event),
         begun: &'a Begun,
     ) -> Result<Run<'a>, Failure> {
-        let failed = |err: TurnError| Failure::of(&err, "The model server");
+        // What is wrong with a name says itself what to do.
         let now = around.clock.now();
         let word = |name: &str| begun.entry.get(name).and_then(Value::as_str);
         let wanted = word("modelOverride").map(|model| match word("providerOverride") {
@@ -274,8 +91,12 @@ impl<'a> Run<'a> {
             None => model.to_owned(),
         });
         let any_key = around.models.with_keys(&task.agent_id, now.unix_ms, |keys| keys.any());
-        let models =
-            around.models.catalog.choose(&task.agent_id, wanted.as_deref(), any_key).map_err(failed)?;
+        let (models, trouble) = match around.models.catalog.choose(&task.agent_id, wanted.as_deref(), any_key)
+        {
+            Ok(models) => (models, None),
+            // The person's words and why they had no answer are kept all the same.
+            Err(err) => (vec![named(wanted.as_deref().unwrap_or_default())], Some(err)),
+        };
         let way = Attempts::new(models).ok_or_else(|| {
             Failure::Failed("no model is configured: set agents.defaults.model.primary".into())
         })?;
@@ -308,6 +129,7 @@ impl<'a> Run<'a> {
             unsaid: vec![],
             behind: None,
             told_before: 0,
+            trouble,
             texts: vec![],
             usage: Usage::default(),
             compacted: None,
@@ -341,7 +163,9 @@ impl<'a> Run<'a> {
             self.messages = conversation::messages(&context);
             return;
         }
-        if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
+        if let Some(parent) = refused(&mut context) {
+            self.behind = Some(parent);
+        } else if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
             context
                 .entries
                 .retain(|it| !(it["type"] == "message" && it["parentId"].as_str() == parent.as_deref()));
@@ -386,17 +210,19 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let mut saving = Some(self.save());
-        if self.asking.task.lives > RUN_LIVES_MAX {
-            let lives = self.asking.task.lives;
+        let lives = self.asking.task.lives;
+        if lives > RUN_LIVES_MAX {
             let text = format!("the process ended {lives} times during this run, which is now given up");
-            let err = TurnError::new(ErrorKind::Internal, text);
+            self.trouble = Some(TurnError::new(ErrorKind::Internal, text));
+        }
+        if let Some(err) = self.trouble.take() {
             let failure = Failure::of(&err, &self.origin.model.provider);
             self.keep(&Answer::default(), &Err(err))?;
             return Err(failure);
         }
         if self.is_full() {
             // A summary that cannot be made is no reason not to try: the model has the last word.
-            let _ = self.fold_before_answer();
+            let _ = self.fold_before_answer(Why::Full);
         }
         for _ in 0..RUN_TURNS_MAX {
             let answered = self.ask();
@@ -453,7 +279,7 @@ impl<'a> Run<'a> {
             };
             if err.kind == ErrorKind::ContextOverflow && !folded && !given {
                 folded = true;
-                if self.fold_before_answer().is_ok() {
+                if self.fold_before_answer(Why::TooLong).is_ok() {
                     continue;
                 }
             }
@@ -546,11 +372,8 @@ impl<'a> Run<'a> {
     // The context and its size.
 
     pub(super) fn window(&self) -> u64 {
-        let model = &self.origin.model;
-        let says = self.asking.around.models.catalog.context_window(model);
-        let window =
-            self.asking.task.context_tokens.or(says).unwrap_or(super::catalog::CONTEXT_TOKENS_DEFAULT);
-        window.min(says.unwrap_or(u64::MAX))
+        let catalog = &self.asking.around.models.catalog;
+        catalog.window(&self.origin.model, self.asking.task.context_tokens)
     }
     pub(super) fn rule(&self) -> compact::Rule {
         self.asking.task.compaction
@@ -577,17 +400,21 @@ impl<'a> Run<'a> {
         self.asking.task.compaction.is_full(reckoned.max(self.told_before), self.window())
     }
     /// Folds what was said before the newest question.
-    fn fold_before_answer(&mut self) -> Result<(), Failure> {
+    fn fold_before_answer(&mut self, why: Why<'_>) -> Result<(), Failure> {
         (self.emit)(Event::Compacting);
-        let done = compact::fold(self, None);
+        let done = compact::fold(self, why);
         self.told_before = 0;
         (self.emit)(Event::Compacted { will_retry: done.is_ok() });
         done.inspect_err(|it| log::warn!(target: "agent", "the conversation could not be folded: {it:?}"))
     }
     /// `/compact`.
     fn fold(&mut self) -> Result<(), Failure> {
+        if let Some(err) = self.trouble.take() {
+            return Err(Failure::of(&err, &self.origin.model.provider));
+        }
         (self.emit)(Event::Compacting);
-        let done = compact::fold(self, self.asking.task.only_compact.as_deref());
+        let wish = self.asking.task.only_compact.as_deref().unwrap_or_default();
+        let done = compact::fold(self, Why::Asked(wish));
         (self.emit)(Event::Compacted { will_retry: false });
         done
     }
@@ -632,8 +459,11 @@ impl<'a> Run<'a> {
     fn note(&self, outcome: &Result<(), Failure>) {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
-        let usage = outcome.is_ok().then_some(self.usage);
-        let folded = self.compacted.is_some();
+        let only_folded = task.only_compact.is_some();
+        let usage = outcome.is_ok().then_some(self.usage).filter(|_| !only_folded);
+        let folded = self.compacted;
+        // What was said until then is kept, and the next message says that it was not all.
+        let cut = matches!(outcome, Err(Failure::Cancelled)) && !self.texts.is_empty();
         let session_id = self.begun.session_id.clone();
         let (model, window, report) = (self.origin.model.clone(), self.window(), self.system.report.clone());
         self.asking.around.store.give(Box::new(move |stores| {
@@ -648,6 +478,7 @@ impl<'a> Run<'a> {
                     let mut set = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
                     set("updatedAt", now.unix_ms.into());
                     set("systemSent", true.into());
+                    set("abortedLastRun", cut.into());
                     set("modelProvider", model.provider.into());
                     set("model", model.model.into());
                     set("contextTokens", window.into());
@@ -659,86 +490,17 @@ impl<'a> Run<'a> {
                         set("outputTokens", it.output.into());
                         set("totalTokens", (it.input + it.cache_read + it.cache_write).into());
                     }
+                    if let Some((_, after)) = folded.filter(|_| only_folded) {
+                        set("totalTokens", after.into());
+                        entry.shift_remove("inputTokens");
+                        entry.shift_remove("outputTokens");
+                    }
                     let count = entry.get("compactionCount").and_then(Value::as_u64).unwrap_or(0);
-                    entry.insert("compactionCount".into(), (count + u64::from(folded)).into());
+                    entry.insert("compactionCount".into(), (count + u64::from(folded.is_some())).into());
                 },
                 now,
             );
         }));
-    }
-}
-
-/// What one call tells a model.
-#[derive(Clone, Copy)]
-struct Told<'a> {
-    system: &'a str,
-    messages: &'a [Message],
-    tools: &'a [ToolSpec],
-}
-
-impl Asking<'_> {
-    /// One call; the id of the key it used. `alone`: there is no other model to ask.
-    fn call(
-        &self,
-        model: &ModelRef,
-        alone: bool,
-        told: Told<'_>,
-        answer: &mut Answer,
-        emit: &mut dyn FnMut(Event),
-    ) -> (Option<String>, Result<Done, TurnError>) {
-        let (models, agent_id, now) = (&self.around.models, &self.task.agent_id, self.around.clock.now());
-        let key = match models.with_keys(agent_id, now.unix_ms, |keys| pick(keys, model, alone, now.unix_ms))
-        {
-            Ok(it) => it,
-            Err(err) => return (None, Err(err)),
-        };
-        let key_id = key.as_ref().map(|it| it.id.clone());
-        let target = match models.catalog.target(model, key.map(|it| it.secret)) {
-            Ok(it) => it,
-            Err(err) => return (key_id, Err(err)),
-        };
-        let params = models.catalog.params(model);
-        let mut request = TurnRequest {
-            model: model.model.clone(),
-            system: told.system.to_owned(),
-            messages: told.messages.to_vec(),
-            tools: told.tools.to_vec(),
-            thinking: if target.reasoning { self.thinking } else { Thinking::Off },
-            max_tokens: params.max_tokens,
-            temperature: params.temperature,
-            ..TurnRequest::default()
-        };
-        if !models.catalog.takes_images(model) {
-            leave_images_out(&mut request.messages);
-        }
-        // The run's own end is the timer's; this is for a server that the timer does not reach.
-        let left_ms = self.deadline_ms.saturating_sub(now.mono_ms) + 1_000;
-        let wire = Wire::new(Patience { total_ms: left_ms, ..Patience::default() }, models.proxies.clone());
-        let result = providers::run(&target, &request, &wire, self.cancel, &mut |delta| {
-            answer.push(&delta);
-            match delta {
-                Delta::Text(text) => emit(Event::Text(text)),
-                Delta::Thinking(text) => emit(Event::Thinking(text)),
-                _ => {}
-            }
-        });
-        if let (Ok(_), Some(id)) = (&result, &key_id) {
-            models.with_keys(agent_id, now.unix_ms, |keys| keys.worked(&model.provider, id));
-        }
-        (key_id, result)
-    }
-}
-
-fn pick(keys: &mut Keys, model: &ModelRef, alone: bool, now_ms: i64) -> Result<Option<Key>, TurnError> {
-    match keys.pick(&model.provider, now_ms) {
-        Pick::Use(key) => Ok(Some(key.clone())),
-        Pick::None => Ok(None),
-        // Better asked than refused unasked, when there is nobody else.
-        Pick::Rest { .. } if alone => Ok(keys.first(&model.provider).cloned()),
-        Pick::Rest { until_ms } => {
-            let retry_after_ms = Some((until_ms - now_ms).max(0) as u64);
-            Err(TurnError::new(ErrorKind::RateLimit { retry_after_ms }, ""))
-        }
     }
 }
 
@@ -748,6 +510,12 @@ fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
         Ok(Err(err)) => Err(Failure::Failed(err.to_string())),
         Err(_) => Err(Failure::Failed(crate::store::writer::NoAnswer.to_string())),
     }
+}
+
+/// A name that means no model, as far as it goes.
+fn named(name: &str) -> ModelRef {
+    let (provider, model) = name.split_once('/').unwrap_or(("", name));
+    ModelRef { provider: provider.to_owned(), model: model.to_owned() }
 }
 
 /// Stands in front of a run's question, so that a restart knows whether it was stored.
@@ -761,19 +529,24 @@ fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
     entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
-/// What the model of the newest answer counted, unless the conversation was folded since.
-fn told_before(context: &Context) -> u64 {
-    let counts = |it: &&Value| it["type"] == "compaction" || it["message"]["usage"].is_object();
-    let newest = context.entries.iter().rfind(counts);
-    newest.and_then(|it| it["message"]["usage"]["totalTokens"].as_u64()).unwrap_or(0)
+/// Takes away a question that the model's server would not take, with all that followed it, so that the next one is not refused for
+/// it too. The id of its parent, empty for none; None when there is no such question.
+fn refused(context: &mut Context) -> Option<String> {
+    let is_message = |it: &Value| it["type"] == "message";
+    let last =
+        context.entries.iter().rfind(|it| is_message(it) && it["message"]["stopReason"] != "injected")?;
+    if last["message"]["refused"] != true {
+        return None;
+    }
+    let question =
+        context.entries.iter().rposition(|it| is_message(it) && it["message"]["role"] == "user")?;
+    let taken = context.entries.split_off(question);
+    Some(taken[0]["parentId"].as_str().unwrap_or_default().to_owned())
 }
 
-fn leave_images_out(messages: &mut [Message]) {
-    for message in messages {
-        for part in &mut message.parts {
-            if let Part::Image { mime, .. } = part {
-                *part = Part::Text(format!("[an image ({mime}) that this model cannot see]"));
-            }
-        }
-    }
+/// What the model of the newest answer counted, unless the conversation was folded since.
+fn told_before(context: &Context) -> u64 {
+    let total = |it: &Value| it["message"]["usage"]["totalTokens"].as_u64().unwrap_or(0);
+    let newest = context.entries.iter().rfind(|it| it["type"] == "compaction" || total(it) > 0);
+    newest.map_or(0, total)
 }

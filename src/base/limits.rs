@@ -58,8 +58,16 @@ pub const AUTH_PEERS_MAX: usize = 4096;
 pub const SIGNATURE_SKEW_MS: i64 = 600_000;
 /// A pending pairing request lives this long. Reference: 5 minutes.
 pub const PAIRING_TTL_MS: i64 = 300_000;
-/// Pending pairing requests kept; the oldest goes first. Ours.
+/// Pending pairing requests kept; the oldest of the busiest address goes first. Ours.
 pub const PAIRING_PENDING_MAX: usize = 64;
+/// Paired devices. Ours: 400 bytes each, and a household has ten.
+pub const PAIRED_MAX: usize = 512;
+/// Signatures without a nonce remembered against replays. Ours: 72 bytes each; real clients send one only when this machine is too busy to challenge.
+pub const OLD_SIGNATURES_MAX: usize = 256;
+/// Characters of what a client says of itself (name, platform, version …). Ours: real ones stay under 80.
+pub const IDENTITY_CHARS_MAX: usize = 256;
+/// Scopes that a connection asks for. Ours: five mean anything.
+pub const SCOPES_MAX: usize = 32;
 
 /// Presence entries kept. Reference: 200.
 pub const PRESENCE_MAX: usize = 200;
@@ -155,8 +163,6 @@ pub const WORKERS: usize = 2;
 pub const JOBS_MAX: usize = 256;
 /// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
-/// Work waiting for the one writer of state files: that of all calls, and of all runs. Ours.
-pub const STORE_QUEUE_MAX: usize = JOB_QUEUE_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
 /// Inputs handled in a batch before its effects travel back. Ours: keeps latency flat under a burst.
@@ -212,8 +218,8 @@ pub const RUNS_MAX: usize = 64;
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.
 pub const RUN_TIMEOUT_MS_MAX: u64 = 86_400_000;
-/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so twice.
-pub const RUN_LIVES_MAX: u32 = 2;
+/// How often a run is begun again after the process ended in the middle of it. Ours: a message that kills the gateway does so each time.
+pub const RUN_LIVES_MAX: u32 = 3;
 /// `agent.wait` without a timeout. Reference: 30 s.
 pub const RUN_WAIT_MS: u64 = 30_000;
 /// How long the end of a run is remembered for `agent.wait`. Reference: 10 minutes.
@@ -226,6 +232,10 @@ pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.
 pub const CHAT_DELTA_MS: u64 = 150;
+/// A message up to this long is told delta by delta in `agent` events, as the reference does with all of them.
+pub const TEXT_FREE_BYTES: usize = 8 * 1024;
+/// What the `agent` events of a longer one may take of a client's line, about: a text of 64 KiB is told 18 times a second.
+pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
 /// One attached image, decoded. Reference: 5,000,000 bytes.

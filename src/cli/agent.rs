@@ -195,7 +195,7 @@ impl Agent {
                 let status = u8::try_from(128 + signal).unwrap_or(1);
                 fail("Interrupted. A run that has begun goes on at the gateway.", status)
             }
-            Failure::Refused { message, payload } if !payload.is_null() => {
+            Failure::Refused { message, payload, .. } if !payload.is_null() => {
                 if self.json {
                     print(&format!("{payload:#}"));
                 }

@@ -112,9 +112,16 @@ impl Context {
                 "Pass --token (or --password), set OPENCLAW_GATEWAY_TOKEN, or set gateway.auth.token in {}.",
                 self.paths.config.display()
             )),
-            Failure::Refused { message, .. } if message == "pairing required" => Some(
-                "Approve this device on the gateway's machine: `devices list` shows the request.".to_owned(),
-            ),
+            Failure::Refused { message, details, .. } if message == "pairing required" => {
+                // Our own words: a gateway that is not to be trusted must not tell what to type.
+                let plain =
+                    |it: &&str| it.len() <= 64 && it.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+                let what = match details["requestId"].as_str().filter(plain) {
+                    Some(id) => format!("gatewayd devices approve {id}"),
+                    None => "`gatewayd devices list` shows the request".to_owned(),
+                };
+                Some(format!("Approve this device on the gateway's machine: {what}"))
+            }
             _ => None,
         };
         Trouble { hint, ..failure.into() }

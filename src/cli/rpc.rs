@@ -53,6 +53,7 @@ pub enum Failure {
         message: String,
         /// What came beside the error: how an accepted run ended, else null.
         payload: Value,
+        details: Value,
     },
     #[error("gateway closed ({code}): {reason}")]
     Closed { code: u16, reason: String },
@@ -178,7 +179,8 @@ impl Client {
             if frame["ok"] != true {
                 let message = frame["error"]["message"].as_str().unwrap_or("the gateway gave no reason");
                 let message = message.to_owned();
-                return Err(Failure::Refused { message, payload: frame["payload"].take() });
+                let (payload, details) = (frame["payload"].take(), frame["error"]["details"].take());
+                return Err(Failure::Refused { message, payload, details });
             }
             if !(expect_final && frame["payload"]["status"] == "accepted") {
                 return Ok(frame["payload"].take());
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(tokens, ["stale", "shared"]);
         let params: ConnectParams = serde_json::from_value(seen[1]["params"].clone()).unwrap();
         let proof = params.device.as_ref().unwrap();
-        assert_eq!(verify(proof, &params, ROLE, "n", false, clock.now().unix_ms), Ok(()));
+        assert_eq!(verify(proof, &params, ROLE, "n", None, clock.now().unix_ms), Ok(()));
         std::fs::remove_dir_all(state).unwrap();
     }
     #[test]

@@ -199,7 +199,14 @@ impl Flags {
         let world = World::new(config, context.paths.clone(), context.env.clone(), port);
         let ws_log = self.ws_log.unwrap_or_default();
         Ok(Life {
-            world: World { problem, loud: self.loud(), strict: self.strict, ..world },
+            world: World {
+                problem,
+                program: context.program(),
+                flags,
+                loud: self.loud(),
+                strict: self.strict,
+                ..world
+            },
             auth,
             listeners,
             tls,

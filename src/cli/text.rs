@@ -3,6 +3,7 @@ use serde_json::Value;
 
 /// Columns as wide as their widest cell, two spaces between; the last is never padded.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|it| it.iter().map(|it| printable(it)).collect()).collect();
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|it| it.get(at)).map(|it| it.chars().count());
         cells.chain([head[at].chars().count()]).max().unwrap_or(0)
@@ -16,6 +17,16 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![line(head.to_vec())];
     lines.extend(rows.iter().map(|it| line(it.iter().map(String::as_str).collect())));
     lines.join("\n")
+}
+
+/// What others say of themselves must not move the cursor, nor look like something else.
+pub fn printable(text: &str) -> String {
+    /// Zero-width and direction marks.
+    fn hidden(it: char) -> bool {
+        matches!(it, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
+    }
+    text.chars().map(|it| if it.is_control() || hidden(it) { '\u{fffd}' } else { it }).collect()
 }
 
 /// `42s`, `7m`, `3h`, `2d`.
@@ -70,6 +81,7 @@ mod tests {
     fn forms() {
         let rows = [vec!["a".to_owned(), "b".into()], vec!["long".into(), "".into()]];
         assert_eq!(table(&["X", "Y"], &rows), "X     Y\na     b\nlong");
+        assert_eq!(printable("a\u{1b}[2J\nb\u{202e}ü"), "a\u{fffd}[2J\u{fffd}b\u{fffd}ü");
         let numbers: Vec<String> = [0, 999, 1000, 1_234_567].map(thousands).into();
         assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
         let ages: Vec<String> = [999, 61_000, 7_200_000, 200_000_000].map(age).into();

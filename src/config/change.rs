@@ -1,8 +1,9 @@
 //! What a changed configuration asks of a running gateway.
 //!
-//! Every key that is known has its class in the table of keys, after the rules of the reference (protocol facts 8.1) with two exceptions:
-//! `meta`, which the original stamps at every write, and so restarts at every write (its users asked it not to), and
-//! `gateway.config.redact`, which only gatewayd knows. Both are read when they are needed.
+//! Every key that is known has its class in the table of keys, after the rules of the reference (protocol facts 8.1) with three exceptions:
+//! `meta`, which the original stamps at every write, and so restarts at every write (its users asked it not to);
+//! `gateway.config.redact`, which only gatewayd knows; and the secret of the gateway: whoever changes that wants the old one to be worth
+//! nothing now, not after the restart's cooldown. The first two are read when they are needed.
 use super::keys;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub enum Part {
     Heartbeat,
     Cron,
     Browser,
+    Secret,
 }
 
 /// What a set of changes asks for.
@@ -64,6 +66,7 @@ pub(super) const CLASSES: &[(&str, Rule)] = &[
     ("heartbeat", Rule::Hot(Part::Heartbeat)),
     ("cron", Rule::Hot(Part::Cron)),
     ("browser", Rule::Hot(Part::Browser)),
+    ("secret", Rule::Hot(Part::Secret)),
     ("channel", Rule::Channel),
     ("web", Rule::Web),
     ("restart", Rule::Restart),
@@ -178,8 +181,8 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_held_back() {
         let old = json!({ "gateway": { "port": 1, "reload": { "mode": "hot" } }, "messages": { "a": 1 }, "update": { "channel": 1 } });
-        let new = json!({ "gateway": { "port": 2, "auth": { "token": "t" }, "reload": {} }, "messages": { "b": 2 }, "ui": {} });
-        let want = json!({ "gateway": { "port": 1, "reload": {} }, "messages": { "b": 2 }, "ui": {}, "update": { "channel": 1 } });
+        let new = json!({ "gateway": { "port": 2, "auth": { "token": "t", "allowTailscale": true }, "reload": {} }, "messages": { "b": 2 }, "ui": {} });
+        let want = json!({ "gateway": { "port": 1, "auth": { "token": "t" }, "reload": {} }, "messages": { "b": 2 }, "ui": {}, "update": { "channel": 1 } });
         assert_eq!(hold(&old, &new, &[]), want);
         assert_eq!(Plan::between(&old, &hold(&old, &new, &[]), &[]).restart, [""; 0]);
     }
@@ -232,7 +235,9 @@ mod tests {
             ("gateway.port", Restart),
             ("gateway.trustedProxies.3", Restart),
             ("gateway", Restart),
-            ("gateway.auth.token", Restart),
+            ("gateway.auth", Restart),
+            ("gateway.auth.token", Hot(Part::Secret)),
+            ("gateway.auth.rateLimit.maxAttempts", Restart),
             ("discovery.mdns.mode", Restart),
             ("canvasHost.port", Restart),
             ("meta.lastTouchedAt", None),

@@ -2,6 +2,7 @@
 use super::Issue;
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
+use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
 use serde_json::Value;
@@ -20,8 +21,18 @@ pub struct Config {
     /// `canvasHost.port`.
     pub canvas_port: Option<u16>,
     pub assistant: Identity,
-    /// `commands.restart`: SIGUSR1 by hand is allowed.
+    /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
+    pub commands: Commands,
+}
+
+/// `commands`: what is typed in a chat behind a slash.
+#[derive(Debug, Clone, Default)]
+pub struct Commands {
+    /// `useAccessGroups` is false: whoever may write may command.
+    pub for_all: bool,
+    /// `ownerAllowFrom`: `123`, `telegram:123` or `*`, lower case.
+    pub owners: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +45,7 @@ pub struct Gateway {
     pub token: Option<Secret>,
     pub password: Option<Secret>,
     pub trusted_proxies: Vec<String>,
+    pub rate_limit: RateLimit,
     /// Lower case.
     pub allowed_origins: Vec<String>,
     /// The Control UI may connect without a device identity.
@@ -80,6 +92,28 @@ pub enum TailscaleMode {
     Serve,
     /// Reached by everybody.
     Funnel,
+}
+
+/// `gateway.auth.rateLimit`.
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    /// Wrong secrets in a window before the lock-out; 0: there is none.
+    pub attempts: u32,
+    pub window_ms: u64,
+    pub lockout_ms: u64,
+    /// Programs on this machine are slowed only.
+    pub exempt_loopback: bool,
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit {
+            attempts: AUTH_ATTEMPTS_MAX,
+            window_ms: AUTH_WINDOW_MS,
+            lockout_ms: AUTH_LOCKOUT_MS,
+            exempt_loopback: true,
+        }
+    }
 }
 
 /// `gateway.reload`.
@@ -178,6 +212,27 @@ pub enum QueueMode {
     Steer,
     /// What is at work ends, and it is answered.
     Interrupt,
+}
+
+/// The words for [`QueueMode`] in files and in `/queue`.
+pub const QUEUE_MODES: &[(&str, QueueMode)] = &[
+    ("followup", QueueMode::Followup),
+    ("collect", QueueMode::Followup),
+    ("steer", QueueMode::Steer),
+    ("queue", QueueMode::Steer),
+    ("steer-backlog", QueueMode::Steer),
+    ("steer+backlog", QueueMode::Steer),
+    ("interrupt", QueueMode::Interrupt),
+];
+
+impl QueueMode {
+    pub fn of_word(word: &str) -> Option<QueueMode> {
+        QUEUE_MODES.iter().find(|it| it.0 == word).map(|it| it.1)
+    }
+    /// The first of the words for it.
+    pub fn word(self) -> &'static str {
+        QUEUE_MODES.iter().find(|it| it.1 == self).map_or("", |it| it.0)
+    }
 }
 
 impl Queue {
@@ -299,6 +354,14 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             ..Identity::default()
         },
         restart_allowed: r.boolean(root.at("commands.restart")).unwrap_or(false),
+        commands: Commands {
+            for_all: !r.boolean(root.at("commands.useAccessGroups")).unwrap_or(true),
+            owners: r
+                .names(root.at("commands.ownerAllowFrom"))
+                .iter()
+                .map(|it| it.trim().to_lowercase())
+                .collect(),
+        },
     }
 }
 
@@ -321,6 +384,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         token: secret(r.string(at.at("auth.token"))),
         password: secret(r.string(at.at("auth.password"))),
         trusted_proxies: r.strings(at.at("trustedProxies")),
+        rate_limit: rate_limit(&at.at("auth.rateLimit"), r),
         allowed_origins: r
             .strings(at.at("controlUi.allowedOrigins"))
             .iter()
@@ -361,6 +425,20 @@ fn tailscale(at: &Node, r: &mut Reader) -> Tailscale {
     }
 }
 
+fn rate_limit(at: &Node, r: &mut Reader) -> RateLimit {
+    let usual = RateLimit::default();
+    let attempts = r.integer(at.at("maxAttempts"), 0, u32::MAX.into()).and_then(|it| it.try_into().ok());
+    RateLimit {
+        attempts: attempts.unwrap_or(usual.attempts),
+        window_ms: r.integer(at.at("windowMs"), 0, MAX_MS).unwrap_or(usual.window_ms),
+        lockout_ms: r.integer(at.at("lockoutMs"), 0, MAX_MS).unwrap_or(usual.lockout_ms),
+        exempt_loopback: r.boolean(at.at("exemptLoopback")).unwrap_or(usual.exempt_loopback),
+    }
+}
+
+/// What a number of JSON holds exactly.
+const MAX_MS: u64 = (1 << 53) - 1;
+
 fn reload(at: &Node, r: &mut Reader) -> Reload {
     let modes = &[
         ("off", ReloadMode::Off),
@@ -379,15 +457,7 @@ fn reload(at: &Node, r: &mut Reader) -> Reload {
 const QUEUE_CAP_DEFAULT: u64 = 20;
 
 fn queue(at: &Node, r: &mut Reader) -> Queue {
-    let modes = &[
-        ("followup", QueueMode::Followup),
-        ("collect", QueueMode::Followup),
-        ("steer", QueueMode::Steer),
-        ("queue", QueueMode::Steer),
-        ("steer-backlog", QueueMode::Steer),
-        ("steer+backlog", QueueMode::Steer),
-        ("interrupt", QueueMode::Interrupt),
-    ];
+    let modes = QUEUE_MODES;
     let by_channel = at.at("byChannel").entries().into_iter();
     Queue {
         by_channel: by_channel.filter_map(|(name, it)| Some((name.to_owned(), r.word(it, modes)?))).collect(),

@@ -111,6 +111,11 @@ impl Reader<'_> {
         }
         node.items().into_iter().filter_map(|it| self.string(it)).collect()
     }
+    /// Texts, some of which are written as numbers: ids of people.
+    pub fn names(&mut self, node: Node) -> Vec<String> {
+        let name = |it: &Value| it.as_str().map(str::to_owned).or_else(|| Some(it.as_number()?.to_string()));
+        node.items().iter().filter_map(|it| self.read(it, "string", name)).collect()
+    }
     /// One of the given words.
     pub fn word<T: Copy>(&mut self, node: Node, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(node.clone())?;

@@ -100,6 +100,17 @@ fn files_that_cannot_be_read() {
 }
 
 #[test]
+fn who_may_command() {
+    let home = Home::new("commands");
+    let commands = |text: &str| home.load(text).config.commands;
+    let none = commands("{}");
+    assert_eq!((none.for_all, none.owners.len()), (false, 0));
+    let all = commands("{ commands: { useAccessGroups: false, ownerAllowFrom: [' Telegram:7 ', 42, '*'] } }");
+    assert!(all.for_all);
+    assert_eq!(all.owners, ["telegram:7", "42", "*"]);
+}
+
+#[test]
 fn an_unchanged_save_is_known_by_its_hash() {
     let home = Home::new("unchanged");
     let base = home.0.state.join("base.json5");

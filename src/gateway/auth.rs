@@ -2,7 +2,7 @@
 use super::peer::rate_key;
 use crate::base::limits::*;
 use crate::base::secret::Secret;
-use crate::config::{AuthMode, Config, Env};
+use crate::config::{AuthMode, Config, Env, RateLimit};
 use crate::protocol::connect::{ClientId, ConnectParams};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -118,17 +118,6 @@ pub enum Guesser {
     Local,
 }
 
-impl Guesser {
-    pub fn of(client_ip: Option<IpAddr>, forwarded: bool, origin: Option<&str>) -> Guesser {
-        match (client_ip, origin) {
-            (Some(ip), None) if ip.is_loopback() && !forwarded => Guesser::Local,
-            (Some(ip), Some(origin)) if ip.is_loopback() => Guesser::Page(origin.chars().take(128).collect()),
-            (Some(ip), _) => Guesser::Address(rate_key(ip)),
-            (None, _) => Guesser::Address(IpAddr::from([0, 0, 0, 0])),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Guesses {
     since_ms: u64,
@@ -136,13 +125,27 @@ struct Guesses {
     locked_until_ms: u64,
 }
 
-/// Counts wrong secrets: 10 a minute, then 5 minutes of silence. A missing secret is no guess.
-#[derive(Debug, Default)]
+/// Counts wrong secrets: 10 a minute, then 5 minutes of silence, unless the configuration says otherwise. A missing secret is no guess.
+#[derive(Debug)]
 pub struct Limiter {
     guesses: BTreeMap<Guesser, Guesses>,
+    limits: RateLimit,
 }
 
 impl Limiter {
+    pub fn new(limits: &RateLimit) -> Limiter {
+        Limiter { guesses: BTreeMap::new(), limits: limits.clone() }
+    }
+    pub fn guesser(&self, client_ip: Option<IpAddr>, forwarded: bool, origin: Option<&str>) -> Guesser {
+        match (client_ip, origin) {
+            (Some(ip), None) if ip.is_loopback() && !forwarded && self.limits.exempt_loopback => {
+                Guesser::Local
+            }
+            (Some(ip), Some(origin)) if ip.is_loopback() => Guesser::Page(origin.chars().take(128).collect()),
+            (Some(ip), _) => Guesser::Address(rate_key(ip)),
+            (None, _) => Guesser::Address(IpAddr::from([0, 0, 0, 0])),
+        }
+    }
     /// Milliseconds until this guesser may try again; None when it may now.
     pub fn locked(&self, who: &Guesser, now_ms: u64) -> Option<u64> {
         let until = self.guesses.get(who)?.locked_until_ms;
@@ -155,17 +158,16 @@ impl Limiter {
             oldest.map(|it| self.guesses.remove(&it));
         }
         let it = self.guesses.entry(who.clone()).or_default();
-        if it.wrong == 0 || now_ms.saturating_sub(it.since_ms) > AUTH_WINDOW_MS {
+        if it.wrong == 0 || now_ms.saturating_sub(it.since_ms) > self.limits.window_ms {
             *it = Guesses { since_ms: now_ms, ..Guesses::default() };
         }
         it.wrong += 1;
-        if it.wrong < AUTH_ATTEMPTS_MAX {
-            return 0;
-        }
         if *who == Guesser::Local {
             return if it.wrong > AUTH_ATTEMPTS_MAX { AUTH_SLOW_MS } else { 0 };
         }
-        it.locked_until_ms = now_ms + AUTH_LOCKOUT_MS;
+        if self.limits.attempts != 0 && it.wrong >= self.limits.attempts {
+            it.locked_until_ms = now_ms.saturating_add(self.limits.lockout_ms);
+        }
         0
     }
     /// The right secret forgives.
@@ -179,7 +181,8 @@ mod tests {
     use super::*;
     #[test]
     fn ten_wrong_then_five_minutes() {
-        let (mut limiter, who) = (Limiter::default(), Guesser::Address("9.9.9.9".parse().unwrap()));
+        let (mut limiter, who) =
+            (Limiter::new(&RateLimit::default()), Guesser::Address("9.9.9.9".parse().unwrap()));
         for n in 0..10 {
             assert_eq!(limiter.locked(&who, n), None, "try {n}");
             assert_eq!(limiter.wrong(&who, n), 0);
@@ -189,7 +192,7 @@ mod tests {
     }
     #[test]
     fn a_local_program_is_slowed_only() {
-        let mut limiter = Limiter::default();
+        let mut limiter = Limiter::new(&RateLimit::default());
         let held: Vec<u64> = (0..12).map(|n| limiter.wrong(&Guesser::Local, n)).collect();
         assert_eq!(&held[9..], [0, AUTH_SLOW_MS, AUTH_SLOW_MS]);
         assert_eq!(limiter.locked(&Guesser::Local, 20), None);
@@ -197,8 +200,34 @@ mod tests {
         assert_eq!(limiter.wrong(&Guesser::Local, 30), 0);
     }
     #[test]
+    fn limits_of_the_configuration() {
+        let limits = RateLimit { attempts: 2, window_ms: 100, lockout_ms: 50, exempt_loopback: false };
+        let mut limiter = Limiter::new(&limits);
+        let home = limiter.guesser(Some("127.0.0.1".parse().unwrap()), false, None);
+        assert_ne!(home, Guesser::Local, "no exemption");
+        limiter.wrong(&home, 0);
+        limiter.wrong(&home, 101);
+        assert_eq!(limiter.locked(&home, 101), None, "the first has run out");
+        limiter.wrong(&home, 102);
+        assert_eq!((limiter.locked(&home, 103), limiter.locked(&home, 152)), (Some(49), None));
+        let mut never = Limiter::new(&RateLimit { attempts: 0, ..limits });
+        assert!((0..99).all(|n| never.wrong(&home, n) == 0));
+        assert_eq!(never.locked(&home, 99), None);
+    }
+    /// One for IPv4 in either form, one for a /64 of IPv6, and one for all that a trusted proxy cannot name.
+    #[test]
+    fn who_guesses_together() {
+        let limiter = Limiter::new(&RateLimit::default());
+        let of = |ip: &str| limiter.guesser(ip.parse().ok(), false, None);
+        assert_eq!(of("8.8.8.8"), of("::ffff:8.8.8.8"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("?"), of("unknown"));
+        assert_ne!(limiter.guesser("127.0.0.1".parse().ok(), true, None), Guesser::Local);
+    }
+    #[test]
     fn the_table_is_bounded() {
-        let mut limiter = Limiter::default();
+        let mut limiter = Limiter::new(&RateLimit::default());
         for n in 0..(AUTH_PEERS_MAX as u32 + 50) {
             limiter.wrong(&Guesser::Address(IpAddr::from(n.to_be_bytes())), u64::from(n));
         }

@@ -102,7 +102,10 @@ impl Core {
 
     /// The second answer to a request that was answered before.
     pub(super) fn answer_twice(&mut self, asked: &Asked, answer: &runs::Answer, now: Now) {
-        self.log_answer(asked, answer.error.as_ref(), now);
+        // A run takes as long as it takes: only a failure is worth a line.
+        if answer.error.is_some() {
+            self.log_answer(asked, answer.error.as_ref(), now);
+        }
         self.send(asked.conn, frame::outcome(&asked.id, &answer.payload, answer.error.as_ref()));
     }
     /// What was answered to the same key before.

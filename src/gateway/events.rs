@@ -7,7 +7,7 @@ use crate::base::ids::ConnId;
 use crate::protocol::frame;
 use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role};
-use crate::store::devices::Pending;
+use crate::store::devices::{About, Pending};
 use serde::Serialize;
 use std::marker::PhantomData;
 
@@ -49,7 +49,7 @@ events! {
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
     SHUTDOWN: Shutdown = "shutdown", Anyone, false;
     HEALTH: Snapshot = "health", Anyone, false;
-    DEVICE_PAIR_REQUESTED: Pending = "device.pair.requested", Pairing, true;
+    DEVICE_PAIR_REQUESTED: PairingRequest = "device.pair.requested", Pairing, true;
     DEVICE_PAIR_RESOLVED: DevicePairResolved = "device.pair.resolved", Pairing, true;
     VOICEWAKE_CHANGED: WakeWords = "voicewake.changed", Anyone, true;
 }
@@ -89,6 +89,37 @@ pub struct Shutdown {
 }
 
 crate::literals! { pub enum Decision { Approved = "approved", Rejected = "rejected" } }
+
+/// A device asks to be paired.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PairingRequest {
+    pub request_id: String,
+    pub device_id: String,
+    pub public_key: String,
+    #[serde(flatten)]
+    pub about: About,
+    pub silent: bool,
+    /// It was paired before, for less.
+    pub is_repair: bool,
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
+impl From<&Pending> for PairingRequest {
+    fn from(it: &Pending) -> PairingRequest {
+        PairingRequest {
+            request_id: it.request_id.clone(),
+            device_id: it.device_id.clone(),
+            public_key: it.public_key.clone(),
+            about: it.about.clone(),
+            silent: it.silent,
+            is_repair: it.is_repair,
+            ts: it.ts,
+        }
+    }
+}
 
 /// Somebody, or a rule, has decided on a pairing request.
 #[derive(Debug, Serialize)]

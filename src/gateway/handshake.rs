@@ -6,13 +6,14 @@
 //!     └──────── anything else ──────────► Closing   (wrong secret: perhaps Held first)
 //! ```
 use super::auth::{Guesser, Verdict};
-use super::device::{self, Standing};
-use super::events::{Decision, DevicePairResolved, WakeWords};
+use super::device;
+use super::events::{Decision, DevicePairResolved, PairingRequest, WakeWords};
+use super::grants::{self, Standing, Wanted, Why};
 use super::peer::Peer;
 use super::{Core, Effect, Node, Phase, Ready, Timer, events, health, tailscale};
 use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
-use crate::base::limits::{FRAME_BYTES_MAX, OUT_QUEUE_BYTES_MAX, TICK_MS};
+use crate::base::limits::{FRAME_BYTES_MAX, IDENTITY_CHARS_MAX, OUT_QUEUE_BYTES_MAX, SCOPES_MAX, TICK_MS};
 use crate::base::secret::Secret;
 use crate::conn::Bytes;
 use crate::protocol::connect::{ClientId, ClientMode, ConnectParams, PROTOCOLS};
@@ -48,6 +49,14 @@ struct Accepted {
     local: bool,
     client_ip: Option<String>,
     device: Option<Device>,
+    /// It knew the shared secret.
+    by_secret: bool,
+}
+
+impl Accepted {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { role: self.role, scopes: &self.scopes, platform: &self.params.client.platform }
+    }
 }
 
 struct Device {
@@ -147,15 +156,16 @@ fn check(core: &mut Core, peer: &Peer, nonce: &str, text: &[u8], now: Now) -> Re
         .map_err(|err| refuse.invalid(&format!("invalid connect params: {err}"), ""))?;
     let Some(protocol) = params.protocol() else { return Err(mismatch(&refuse)) };
     let refuse = Refuse { protocol, ..refuse };
+    check_sizes(&params).map_err(|text| refuse.invalid(&format!("invalid connect params: {text}"), ""))?;
     let role = params.role.as_deref().unwrap_or("operator");
     let role = Role::parse(role).ok_or_else(|| refuse.invalid("invalid role", "INVALID_ROLE"))?;
     check_origin(core, peer, &params, &refuse)?;
 
     let config = &core.world.config.config.gateway;
-    let local = peer.is_local(&config.trusted_proxies);
+    let local = peer.is_local();
     let client_ip = peer.client_ip(&config.trusted_proxies);
     let insecure_ui = params.client.id == ClientId::ControlUi && config.insecure_control_ui;
-    let guesser = Guesser::of(client_ip, peer.forwarded, peer.origin.as_deref());
+    let guesser = core.limiter.guesser(client_ip, peer.forwarded, peer.origin.as_deref());
     let scopes = effective_scopes(&params, role, protocol);
     let shared = check_shared(core, &params, &guesser, now);
     let mut accepted = Accepted {
@@ -166,6 +176,7 @@ fn check(core: &mut Core, peer: &Peer, nonce: &str, text: &[u8], now: Now) -> Re
         local,
         client_ip: client_ip.filter(|_| !local).map(|it| it.to_string()),
         device: None,
+        by_secret: shared.is_ok(),
         params,
     };
     // Whose the tailnet says it is knows no less than the secret; but only a person's device is taken for it.
@@ -189,8 +200,8 @@ fn check(core: &mut Core, peer: &Peer, nonce: &str, text: &[u8], now: Now) -> Re
                 return Err(device_required(&refuse));
             }
             core.limiter.right(&guesser);
-            if !local && !insecure_ui {
-                // A shared secret without a device is the owner's own tool on this machine; from elsewhere it may only look in (security plan 1.2).
+            if (!local || peer.origin.is_some()) && !insecure_ui {
+                // A shared secret without a device is the owner's own tool on this machine; a page, or one from elsewhere, may only look in (security plan 1.2).
                 accepted.scopes.clear();
             }
         }
@@ -228,13 +239,37 @@ fn check_origin(core: &Core, peer: &Peer, params: &ConnectParams, refuse: &Refus
     Err(refuse.with(RpcError::invalid(text), "CONTROL_UI_ORIGIN_NOT_ALLOWED", json!({ "reason": reason })))
 }
 
+/// What is remembered of a client is short, however much fits into a frame.
+fn check_sizes(params: &ConnectParams) -> Result<(), String> {
+    let client = &params.client;
+    let texts = [
+        ("/client/displayName", client.display_name.as_ref()),
+        ("/client/version", Some(&client.version)),
+        ("/client/platform", Some(&client.platform)),
+        ("/client/deviceFamily", client.device_family.as_ref()),
+        ("/client/modelIdentifier", client.model_identifier.as_ref()),
+        ("/client/instanceId", client.instance_id.as_ref()),
+        ("/role", params.role.as_ref()),
+    ];
+    let scopes = params.scopes.as_deref().unwrap_or_default();
+    if scopes.len() > SCOPES_MAX {
+        return Err(format!("at /scopes: must NOT have more than {SCOPES_MAX} items"));
+    }
+    let long = |it: &NonEmpty| it.chars().count() > IDENTITY_CHARS_MAX;
+    let texts = texts.into_iter().filter_map(|(at, text)| Some((at, text?)));
+    match texts.chain(scopes.iter().map(|it| ("/scopes", it))).find(|it| long(it.1)) {
+        Some((at, _)) => Err(format!("at {at}: must NOT have more than {IDENTITY_CHARS_MAX} characters")),
+        None => Ok(()),
+    }
+}
+
 /// Operators of protocol 3 that ask for nothing get everything: its clients rely on that.
 fn effective_scopes(params: &ConnectParams, role: Role, protocol: u32) -> Vec<String> {
     let asked = params.scope_names();
     if asked.is_empty() && role == Role::Operator && protocol < 4 {
         vec!["operator.admin".into()]
     } else {
-        asked
+        grants::fitting(role, asked)
     }
 }
 
@@ -301,7 +336,9 @@ fn check_device(
 ) -> Result<(), Refusal> {
     let (params, role) = (&accepted.params, accepted.role.as_str());
     let Some(proof) = params.device.as_ref() else { return Ok(()) };
-    device::verify(proof, params, role, nonce, accepted.local, now.unix_ms).map_err(|bad| {
+    // Protocol 4 clients always wait for the challenge.
+    let old = (accepted.local && accepted.protocol < 4).then_some(&mut core.old_signatures);
+    device::verify(proof, params, role, nonce, old, now.unix_ms).map_err(|bad| {
         let (text, code) = bad.texts();
         refuse.invalid(text, code)
     })?;
@@ -312,11 +349,12 @@ fn check_device(
             // A device's own token stands in for the shared secret, but cannot ask for more than it has. It is no guess
             // at that secret: it neither waits for a lock-out nor ends one.
             let own = params.token().is_some_and(|it| {
-                device::token_allows(&core.devices, &device.id, role, &accepted.scopes, it)
+                grants::token_allows(&core.devices, &device.id, role, &accepted.scopes, it)
             });
             if !own {
                 return Err(unauthorized(core, params, refuse, guesser, wrong, now));
             }
+            core.device_used(&device.id, role, now);
         }
     }
     accepted.device = Some(device);
@@ -325,18 +363,19 @@ fn check_device(
 
 /// Who needs a pairing or a token first waits until that is on disk.
 fn accept(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
-    let (role, local) = (accepted.role.as_str(), accepted.local);
-    let Some(own) = &mut accepted.device else { return welcome(core, conn, accepted, now) };
-    let standing = device::standing(&core.devices, &own.id, &own.public_key, role, &accepted.scopes);
+    let wanted = accepted.wanted();
+    let Some(own) = &accepted.device else { return welcome(core, conn, accepted, now) };
+    let standing = grants::standing(&core.devices, &own.id, &own.public_key, wanted);
     if standing == Standing::Paired {
-        own.token = device::live_token(&core.devices, &own.id, role, &accepted.scopes).cloned();
-        if own.token.is_some() {
+        let token = grants::live_token(&core.devices, &own.id, wanted.role.as_str(), wanted.scopes).cloned();
+        if token.is_some() {
+            accepted.device = accepted.device.map(|it| Device { token, ..it });
             return welcome(core, conn, accepted, now);
         }
     }
     set_phase(core, conn, Phase::Pairing { waiting: vec![] });
     match standing {
-        Standing::Unpaired { is_repair } if !local => ask_for_pairing(core, conn, accepted, is_repair, now),
+        Standing::Unpaired(why) if !accepted.local => ask_for_pairing(core, conn, accepted, why, now),
         _ => give_token(core, conn, accepted, now),
     }
 }
@@ -344,18 +383,26 @@ fn accept(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
 /// A device on this machine is paired by the way.
 fn give_token(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
     core.change_devices(Box::new(move |devices, entropy| {
-        let (role, scopes) = (accepted.role.as_str(), &accepted.scopes);
-        let mut approved = None;
-        if let Some(own) = &mut accepted.device {
-            let standing = device::standing(devices, &own.id, &own.public_key, role, scopes);
-            if standing != Standing::Paired && accepted.local {
-                let about = device::about(&accepted.params, role, scopes, accepted.client_ip.clone());
-                device::approve(devices, &own.id, &own.public_key, about, now.unix_ms);
-                approved = Some((ids::uuid(entropy), own.id.clone()));
+        let (role, mut approved, mut why) = (accepted.role.as_str(), None, Why::Lost);
+        if let Some(own) = &accepted.device {
+            let (wanted, id) = (accepted.wanted(), own.id.clone());
+            let mut standing = grants::standing(devices, &id, &own.public_key, wanted);
+            if standing != Standing::Paired && accepted.local && grants::make_room(devices, &id) {
+                let about = device::about(&accepted.params, role, &accepted.scopes, None);
+                grants::pair(devices, &id, &own.public_key, about, now.unix_ms);
+                approved = Some((ids::uuid(entropy), id.clone()));
+                standing = Standing::Paired;
             }
-            if standing == Standing::Paired || accepted.local {
-                own.token = device::ensure_token(devices, &own.id, role, scopes, now.unix_ms, entropy);
-            }
+            let token = match standing {
+                Standing::Paired => {
+                    grants::ensure_token(devices, &id, role, &accepted.scopes, now.unix_ms, entropy)
+                }
+                Standing::Unpaired(it) => {
+                    why = it;
+                    None
+                }
+            };
+            accepted.device = accepted.device.map(|it| Device { token, ..it });
         }
         Box::new(move |core, saved, now| {
             if let (Ok(()), Some((request_id, device_id))) = (&saved, approved) {
@@ -368,10 +415,10 @@ fn give_token(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
                 return refuse(core, conn, not_saved(accepted.id, err));
             }
             if accepted.device.as_ref().is_none_or(|it| it.token.is_none()) {
-                // It was unpaired while this waited for its turn.
+                // It was unpaired while this waited for its turn, or there is no room.
                 let refuser = Refuse { id: accepted.id, protocol: accepted.protocol };
-                let error = RpcError::not_paired("pairing required");
-                return refuse(core, conn, refuser.with(error, "PAIRING_REQUIRED", Value::Null));
+                let refusal = pairing_required(core, &refuser, None, why);
+                return refuse(core, conn, refusal);
             }
             welcome(core, conn, accepted, now);
             for text in waiting {
@@ -382,36 +429,37 @@ fn give_token(core: &mut Core, conn: ConnId, mut accepted: Accepted, now: Now) {
 }
 
 /// A device that is not on this machine waits for its owner's word.
-fn ask_for_pairing(core: &mut Core, conn: ConnId, accepted: Accepted, is_repair: bool, now: Now) {
+fn ask_for_pairing(core: &mut Core, conn: ConnId, accepted: Accepted, why: Why, now: Now) {
     let Some(own) = accepted.device else { return };
     let refuser = Refuse { id: accepted.id, protocol: accepted.protocol };
-    let known = device::pending_of(&core.devices, &own.id, &own.public_key, now.unix_ms);
-    if let Some(it) = known {
-        let refusal = pairing_required(&refuser, &it.request_id);
-        return refuse(core, conn, refusal);
-    }
     let role = accepted.role.as_str();
     let about = device::about(&accepted.params, role, &accepted.scopes, accepted.client_ip);
+    let known = grants::pending_of(&core.devices, &own.id, &own.public_key, &about, now.unix_ms);
+    if let Some(it) = known {
+        let refusal = pairing_required(core, &refuser, Some(&it.request_id), why);
+        return refuse(core, conn, refusal);
+    }
     core.change_devices(Box::new(move |devices, entropy| {
         let request = Pending {
             request_id: ids::uuid(entropy),
             device_id: own.id,
             public_key: own.public_key,
             about,
-            silent: false,
-            is_repair,
+            is_repair: why != Why::New,
             ts: now.unix_ms,
+            ..Pending::default()
         };
-        let (request, is_new) = device::request_pairing(devices, request, now.unix_ms);
+        let (request, is_new) = grants::request_pairing(devices, request, now.unix_ms);
         Box::new(move |core, saved, _| {
-            if is_new && saved.is_ok() {
-                log::info!(target: "pairing", "device {} asks to be paired: gatewayd devices approve {}", request.device_id, request.request_id);
-                core.broadcast(&events::DEVICE_PAIR_REQUESTED, &request);
-            }
             let refusal = match saved {
-                Ok(()) => pairing_required(&refuser, &request.request_id),
+                Ok(()) => pairing_required(core, &refuser, Some(&request.request_id), why),
                 Err(err) => not_saved(refuser.id, err),
             };
+            if is_new && refusal.code != NOT_SAVED {
+                let (program, id) = (&core.world.program, &request.request_id);
+                log::info!(target: "pairing", "device {} asks to be paired ({}): {program} devices approve {id}", request.device_id, why.as_str());
+                core.broadcast(&events::DEVICE_PAIR_REQUESTED, &PairingRequest::from(&request));
+            }
             if end_pairing(core, conn).is_some() {
                 refuse(core, conn, refusal);
             }
@@ -419,8 +467,16 @@ fn ask_for_pairing(core: &mut Core, conn: ConnId, accepted: Accepted, is_repair:
     }));
 }
 
-fn pairing_required(refuser: &Refuse, request_id: &str) -> Refusal {
-    let details = json!({ "requestId": request_id });
+/// The text is what clients know; what to do about it stands beside it.
+fn pairing_required(core: &Core, refuser: &Refuse, request_id: Option<&str>, why: Why) -> Refusal {
+    let program = &core.world.program;
+    let mut details = match request_id {
+        Some(id) => json!({ "requestId": id, "command": format!("{program} devices approve {id}") }),
+        None => json!({ "command": format!("{program} devices list") }),
+    };
+    if refuser.protocol >= 4 {
+        details["reason"] = why.as_str().into();
+    }
     let mut refusal =
         refuser.with(RpcError::not_paired("pairing required"), "PAIRING_REQUIRED", details.clone());
     if refuser.protocol < 4
@@ -431,9 +487,12 @@ fn pairing_required(refuser: &Refuse, request_id: &str) -> Refusal {
     refusal
 }
 
+/// The close code of what could not be written.
+const NOT_SAVED: u16 = 1011;
+
 fn not_saved(id: Value, err: String) -> Refusal {
     let error = RpcError::unavailable(err);
-    Refusal { reason: error.message.clone(), answer: Some((id, error)), code: 1011, hold_ms: 0 }
+    Refusal { reason: error.message.clone(), answer: Some((id, error)), code: NOT_SAVED, hold_ms: 0 }
 }
 
 /// What came behind `connect` meanwhile; None when the client did not wait.
@@ -458,6 +517,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
         presence_key,
         sees_tools: accepted.params.caps.iter().flatten().any(|it| &**it == "tool-events"),
         device_id: accepted.device.as_ref().map(|it| it.id.clone()),
+        by_secret: accepted.by_secret,
         node,
     };
     log::debug!(target: "ws", "connected: {} {} protocol {}", ready.client_id.as_str(), ready.role.as_str(), ready.protocol);

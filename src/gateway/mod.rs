@@ -10,11 +10,13 @@
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod commands;
 #[cfg(test)]
 mod contract;
 pub mod device;
 pub mod events;
 pub mod freshness;
+pub mod grants;
 mod handshake;
 pub mod health;
 mod leave;
@@ -106,6 +108,7 @@ enum Timer {
     Refuse(ConnId),
     RunTooLong(RunRef),
     ChatDelta(RunRef),
+    Words(RunRef),
     /// Somebody has waited long enough for a run.
     RunWait,
     /// Somebody has waited long enough for a session to be free.
@@ -154,6 +157,8 @@ pub struct Ready {
     /// It said `caps: ["tool-events"]`.
     pub sees_tools: bool,
     pub device_id: Option<String>,
+    /// It knew the shared secret, and stays no longer than that is the secret.
+    pub by_secret: bool,
     pub node: Option<Box<Node>>,
 }
 
@@ -204,6 +209,7 @@ pub struct Core {
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
+    old_signatures: device::OldSignatures,
     entropy: Entropy,
     registry: &'static Registry,
     event_seq: u64,
@@ -244,6 +250,10 @@ impl Core {
         let gateway = &start.world.config.config.gateway;
         let names =
             HostNames::new(&start.world.host, &gateway.allowed_origins, gateway.custom_bind_host.as_deref());
+        let limiter = Limiter::new(&gateway.rate_limit);
+        for it in gateway.trusted_proxies.iter().filter(|it| !peer::is_range(it)) {
+            log::warn!(target: "config", "gateway.trustedProxies: {it:?} is no address and no range such as 10.0.0.0/8, and is trusted by nobody");
+        }
         let mut core = Core {
             presence: Presence::new(start.world.presence()),
             host_names: names,
@@ -262,7 +272,8 @@ impl Core {
             runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
             whois: tailscale::Whois::default(),
-            limiter: Limiter::default(),
+            limiter,
+            old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
             registry: methods::registry(),
             event_seq: 0,
@@ -348,6 +359,7 @@ impl Core {
                 Timer::Restart => reload::on_restart_timer(self, now),
                 Timer::RunTooLong(run) => runs::on_timeout(self, run, now),
                 Timer::ChatDelta(run) => runs::on_delta_due(self, run, now),
+                Timer::Words(run) => runs::on_words_due(self, run, now),
                 Timer::RunWait => runs::wait::on_timer(self, now),
                 Timer::SessionIdle => runs::abort::check_idle(self, now),
                 Timer::Leave => self.on_leave_timer(now),

@@ -21,18 +21,22 @@ pub struct Peer {
     pub claim: Option<Claim>,
 }
 
-/// Headers that only a proxy sends (security plan 1.1).
+/// Headers that only a proxy sends, or their beginnings (security plan 1.1).
 const PROXY_HEADERS: [&str; 9] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
+    "x-forwarded-",
     "x-real-ip",
-    "cf-connecting-ip",
-    "tailscale-user-login",
-    "tailscale-user-name",
+    "x-client-ip",
+    "x-original-",
+    "true-client-ip",
+    "cf-",
+    "tailscale-",
+    "via",
 ];
+
+fn is_proxy_header(name: &str) -> bool {
+    PROXY_HEADERS.iter().any(|it| if it.ends_with('-') { name.starts_with(it) } else { name == *it })
+}
 
 impl Peer {
     pub fn of(ip: IpAddr, head: &Head) -> Peer {
@@ -48,7 +52,7 @@ impl Peer {
             host: head.host.clone(),
             authority: head.header("host").unwrap_or_default().to_ascii_lowercase(),
             origin,
-            forwarded: PROXY_HEADERS.iter().any(|it| head.has_header(it)),
+            forwarded: head.headers.iter().any(|it| is_proxy_header(&it.0)),
             forwarded_for: all("x-forwarded-for").join(","),
             claim: Claim::of(ip, head),
         }
@@ -71,13 +75,13 @@ impl Peer {
         }
         None
     }
-    /// This very machine, not through a proxy that we do not know.
-    pub fn is_local(&self, trusted_proxies: &[String]) -> bool {
-        let by_trusted_proxy = trusted_proxies.iter().any(|it| in_range(&self.ip, it));
+    /// This very machine, and by no way around: a proxy may be on this machine, and those who come through it are not.
+    pub fn is_local(&self) -> bool {
         let host = self.host.name.as_str();
-        (!self.forwarded || by_trusted_proxy)
-            && self.client_ip(trusted_proxies).is_some_and(|it| it.is_loopback())
-            && (is_loopback_name(host) || host.ends_with(".ts.net"))
+        self.is_direct() && (is_loopback_name(host) || host.ends_with(".ts.net"))
+    }
+    fn is_direct(&self) -> bool {
+        !self.forwarded && self.ip.is_loopback()
     }
     /// Whether the page that opened this connection may. Pages always send an Origin; other programs do not.
     pub fn origin_allowed(&self, allowed_origins: &[String], host_names: &HostNames) -> bool {
@@ -91,7 +95,11 @@ impl Peer {
         };
         // The same host only counts when the host is really ours: else a page could rebind its own name to this address.
         let same_host = rest == self.authority && host_names.allow(&self.host.name);
-        same_host || (is_loopback_name(&from.name) && is_loopback_name(&self.host.name))
+        if is_loopback_name(&self.host.name) {
+            // Only a browser on this machine reaches us by such a name.
+            return self.is_direct() && is_loopback_name(&from.name);
+        }
+        same_host
     }
 }
 
@@ -121,17 +129,34 @@ impl HostNames {
     }
 }
 
-/// An address, or `address/bits`.
-fn in_range(ip: &IpAddr, range: &str) -> bool {
-    let (base, bits) = range.trim().split_once('/').unwrap_or((range.trim(), "128"));
-    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
-    let wide = |it: IpAddr| match it.to_canonical() {
-        IpAddr::V4(it) => it.to_ipv6_mapped(),
-        IpAddr::V6(it) => it,
+/// An address, or `address/bits`: as 128 bits, and how many of them count.
+fn range(text: &str) -> Option<(u128, u32)> {
+    let (base, bits) = match text.trim().split_once('/') {
+        Some((base, bits)) => (base, Some(bits.parse::<u32>().ok()?)),
+        None => (text.trim(), None),
     };
-    let bits = if base.to_canonical().is_ipv4() && range.contains('/') { bits + 96 } else { bits }.min(128);
+    let base: IpAddr = base.parse().ok()?;
+    let own = if base.is_ipv4() { 32 } else { 128 };
+    let bits = bits.unwrap_or(own);
+    (bits <= own).then(|| (wide(base), bits + 128 - own))
+}
+
+pub fn is_range(text: &str) -> bool {
+    range(text).is_some()
+}
+
+/// IPv4 by its place in IPv6.
+fn wide(ip: IpAddr) -> u128 {
+    match ip.to_canonical() {
+        IpAddr::V4(it) => it.to_ipv6_mapped().into(),
+        IpAddr::V6(it) => it.into(),
+    }
+}
+
+fn in_range(ip: &IpAddr, text: &str) -> bool {
+    let Some((base, bits)) = range(text) else { return false };
     let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-    u128::from(wide(*ip)) & mask == u128::from(wide(base)) & mask
+    wide(*ip) & mask == base & mask
 }
 
 /// The key under which an address's wrong guesses are counted: v4 as it is, v6 by its /64.
@@ -153,23 +178,56 @@ mod tests {
     }
     #[test]
     fn local() {
-        let proxies = ["127.0.0.1".to_owned()];
-        for (ip, host, header, trusted, want) in [
-            ("127.0.0.1", "127.0.0.1:1", None, false, true),
-            ("::1", "[::1]:1", None, false, true),
-            ("127.0.0.1", "x.ts.net", None, false, true),
-            ("127.0.0.1", "example.com", None, false, false),
-            ("192.168.1.5", "localhost", None, false, false),
-            ("127.0.0.1", "localhost", Some("127.0.0.1"), false, false),
-            ("127.0.0.1", "localhost", Some("8.8.8.8"), true, false),
-            ("127.0.0.1", "localhost", Some("8.8.8.8, ::1"), true, true),
-            ("127.0.0.1", "localhost", Some("::1, 8.8.8.8"), true, false),
-            ("127.0.0.1", "localhost", Some("garbage"), true, false),
+        for (ip, host, header, want) in [
+            ("127.0.0.1", "127.0.0.1:1", None, true),
+            ("::1", "[::1]:1", None, true),
+            ("::ffff:127.0.0.1", "localhost", None, true),
+            ("127.0.0.1", "x.ts.net", None, true),
+            ("127.0.0.1", "example.com", None, false),
+            ("192.168.1.5", "localhost", None, false),
+            ("127.0.0.1", "localhost", Some("X-Forwarded-For"), false),
+            ("127.0.0.1", "localhost", Some("Forwarded"), false),
+            ("127.0.0.1", "localhost", Some("CF-Ray"), false),
+            ("127.0.0.1", "localhost", Some("Tailscale-User-Login"), false),
+            ("127.0.0.1", "localhost", Some("Via"), false),
+            ("127.0.0.1", "localhost", Some("X-Viable"), true),
         ] {
-            let headers: Vec<_> = header.iter().map(|it| ("X-Forwarded-For", *it)).collect();
-            let trusted: &[String] = if trusted { &proxies } else { &[] };
-            assert_eq!(peer(ip, host, &headers).is_local(trusted), want, "{ip} {host} {header:?}");
+            let headers: Vec<_> = header.iter().map(|it| (*it, "127.0.0.1")).collect();
+            assert_eq!(peer(ip, host, &headers).is_local(), want, "{ip} {host} {header:?}");
         }
+    }
+    /// From the right, past the proxies that are trusted; what a client wrote in front of them counts for nothing.
+    #[test]
+    fn behind_proxies() {
+        let proxies =
+            ["127.0.0.1", "10.0.0.0/8", "fd00::/8", "192.168.0.300", "10.0.0.0/33"].map(str::to_owned);
+        for (ip, forwarded_for, want) in [
+            ("127.0.0.1", Some("8.8.8.8"), Some("8.8.8.8")),
+            ("127.0.0.1", Some("127.0.0.1, 8.8.8.8"), Some("8.8.8.8")),
+            ("127.0.0.1", Some("1.1.1.1, 8.8.8.8, 10.1.2.3"), Some("8.8.8.8")),
+            ("127.0.0.1", Some("8.8.8.8, fd00::7, 10.1.2.3"), Some("8.8.8.8")),
+            ("127.0.0.1", Some("::ffff:8.8.8.8"), Some("8.8.8.8")),
+            ("10.9.9.9", Some("8.8.8.8"), Some("8.8.8.8")),
+            ("127.0.0.1", Some("8.8.8.8, garbage"), None),
+            ("127.0.0.1", Some("garbage, 8.8.8.8"), Some("8.8.8.8")),
+            ("127.0.0.1", Some(""), None),
+            ("127.0.0.1", Some("10.1.2.3"), None),
+            ("127.0.0.1", None, Some("127.0.0.1")),
+            ("11.0.0.1", Some("8.8.8.8"), Some("11.0.0.1")),
+        ] {
+            let headers: Vec<_> = forwarded_for.iter().map(|it| ("X-Forwarded-For", *it)).collect();
+            let got = peer(ip, "localhost", &headers).client_ip(&proxies);
+            assert_eq!(got, want.map(|it| it.parse().unwrap()), "{ip} {forwarded_for:?}");
+        }
+        let lines = [("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-For", "10.1.1.1")];
+        assert_eq!(
+            peer("127.0.0.1", "localhost", &lines).client_ip(&proxies),
+            Some("8.8.8.8".parse().unwrap()),
+            "lines are one list"
+        );
+        assert!(
+            is_range("10.0.0.0/8") && !is_range("10.0.0.0/33") && !is_range("x") && !is_range("1.1.1.1/")
+        );
     }
     #[test]
     fn origins() {
@@ -191,6 +249,10 @@ mod tests {
                 "{host} {origin}"
             );
         }
+        // What stands in `Host` does not make a machine this one.
+        let far = peer("192.168.0.9", "localhost:1", &[("Origin", "http://localhost:5173")]);
+        let through = peer("127.0.0.1", "localhost:1", &[("Origin", "http://localhost:1"), ("Via", "1.1 x")]);
+        assert!(!far.origin_allowed(&[], &names) && !through.origin_allowed(&[], &names));
         let allowed = ["https://ui.example".to_owned()];
         assert!(peer("127.0.0.1", "x", &[("Origin", "https://UI.example")]).origin_allowed(&allowed, &names));
     }

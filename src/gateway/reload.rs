@@ -8,6 +8,7 @@
 //!
 //! * Nothing is half in force: a document is used whole, or not at all.
 //! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
+use super::auth::SharedAuth;
 use super::{Core, Effect, Timer, World, health};
 use crate::agent::envelope::Zones;
 use crate::base::clock::Now;
@@ -98,9 +99,14 @@ fn look(world: &World, judged: &Source) -> Found {
     let file = File::load(paths, &world.env);
     let strictly = file.warnings.iter().filter(|_| world.strict);
     let wrong: Vec<String> = file.issues.iter().chain(strictly).map(Issue::to_string).collect();
-    if !file.exists() || !wrong.is_empty() {
+    let no_secret = SharedAuth::resolve(&file.config, &world.env, &world.flags).err();
+    if !file.exists() || !wrong.is_empty() || no_secret.is_some() {
         let gone = || format!("{} is gone", paths.config.display());
-        let text = if wrong.is_empty() { gone() } else { wrong.join("; ") };
+        let text = match no_secret {
+            _ if !wrong.is_empty() => wrong.join("; "),
+            Some(it) if file.exists() => it.to_string(),
+            _ => gone(),
+        };
         let sources = file.sources(paths);
         return if file.source == *judged {
             Found::Same
@@ -176,6 +182,7 @@ fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     let models = Arc::new(core.world.models.renewed(config.clone()));
     let zones = Arc::new(zones);
     core.world = Arc::new(World { config, models, zones, problem: None, ..World::clone(&core.world) });
+    take_secret(core);
     if applied.iter().any(|it| it.starts_with("logging")) {
         let (world, clock) = (core.world.clone(), core.clock);
         let work = move || {
@@ -188,6 +195,19 @@ fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     }
     if news {
         health::refresh_soon(core, now);
+    }
+}
+
+/// Whoever came in by another secret than that of the configuration now in force, goes.
+fn take_secret(core: &mut Core) {
+    let world = core.world.clone();
+    // Looked at before it was judged: there is one.
+    let Ok(auth) = SharedAuth::resolve(&world.config.config, &world.env, &world.flags) else { return };
+    let same = core.auth.mode == auth.mode && core.auth.secret.is(auth.secret.expose());
+    core.auth = auth;
+    if !same {
+        log::info!(target: "config", "the secret of the gateway has changed");
+        core.close_shared();
     }
 }
 

@@ -78,7 +78,19 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
 
 /// A value that fits a JSON Schema, more or less.
 fn value_of(schema: &Value, defs: &Value, seed: &mut Seed, depth: usize) -> Value {
-    const TEXTS: [&str; 8] = ["", "a", "main", "AGENTS.md", "../x", "agent:main:main", "☃", "now"];
+    const TEXTS: [&str; 11] = [
+        "",
+        "a",
+        "main",
+        "AGENTS.md",
+        "../x",
+        "agent:main:main",
+        "☃",
+        "now",
+        "/status",
+        "/new hi",
+        "/usage cost",
+    ];
     if let Some(name) = schema["$ref"].as_str() {
         return value_of(&defs[name.rsplit('/').next().unwrap()], defs, seed, depth);
     }
@@ -214,7 +226,7 @@ impl Sim {
         let (run, ..) = self.runs.remove(at);
         let outcome = match cancel.is_cancelled() {
             true => Err(Failure::Cancelled),
-            false if self.seed.one_in(3) => Err(Failure::Failed("no".into())),
+            false if self.seed.one_in(3) => agent::run::End::panicked().outcome,
             false => Ok(()),
         };
         let end = agent::run::End { outcome, texts: vec!["words".into()], ..agent::run::End::panicked() };

@@ -1,4 +1,5 @@
 //! What does not change while one configuration is in force, and what follows from it once for all.
+use super::auth::Flags;
 use crate::agent::envelope::Zones;
 use crate::agent::models::Models;
 use crate::base::sys;
@@ -23,6 +24,10 @@ pub struct World {
     pub ip: Option<String>,
     /// Why the configuration in force is not the file's.
     pub problem: Option<String>,
+    /// The start of a command line for this instance, for texts that tell what to type.
+    pub program: String,
+    /// Secrets of the command line.
+    pub flags: Flags,
     /// The log says more than the configuration asks for: a flag.
     pub loud: bool,
     /// What is only a warning elsewhere is a mistake: a flag.
@@ -55,6 +60,8 @@ impl World {
             arch: arch.to_owned(),
             ip,
             problem: None,
+            program: "gatewayd".into(),
+            flags: Flags::default(),
             loud: false,
             strict: false,
         }

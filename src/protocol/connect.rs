@@ -12,6 +12,8 @@ literals! {
         WebchatUi = "webchat-ui", ControlUi = "openclaw-control-ui", Webchat = "webchat", Cli = "cli", GatewayClient = "gateway-client",
         MacOs = "openclaw-macos", Ios = "openclaw-ios", Android = "openclaw-android", NodeHost = "node-host", Test = "test",
         Fingerprint = "fingerprint", Probe = "openclaw-probe",
+        // Of newer releases, which the reference does not know.
+        Tui = "openclaw-tui", Linux = "openclaw-linux", WatchOs = "openclaw-watchos", BrowserCopilot = "openclaw-browser-copilot",
     }
 }
 literals! {
@@ -95,14 +97,17 @@ pub fn signature_payload(version: u8, device_id: &str, role: &str, params: &Conn
     let scopes = params.scope_names().join(",");
     let (client, token) = (&params.client, params.token().unwrap_or_default());
     let head = format!("v{version}");
+    // Signed as the newest releases sign them: without a difference of case.
+    let bare = |it: &str| it.trim().to_ascii_lowercase();
+    let platform = bare(&client.platform);
+    let family = bare(client.device_family.as_deref().unwrap_or_default());
     let mut parts: Vec<&str> =
         vec![&head, device_id, client.id.as_str(), client.mode.as_str(), role, &scopes, &signed_at, token];
     if version >= 2 {
         parts.push(nonce);
     }
     if version >= 3 {
-        parts.push(&client.platform);
-        parts.push(client.device_family.as_deref().unwrap_or_default());
+        parts.extend([platform.as_str(), &family]);
     }
     parts.join("|")
 }

@@ -84,6 +84,19 @@ impl Scopes {
         };
         self.0 & any_of != 0
     }
+    /// Whether whoever has these can do what that scope allows. One that means nothing here may mean something elsewhere.
+    pub fn covers(self, scope: &str) -> bool {
+        let any_of = match scope {
+            "operator.read" => return self.allow(Access::Read),
+            it => BITS.iter().find(|(name, _)| *name == it).map_or(1, |it| it.1 | 1),
+        };
+        self.0 & any_of != 0
+    }
+}
+
+/// Those of `asked` that are not among `given`.
+pub fn missing_from(asked: &[String], given: &[String]) -> Vec<String> {
+    asked.iter().filter(|it| !given.contains(it)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -96,5 +109,7 @@ mod tests {
         assert!(Scopes::of(&["operator.admin"]).allow(Access::Pairing));
         assert!(!Scopes::of(&["custom.scope"]).allow(Access::Read));
         assert!(!Scopes::of(&["operator.pairing"]).allow(Access::Approvals));
+        assert!(write.covers("operator.read") && !write.covers("operator.admin") && !write.covers("custom"));
+        assert!(Scopes::of(&["operator.admin"]).covers("custom"));
     }
 }

@@ -217,6 +217,7 @@ fn armour(label: &str, der: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests break files")]
 mod tests {
     use super::*;
     use crate::config::Env;

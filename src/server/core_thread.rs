@@ -1,7 +1,8 @@
 //! The core thread: feeds [`Core`], carries its effects out.
 use super::{Input, Output};
 use crate::agent;
-use crate::agent::run::{Around, End};
+use crate::agent::run::{Around, End, Event, Task};
+use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
 use crate::base::limits::*;
@@ -159,8 +160,8 @@ impl Driver {
                 // The core is gone: nobody hears of it any more.
                 let _ = back.send(vec![Input::Run(run, event)]);
             };
-            let end = catch_unwind(AssertUnwindSafe(|| agent::run::run(task, &around, &cancel, &mut emit)));
-            let _ = back.send(vec![Input::RunEnded(run, end.unwrap_or_else(|_| End::panicked()))]);
+            let end = carry_out(task, &around, &cancel, &mut emit);
+            let _ = back.send(vec![Input::RunEnded(run, end)]);
         };
         let thread = Builder::new().name("run".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
         if let Err(err) = thread {
@@ -174,5 +175,75 @@ impl Driver {
         self.store.give(Box::new(move |stores| {
             let _ = back.send(vec![Input::Done(job(stores))]);
         }));
+    }
+}
+
+/// A panic ends the run, and nothing else.
+fn carry_out(task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> End {
+    catch_unwind(AssertUnwindSafe(|| agent::run::run(task, around, cancel, emit)))
+        .unwrap_or_else(|_| End::panicked())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::models::Models;
+    use crate::agent::run::{Begun, Failure};
+    use crate::agent::tools::{Place, Policy, Toolbox, ToolsConfig};
+    use crate::base::testing::TempDir;
+    use crate::config::{Env, File, Paths};
+    use crossbeam_channel::bounded;
+    use serde_json::{Map, Value};
+
+    /// A run whose prompt cannot be written.
+    fn broken(dir: &TempDir, clock: Clock) -> Task {
+        let begin = |_: &mut Stores| {
+            Ok(Begun { session_id: "s".into(), entry: Map::new(), transcript: None, text: "hi".into() })
+        };
+        let place = Place {
+            workspace: dir.path().to_owned(),
+            session_key: "agent:main:main".into(),
+            agent_id: "main".into(),
+            config: ToolsConfig::read(&Value::Null, "main"),
+            env: Arc::new(Env::from([])),
+            clock,
+        };
+        Task {
+            run_id: "A".into(),
+            accepted_at: 1,
+            lives: 0,
+            agent_id: "main".into(),
+            session_key: "agent:main:main".into(),
+            store: dir.path().join("sessions.json"),
+            begin: Box::new(begin),
+            prompt: Box::new(|_, _, _, _| panic!("on purpose")),
+            images: vec![],
+            thinking: None,
+            thinking_default: None,
+            context_tokens: None,
+            compaction: Default::default(),
+            tools: Box::new(|model| Toolbox::of(&Policy::read(&Value::Null, "main", model))),
+            place,
+            timeout_ms: 1000,
+            steering: bounded(1).1,
+            only_compact: None,
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_its_run_with_an_error() {
+        let dir = TempDir::new();
+        let env = Env::from([("HOME", dir.path().to_str().unwrap())]);
+        let paths = Paths::resolve(&env, None);
+        let file = Arc::new(File::load(&paths, &env));
+        let clock = Clock::start();
+        let stores = Stores::new(dir.path().join("accepted.jsonl"), clock, os_entropy());
+        let writer = Writer::start(stores, clock).unwrap();
+        let around = Around { models: Arc::new(Models::new(file, paths, env)), store: writer.hand(), clock };
+        let mut events = vec![];
+        let end = carry_out(broken(&dir, clock), &around, &Cancel::new(), &mut |it| events.push(it));
+        assert!(matches!(&end.outcome, Err(Failure::Failed(text)) if text.contains("report it")), "{end:?}");
+        assert!(matches!(events[..], [Event::Begun { .. }]), "{events:?}");
+        writer.finish();
     }
 }

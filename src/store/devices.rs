@@ -72,7 +72,6 @@ impl std::fmt::Debug for Token {
 
 /// A device that waits for approval.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pending {
     pub request_id: String,
@@ -83,6 +82,8 @@ pub struct Pending {
     pub silent: bool,
     pub is_repair: bool,
     pub ts: i64,
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// Both files. Keyed by device id and by request id.
@@ -107,10 +108,40 @@ pub fn load(state: &Path) -> Result<Devices, String> {
     Ok(Devices { paired: map(&dir.join("paired.json"))?, pending: map(&dir.join("pending.json"))? })
 }
 
+/// Writes what is not as `before`, which is on disk: a request to be paired does not wear the other file out.
+///
 /// # Errors
 /// A sentence that names the file.
-pub fn save(state: &Path, devices: &Devices) -> Result<(), String> {
+pub fn save(state: &Path, devices: &Devices, before: &Devices) -> Result<(), String> {
     let dir = dir(state);
-    write_json(&dir.join("pending.json"), &devices.pending)?;
-    write_json(&dir.join("paired.json"), &devices.paired)
+    if devices.pending != before.pending {
+        write_json(&dir.join("pending.json"), &devices.pending)?;
+    }
+    if devices.paired != before.paired {
+        write_json(&dir.join("paired.json"), &devices.paired)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_known_here_survives() {
+        let state = std::env::temp_dir().join(format!("gatewayd-devices-{}", std::process::id()));
+        let paired = json!({ "d": { "deviceId": "d", "publicKey": "k", "displayName": "Phone", "roles": ["operator"],
+            "scopes": ["operator.read"], "createdAtMs": 1, "approvedAtMs": 2, "colour": "red",
+            "tokens": { "operator": { "token": "t", "role": "operator", "scopes": [], "createdAtMs": 3, "note": { "a": 1 } } } } });
+        let pending = json!({ "r": { "requestId": "r", "deviceId": "e", "publicKey": "k", "platform": "linux", "silent": false,
+            "isRepair": false, "ts": 5, "via": "qr" } });
+        write_json(&dir(&state).join("paired.json"), &paired).unwrap();
+        write_json(&dir(&state).join("pending.json"), &pending).unwrap();
+        let devices = load(&state).unwrap();
+        save(&state, &devices, &Devices::default()).unwrap();
+        assert_eq!(read_json(&dir(&state).join("paired.json")).unwrap(), Some(paired));
+        assert_eq!(read_json(&dir(&state).join("pending.json")).unwrap(), Some(pending));
+        std::fs::remove_dir_all(&state).unwrap();
+    }
 }

@@ -37,7 +37,8 @@ pub fn parse_model(text: &str, default_provider: &str) -> Result<Model, String> 
 const XHIGH_MODELS: [&str; 3] =
     ["openai/gpt-5.2", "openai-codex/gpt-5.2-codex", "openai-codex/gpt-5.1-codex"];
 
-fn knows_xhigh((provider, model): (&str, &str)) -> bool {
+/// Whether a model, by provider and name, knows the level `xhigh`.
+pub fn knows_xhigh((provider, model): (&str, &str)) -> bool {
     XHIGH_MODELS.contains(&format!("{provider}/{model}").as_str())
 }
 
@@ -337,4 +338,48 @@ pub fn reset(entry: Option<&Entry>, new_session_id: &str, unix_ms: i64) -> Entry
         out.insert(name.into(), 0.into());
     }
     out
+}
+
+/// What belongs to one conversation alone, so that `/new` leaves it behind. All other fields stay, known or not.
+const OF_ONE_CONVERSATION: [&str; 27] = [
+    "sessionFile",
+    "thinkingLevel",
+    "verboseLevel",
+    "reasoningLevel",
+    "responseUsage",
+    "providerOverride",
+    "modelOverride",
+    "authProfileOverride",
+    "authProfileOverrideSource",
+    "authProfileOverrideCompactionCount",
+    "queueMode",
+    "queueDebounceMs",
+    "queueCap",
+    "queueDrop",
+    "modelProvider",
+    "model",
+    "contextTokens",
+    "inputTokens",
+    "outputTokens",
+    "totalTokens",
+    "compactionCount",
+    "memoryFlushAt",
+    "memoryFlushCompactionCount",
+    "systemPromptReport",
+    "skillsSnapshot",
+    "cliSessionIds",
+    "claudeCliSessionId",
+];
+
+/// The entry of a conversation that a person begins: as nobody had chosen anything in it. Unlike the reference it keeps
+/// `sendPolicy`: who has silenced a session did not mean until the next `/new`.
+pub fn anew(mut entry: Entry, new_session_id: &str, unix_ms: i64) -> Entry {
+    for name in OF_ONE_CONVERSATION {
+        entry.shift_remove(name);
+    }
+    entry.insert("sessionId".into(), new_session_id.into());
+    entry.insert("updatedAt".into(), unix_ms.into());
+    entry.insert("systemSent".into(), false.into());
+    entry.insert("abortedLastRun".into(), false.into());
+    entry
 }

@@ -198,3 +198,21 @@ fn a_new_conversation_keeps_its_settings() {
     assert_eq!(Value::Object(after), want);
     assert_eq!(reset(None, "new", 5).len(), 7);
 }
+
+#[test]
+fn a_conversation_that_a_person_begins_is_without_choices() {
+    let before = json!({
+        "sessionId": "old", "sessionFile": "/x/old.jsonl", "updatedAt": 1, "systemSent": true, "abortedLastRun": true,
+        "chatType": "direct", "origin": { "provider": "webchat" }, "lastTo": "42", "label": "keep", "mine": [1],
+        "compactionCount": 3, "inputTokens": 11, "totalTokens": 11, "model": "mock-1", "contextTokens": 128_000,
+        "thinkingLevel": "low", "verboseLevel": "full", "responseUsage": "full", "queueMode": "steer",
+        "providerOverride": "mock", "modelOverride": "m", "systemPromptReport": {}, "skillsSnapshot": {},
+        "elevatedLevel": "on", "execHost": "gateway", "sendPolicy": "deny", "groupActivation": "always",
+    });
+    let want = json!({
+        "sessionId": "new", "updatedAt": 5, "systemSent": false, "abortedLastRun": false,
+        "chatType": "direct", "origin": { "provider": "webchat" }, "lastTo": "42", "label": "keep", "mine": [1],
+        "elevatedLevel": "on", "execHost": "gateway", "sendPolicy": "deny", "groupActivation": "always",
+    });
+    assert_eq!(Value::Object(anew(object(before), "new", 5)), want);
+}

@@ -274,7 +274,46 @@ pub fn context(path: &Path) -> io::Result<Context> {
         }
     }
     out.entries.reverse();
+    leave_asides_out(&mut out.entries);
     Ok(out)
+}
+
+/// What a [`Entry::Custom`] of this type stands in front of is said to the person alone: no model is told of it. Its data
+/// names the message that it answers.
+const ASIDE: &str = "gatewayd.command";
+
+/// A message beside the conversation: the answer to a command. `run_id` is the command's.
+pub fn aside(run_id: &str, message: Value) -> [Entry; 2] {
+    let mark = Entry::Custom { custom_type: ASIDE.into(), data: json!({ "runId": run_id }) };
+    [mark, Entry::Message { message }]
+}
+
+fn leave_asides_out(entries: &mut Vec<Value>) {
+    let mut behind_mark = false;
+    entries.retain(|it| {
+        let is_mark = it["customType"] == ASIDE;
+        let is_aside = behind_mark && it["type"] == "message";
+        behind_mark = is_mark;
+        !is_mark && !is_aside
+    });
+}
+
+/// Entries from the end in which an answer of a moment ago is looked for. Ours: a run stores a few dozen at most meanwhile.
+const RECENT_ENTRIES: usize = 500;
+
+/// Whether that command has been answered, not long ago.
+///
+/// # Errors
+/// Something there that is no regular file, or what the system says.
+pub fn has_aside(path: &Path, run_id: &str) -> io::Result<bool> {
+    let Some(back) = Back::open(path)? else { return Ok(false) };
+    for entry in entries(back).take(RECENT_ENTRIES) {
+        let entry = entry?;
+        if entry["customType"] == ASIDE && entry["data"]["runId"] == run_id {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Renames a transcript to `<name>.deleted.<time>` or `<name>.bak.<time>`, the reference's form; None when there is none.

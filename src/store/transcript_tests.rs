@@ -306,3 +306,24 @@ fn an_entry_has_a_size() {
     assert!(err.to_string().contains("more than the"), "{err}");
     assert_eq!((shown(&file(&dir)).len(), it.leaf()), (0, None), "all of a batch or nothing");
 }
+
+#[test]
+fn the_answer_to_a_command_is_shown_and_told_to_no_model() {
+    let dir = TempDir::new();
+    let (path, mut entropy) = (file(&dir), counting());
+    let mut it = Transcript::open(&path, HEADER, NOW).unwrap().0;
+    let answer = |text: &str| json!({ "role": "assistant", "content": [{ "type": "text", "text": text }] });
+    it.append(&[said("a")], NOW, &mut entropy).unwrap();
+    assert!(!has_aside(&path, "k").unwrap());
+    it.append(&aside("k", answer("status")), NOW, &mut entropy).unwrap();
+    assert_eq!(context(&path).unwrap().unanswered(), Some(None), "the question before it still waits");
+    it.append(&[Entry::Message { message: answer("b") }], NOW, &mut entropy).unwrap();
+    it.append(&aside("l", answer("again")), NOW, &mut entropy).unwrap();
+    assert_eq!(shown(&path), ["a", "status", "b", "again"]);
+    assert_eq!(context(&path).unwrap().messages().map(text).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(context(&path).unwrap().entries.len(), 2, "nor are their marks");
+    assert!(
+        has_aside(&path, "k").unwrap() && has_aside(&path, "l").unwrap() && !has_aside(&path, "m").unwrap()
+    );
+    assert!(!has_aside(&dir.path().join("none.jsonl"), "k").unwrap());
+}

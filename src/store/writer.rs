@@ -9,10 +9,12 @@
 //! ```
 //!
 //! * A panic ends that piece of work, never the thread.
+//! * Giving never waits: whoever hears of the answers may be the one that gives. How much may wait is for those who give: calls at
+//!   work (`JOBS_MAX`), messages that are being promised (`RUNS_WAITING_MAX`), runs (`RUNS_MAX`).
 use super::stores::Stores;
 use crate::base::clock::Clock;
-use crate::base::limits::{STORE_QUEUE_MAX, THREAD_STACK_BYTES};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::base::limits::THREAD_STACK_BYTES;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
@@ -36,7 +38,7 @@ impl Writer {
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(stores: Stores, clock: Clock) -> std::io::Result<Writer> {
-        let (tx, rx) = bounded(STORE_QUEUE_MAX);
+        let (tx, rx) = unbounded();
         let builder = Builder::new().name("store".into()).stack_size(THREAD_STACK_BYTES);
         let thread = builder.spawn(move || work(stores, &rx, clock))?;
         Ok(Writer { hand: Hand(tx), thread })
@@ -53,7 +55,7 @@ impl Writer {
 }
 
 impl Hand {
-    /// Waits while the queue is full. Nothing happens when the writer has ended.
+    /// Nothing happens when the writer has ended.
     pub fn give(&self, work: Work) {
         let _ = self.0.send(Some(work));
     }

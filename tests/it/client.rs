@@ -2,7 +2,9 @@
 use crate::harness::{DEADLINE, Server, TOKEN};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -35,6 +37,31 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let (socket, _) = tungstenite::client(request, stream).unwrap();
+        Client::over(socket)
+    }
+    /// As [`Client::open`], with a head that is sent as it stands; the status of the answer where that is not 101.
+    pub fn upgrade(addr: SocketAddr, head: &str) -> Result<Client, u16> {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut came = vec![];
+        while !came.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "it closed without an answer: {head:?}");
+            came.push(byte[0]);
+        }
+        let text = String::from_utf8(came).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        if status != 101 {
+            return Err(status);
+        }
+        let socket = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
+        Ok(Client::over(socket))
+    }
+    /// Reads the challenge.
+    fn over(socket: WebSocket<TcpStream>) -> Client {
         let mut client = Client { socket, nonce: String::new(), events: vec![], calls: 0 };
         let challenge = client.frame();
         assert_eq!(challenge["event"], "connect.challenge", "{challenge}");
@@ -53,6 +80,21 @@ impl Client {
         merge(&mut params, with);
         self.call("connect", &params)
     }
+    /// As [`Client::hello`], as a device.
+    pub fn hello_as(&mut self, device: &Device, with: &Value) -> Value {
+        let mut params = params();
+        merge(&mut params, with);
+        device.sign(&mut params, Some(&self.nonce), now_ms());
+        self.call("connect", &params)
+    }
+    /// Reads on until it is closed.
+    pub fn until_closed(&mut self) -> (u16, String) {
+        loop {
+            if let Came::Closed(code, reason) = self.next() {
+                return (code, reason);
+            }
+        }
+    }
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }
@@ -67,9 +109,22 @@ impl Client {
                 Ok(Message::Close(None)) => return Came::Closed(1005, String::new()),
                 Ok(Message::Close(Some(it))) => return Came::Closed(it.code.into(), it.reason.to_string()),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Err(tungstenite::Error::Io(err)) if err.kind() == ErrorKind::Interrupted => {}
                 Ok(other) => panic!("a gateway sends text alone, not {other:?}"),
                 Err(err) => return Came::Closed(1006, err.to_string()),
             }
+        }
+    }
+    /// The next frame, if it comes in time.
+    pub fn frame_by(&mut self, deadline: Instant) -> Option<Value> {
+        // Zero would mean for ever.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
+        let read = self.socket.read();
+        self.socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
+        match read {
+            Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
+            _ => None,
         }
     }
     pub fn frame(&mut self) -> Value {

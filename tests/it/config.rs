@@ -150,7 +150,7 @@ fn a_key_is_explained() {
     };
     let it = explain("gateway.auth.token");
     assert_eq!((&it["origin"]["kind"], &it["origin"]["line"]), (&json!("file"), &json!(5)));
-    assert_eq!((&it["origin"]["variables"], &it["change"]), (&json!(["MY_TOKEN"]), &json!("restart")));
+    assert_eq!((&it["origin"]["variables"], &it["change"]), (&json!(["MY_TOKEN"]), &json!("hot")));
     let it = explain("gateway.port");
     assert_eq!(
         (&it["value"], &it["origin"], &it["type"]),

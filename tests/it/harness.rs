@@ -70,6 +70,15 @@ impl Home {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+    /// As [`Home::command`], in a network namespace.
+    pub fn command_in(&self, netns: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns, env!("CARGO_BIN_EXE_gatewayd")]).args(args);
+        command.env_clear().env("HOME", self.temp.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
     /// Runs to the end.
     pub fn run(&self, args: &[&str]) -> std::process::Output {
         self.command(args).output().unwrap()
@@ -94,17 +103,13 @@ impl Server {
     pub fn start(config: &Value) -> Server {
         Home::new(config).start(&[])
     }
-    pub fn spawn(home: Home, command: Command) -> Server {
-        Server::spawn_at(home, command, "ws://127.0.0.1:")
-    }
-    /// One that listens on another address, or speaks TLS: its URL as far as the port.
-    pub fn spawn_at(home: Home, mut command: Command, url: &str) -> Server {
+    pub fn spawn(home: Home, mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
         let mut server = Server { home, port: 0, pid: child.id(), child, lines, seen: vec![] };
-        let line = server.wait_line(&format!("listening on {url}"));
-        let rest = line.split(url).nth(1).unwrap();
-        server.port = rest.split(' ').next().unwrap().parse().unwrap();
+        let line = server.wait_line("listening on ws");
+        let address = line.split("://").nth(1).unwrap().split(' ').next().unwrap();
+        server.port = address.rsplit(':').next().unwrap().parse().unwrap();
         server
     }
     pub fn addr(&self) -> SocketAddr {

@@ -108,11 +108,11 @@ impl Asked {
         assert_eq!(first["role"], "system");
         text(&first["content"])
     }
-    /// The person's newest words, without the time they were said.
+    /// The person's newest words, without the time they were said. Questions that were left without an answer stand before them.
     pub fn words(&self) -> String {
         let all = self.body["messages"].as_array().unwrap();
         let last = all.iter().rfind(|it| it["role"] == "user").map(|it| text(&it["content"]));
-        without_stamp(&last.unwrap_or_default())
+        without_stamp(last.unwrap_or_default().rsplit(" | ").next().unwrap_or_default())
     }
     pub fn model(&self) -> &str {
         self.body["model"].as_str().unwrap()
@@ -193,8 +193,9 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// `[Tue 2026-11-24 07:06 UTC] hello` is `hello`.
+/// `[Tue 2026-11-24 07:06 UTC] hello` is `hello`, and what was put in front of that is gone too.
 pub fn without_stamp(text: &str) -> String {
+    let text = text.rsplit_once("\n\n[").map_or(text, |it| &text[it.0.len() + 2..]);
     let rest = text.strip_prefix('[').and_then(|it| it.split_once("] ")).filter(|it| it.0.contains(':'));
     rest.map_or(text, |it| it.1).to_owned()
 }

@@ -3,4 +3,6 @@ mod durable;
 mod failures;
 mod golden;
 mod queue;
+mod storm;
 mod talk;
+mod told;

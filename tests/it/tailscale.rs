@@ -61,9 +61,8 @@ fn it_is_told_to_show_the_port_and_to_stop_doing_so() {
     ] {
         let home = with(&gateway);
         install(&home, "exit 1");
-        let scheme = if url.is_empty() { "ws" } else { "wss" };
         let command = command(&home, flags);
-        let mut server = Server::spawn_at(home, command, &format!("{scheme}://127.0.0.1:"));
+        let mut server = Server::spawn(home, command);
         server.wait_line(&format!("[tailscale] {mode} is on: https://pi.x.ts.net/ and wss://pi.x.ts.net"));
         let mut want = vec![format!("{mode} --bg --yes {url}{}", server.port), "status --json".to_owned()];
         assert_eq!(asked(&server.home), want, "{gateway}");

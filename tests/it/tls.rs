@@ -21,8 +21,7 @@ fn with_tls(tls: &Value) -> Value {
 
 /// A gateway with TLS. Its `port` is the real one.
 fn start(home: Home) -> Server {
-    let command = home.command(&["gateway", "--port", "0"]);
-    Server::spawn_at(home, command, "wss://127.0.0.1:")
+    home.start(&[])
 }
 
 /// One whose `port` leads through a tunnel, for tests that know nothing of TLS.

@@ -1,7 +1,7 @@
 //! Golden transcripts: `tests/data/transcripts/<method>.txt`, one connection each, over the state folder of `tests/data/state`.
 //!
 //! `> {method, params}` is sent; `< {frame}` lines are all that came until the next request, what only a run knows replaced:
-//! times by 0, addresses, ids and paths by names; `$HASH` is the base hash that `config.get` tells. `+ {…}` changes the connect params. `UPDATE_EXPECT=1` rewrites the answers.
+//! times by 0, addresses, ids and paths by names; a run that the request begins is waited for, and fails: there is no model. `$HASH` is the base hash that `config.get` tells. `+ {…}` changes the connect params. `UPDATE_EXPECT=1` rewrites the answers.
 use crate::client::{Client, now_ms};
 use crate::harness::{Home, Server, config};
 use crate::schemas::Contract;
@@ -74,9 +74,10 @@ fn play(script: &str) -> String {
         };
         let request: Value = serde_json::from_str(&text.replace("$HASH", &hash)).unwrap();
         let answer = client.call(request["method"].as_str().unwrap(), &request["params"]);
+        let outcome = end_of_run(client, &answer);
         // Refused at once and in order: whatever the request before set off has come by then.
         client.call("connect", &json!({}));
-        for mut frame in std::iter::once(answer).chain(client.events.drain(..)) {
+        for mut frame in std::iter::once(answer).chain(client.events.drain(..)).chain(outcome) {
             // These come when they come.
             if frame["event"] == "health" || frame["event"] == "tick" {
                 continue;
@@ -91,6 +92,23 @@ fn play(script: &str) -> String {
         }
     }
     out
+}
+
+/// Waits for the end of the run that a request has begun; the second answer, where it has one.
+fn end_of_run(client: &mut Client, answer: &Value) -> Option<Value> {
+    match answer["payload"]["status"].as_str() {
+        Some("accepted") => Some(client.response(answer["id"].as_str().unwrap())),
+        Some("started") => {
+            let run = &answer["payload"]["runId"];
+            let last = |it: &Value| it["payload"]["runId"] == *run && it["payload"]["state"] == "error";
+            while !client.events.iter().any(last) {
+                let next = client.frame();
+                client.events.push(next);
+            }
+            None
+        }
+        _ => None,
+    }
 }
 
 /// What is sent fits the published contract.
@@ -109,6 +127,9 @@ fn server() -> Server {
         "models": [{ "id": "small", "name": "Small", "contextWindow": 8192, "input": ["text"] }] } } });
     let home = Home::new(&config);
     copy(&data("state"), &home.state());
+    // A request to be paired waits for five minutes.
+    let pending = std::fs::read_to_string(data("state/devices/pending.json")).unwrap();
+    home.write("devices/pending.json", &pending.replace("\"$NOW\"", &now_ms().to_string()));
     home.start(&[])
 }
 

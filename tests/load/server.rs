@@ -16,12 +16,64 @@ pub struct Server {
 
 impl Server {
     pub fn gatewayd(path: &str) -> Server {
+        Server::with(path, "")
+    }
+    /// One with TLS; its certificate is in [`Server::certificate`].
+    pub fn secure(path: &str) -> Server {
+        Server::with(path, r#","tls":{"enabled":true}"#)
+    }
+    pub fn certificate(&self) -> PathBuf {
+        self.home.join(".openclaw/gateway/tls/gateway-cert.pem")
+    }
+    fn with(path: &str, more: &str) -> Server {
         let home = std::env::temp_dir().join(format!("gatewayd-load-{}", std::process::id()));
         let state = home.join(".openclaw");
         std::fs::create_dir_all(&state).unwrap();
-        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}}}}}"#);
+        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}{more}}}}}"#);
         std::fs::write(state.join("openclaw.json"), config).unwrap();
         Server::start(Command::new(path).args(["gateway", "--port", "0"]), home)
+    }
+    /// A gateway, ours or the reference's, that asks the model server at `model`.
+    pub fn with_model(path: &str, model: SocketAddr, ours: bool) -> Server {
+        let name = format!("gatewayd-load-{}-{}", std::process::id(), if ours { "ours" } else { "theirs" });
+        let home = std::env::temp_dir().join(name);
+        let state = home.join(".openclaw");
+        std::fs::create_dir_all(&state).unwrap();
+        // The reference does not tell which port it was given.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = serde_json::json!({
+            "gateway": { "mode": "local", "port": port, "auth": { "mode": "token", "token": TOKEN } },
+            "agents": { "defaults": {
+                "model": { "primary": "stub/stub-1" }, "maxConcurrent": 16, "skipBootstrap": true,
+                "workspace": home.join("workspace"),
+            } },
+            "models": { "providers": { "stub": {
+                "baseUrl": format!("http://{model}/v1"), "apiKey": "none", "api": "openai-completions",
+                "models": [{
+                    "id": "stub-1", "name": "Stub", "reasoning": false, "input": ["text"],
+                    "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
+                    "contextWindow": 1_000_000, "maxTokens": 8192,
+                }],
+            } } },
+        });
+        std::fs::write(state.join("openclaw.json"), config.to_string()).unwrap();
+        let mut command = Command::new(path);
+        command.arg("gateway");
+        if ours {
+            return Server::start(&mut command, home);
+        }
+        // One process, and none of the chat networks.
+        command.env_clear().env("HOME", &home).env("OPENCLAW_NO_RESPAWN", "1");
+        command.env("OPENCLAW_NODE_OPTIONS_READY", "1").env("OPENCLAW_SKIP_CHANNELS", "1");
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        while std::net::TcpStream::connect(addr).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it listened");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Server { child, addr, home, _out: out }
     }
     pub fn echo(path: &str) -> Server {
         Server::start(Command::new(path).arg("--whole"), std::env::temp_dir().join("gatewayd-load-none"))
@@ -34,7 +86,7 @@ impl Server {
             let mut line = String::new();
             assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
             let port = line.trim().parse::<u16>().ok().map(|port| ([127, 0, 0, 1], port).into());
-            let named = line.split("ws://").nth(1).and_then(|it| it.split_whitespace().next()?.parse().ok());
+            let named = line.split("://").nth(1).and_then(|it| it.split_whitespace().next()?.parse().ok());
             if let Some(addr) = port.or(named) {
                 break addr;
             }
@@ -48,6 +100,12 @@ impl Server {
     pub fn pss_kib(&self) -> u64 {
         let text = self.proc("smaps_rollup");
         let line = text.lines().find_map(|it| it.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+    /// Resident set size, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let text = self.proc("status");
+        let line = text.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
     fn tasks(&self) -> Vec<PathBuf> {

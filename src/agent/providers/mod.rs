@@ -129,10 +129,28 @@ pub fn run(
         let n = arriving.read(&mut buffer)?;
         let done =
             if n == 0 { Some(reader.end(&mut out)) } else { reader.push(&buffer[..n], &mut out).transpose() };
-        out.drain(..).for_each(&mut *sink);
+        give(&mut out, sink);
         if let Some(done) = done {
             return done;
         }
+    }
+}
+
+/// Words that arrived together are told together: what each step costs behind the sink does not depend on how many they are.
+fn give(out: &mut Vec<Delta>, sink: &mut dyn FnMut(Delta)) {
+    let mut words = String::new();
+    for delta in out.drain(..) {
+        if let Delta::Text(more) = delta {
+            words.push_str(&more);
+            continue;
+        }
+        if !words.is_empty() {
+            sink(Delta::Text(std::mem::take(&mut words)));
+        }
+        sink(delta);
+    }
+    if !words.is_empty() {
+        sink(Delta::Text(words));
     }
 }
 

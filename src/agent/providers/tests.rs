@@ -268,3 +268,13 @@ fn an_answer_goes_back() {
         assert!(api == Api::Ollama || ids.iter().all(|it| body.contains(it.as_str())), "{body}");
     }
 }
+
+#[test]
+fn words_that_arrive_together_are_told_together() {
+    let word = |text: &str| Delta::Text(text.to_owned());
+    let thought = Delta::Thinking("hm".to_owned());
+    let mut out = vec![word("a"), word("b"), thought.clone(), word("c"), word("d")];
+    let mut told = vec![];
+    give(&mut out, &mut |it| told.push(it));
+    assert_eq!((told, out), (vec![word("ab"), thought, word("cd")], vec![]));
+}

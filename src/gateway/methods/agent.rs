@@ -213,6 +213,10 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         deliver_to: (params.deliver == Some(true)).then(|| deliver_to(params)),
         entry,
         only_compact: None,
+        once: Map::new(),
+        new_session: None,
+        queue_mode: None,
+        command: None,
         accepted_at: unix_ms,
         lives: 0,
     })

@@ -10,7 +10,7 @@ use crate::gateway::runs::request::{Kind, Request};
 use crate::gateway::runs::{self, Known, Sink};
 use crate::gateway::sessions::Place;
 use crate::gateway::ws_log::Asked;
-use crate::gateway::{Core, World, attachments, sessions};
+use crate::gateway::{Core, World, attachments, commands, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
@@ -107,7 +107,8 @@ impl Rpc for ChatSend {
         if let Some(answer) = before(core, &run_id, call.asked, call.now) {
             return Ok(answer);
         }
-        let request = Request { images, ..request(core, &params, &session_key, call.now.unix_ms)? };
+        let command = commands::given(core, call.conn, message, !images.is_empty());
+        let request = Request { images, command, ..request(core, &params, &session_key, call.now.unix_ms)? };
         let run = runs::reserve(core, request.clone(), vec![Sink::Chat])?;
         runs::watch(core, run, call.conn);
         let asked = call.asked.clone();
@@ -169,6 +170,10 @@ fn request(core: &Core, params: &ChatSendParams, session_key: &str, unix_ms: i64
         entry,
         deliver_to: None,
         only_compact: None,
+        once: Map::new(),
+        new_session: None,
+        queue_mode: None,
+        command: None,
         accepted_at: unix_ms,
         lives: 0,
     })

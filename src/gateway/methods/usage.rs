@@ -57,37 +57,43 @@ fn days(value: &Value) -> u32 {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct UsageCostReply {
+pub(in crate::gateway) struct UsageCostReply {
     updated_at: i64,
     days: u32,
-    daily: Vec<Daily>,
-    totals: Totals,
+    pub daily: Vec<Daily>,
+    pub totals: Totals,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Daily {
+pub(in crate::gateway) struct Daily {
     /// `2026-11-23` (UTC).
-    date: String,
+    pub date: String,
     #[serde(flatten)]
-    totals: Totals,
+    pub totals: Totals,
 }
 
 /// Tokens, and US dollars where the transcript knows the price.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-struct Totals {
+pub(in crate::gateway) struct Totals {
     input: u64,
     output: u64,
     cache_read: u64,
     cache_write: u64,
-    total_tokens: u64,
-    total_cost: f64,
-    missing_cost_entries: u64,
+    pub total_tokens: u64,
+    pub total_cost: f64,
+    pub missing_cost_entries: u64,
 }
 
 impl Totals {
+    /// Of one conversation.
+    pub fn of<'m>(messages: impl Iterator<Item = &'m Value>) -> Totals {
+        let mut out = Totals::default();
+        messages.filter(|it| it["role"] == "assistant" && it["usage"].is_object()).for_each(|it| out.add(&it["usage"]));
+        out
+    }
     fn add(&mut self, usage: &Value) {
         let number = |name: &str| usage[name].as_u64().unwrap_or(0);
         let parts = [number("input"), number("output"), number("cacheRead"), number("cacheWrite")];
@@ -99,13 +105,15 @@ impl Totals {
         self.total_tokens += if total > 0 { total } else { parts.iter().sum() };
         match usage["cost"]["total"].as_f64() {
             Some(cost) => self.total_cost += cost,
+            // What nobody was asked for has no price to miss.
+            None if total == 0 && parts == [0; 4] => {}
             None => self.missing_cost_entries += 1,
         }
     }
 }
 
 /// Reads every transcript: jobs only.
-fn cost(world: &World, days: u32, unix_ms: i64) -> UsageCostReply {
+pub(in crate::gateway) fn cost(world: &World, days: u32, unix_ms: i64) -> UsageCostReply {
     let first = clock::date(unix_ms - i64::from(days - 1) * 86_400_000);
     let (mut daily, mut totals) = (BTreeMap::<String, Totals>::new(), Totals::default());
     for agent_id in sessions::agent_ids(world) {

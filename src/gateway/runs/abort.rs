@@ -19,7 +19,8 @@ pub fn is_stop_word(message: &str) -> bool {
 /// Tells one run to end. One that has not begun ends here; one under way when its thread has noticed.
 pub fn stop(core: &mut Core, run: RunRef, why: Stop, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
-    if entry.stop.is_some() {
+    // A command ends by itself, and at once.
+    if entry.stop.is_some() || entry.stage == Stage::Commanded {
         core.runs.all.insert(run, entry);
         return;
     }
@@ -68,7 +69,8 @@ pub fn stop_chat(core: &mut Core, session_key: &str, why: Stop, now: Now) -> Vec
 pub fn stop_one(core: &mut Core, session_key: &str, run_id: &str, now: Now) -> Result<bool, RpcError> {
     let Some(run) = core.runs.by_id(Kind::Chat, run_id) else { return Ok(false) };
     let entry = &core.runs.all[&run];
-    if entry.stop.is_some() {
+    let is_over = entry.stop.is_some() || entry.request.command.is_some() || entry.stage == Stage::Commanded;
+    if is_over {
         return Ok(false);
     }
     if !is_chat_of(entry, session_key) {

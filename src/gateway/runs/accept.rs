@@ -34,7 +34,21 @@ pub fn accept(
             Err(RpcError::unavailable("the message could not be taken: see the gateway's log"))
         })
     };
-    core.store(work, move |core, promised, now| match promised {
+    core.runs.promises += 1;
+    core.store(work, move |core, promised, now| {
+        core.runs.promises -= 1;
+        promised_or_not(core, run, promised, told, now);
+    });
+}
+
+fn promised_or_not(
+    core: &mut Core,
+    run: RunRef,
+    promised: RpcResult<Promise>,
+    told: impl FnOnce(&mut Core, RpcResult<Accepted>, Now),
+    now: Now,
+) {
+    match promised {
         Ok(Promise::Known) if is_twin(core, run, now) => {
             forget(core, run);
             told(core, Ok(Accepted::Before), now);
@@ -55,7 +69,7 @@ pub fn accept(
             forget(core, run);
             told(core, Err(err), now);
         }
-    });
+    }
 }
 
 enum Promise {
@@ -90,7 +104,12 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
-    if !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
+    let own_mode = entry.as_ref().and_then(|it| it["queueMode"].as_str());
+    request.queue_mode = own_mode.map(str::to_owned);
+    // A command says nothing in the conversation; `/send on` is the way back.
+    if request.command.is_none()
+        && !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref())
+    {
         return Err(RpcError::invalid("send blocked by session policy"));
     }
     let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);

@@ -74,16 +74,21 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         tried.unwrap_or_else(|err| log::error!(target: "agent", "{}: {err}", request.run_id));
         let (sessions, now, entropy) = stores.open(&path, &request.agent_id)?;
         let before = sessions.index().get(&request.key).map(Slot::entry);
-        let new_id = request.session_id.clone().unwrap_or_else(|| ids::uuid(entropy));
-        let was_aborted = before.as_ref().is_some_and(|it| it.get("abortedLastRun") == Some(&true.into()));
+        let new_id = request.session_id.clone().or(request.new_session.clone());
+        let new_id = new_id.unwrap_or_else(|| ids::uuid(entropy));
+        let is_over = request.new_session.is_some()
+            && before.as_ref().is_some_and(|it| it.get("sessionId").and_then(Value::as_str) != Some(&new_id));
+        let was_aborted =
+            !is_over && before.as_ref().is_some_and(|it| it.get("abortedLastRun") == Some(&true.into()));
         let kept = match before.clone() {
+            Some(entry) if is_over => entry::anew(entry, &new_id, now.unix_ms),
             // A run that an earlier life began goes on where it was; `agent` names its session on purpose (reference).
             Some(entry)
                 if request.kind == Kind::Chat
                     && request.lives == 0
                     && !is_fresh(&world, &request, &entry, now) =>
             {
-                entry::reset(Some(&entry), &new_id, now.unix_ms)
+                overnight(&entry, &new_id, now)
             }
             Some(entry) => entry,
             None => Map::new(),
@@ -95,12 +100,28 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         let session_id = after.get("sessionId").and_then(Value::as_str).unwrap_or(&new_id).to_owned();
         let transcript = sessions.transcript(&request.key).filter(|it| it.is_file());
         let text = said(&world, &request, &notes, was_aborted);
-        Ok(Begun { session_id, entry: after, transcript, text })
+        let mut entry = after;
+        entry.extend(request.once.clone());
+        Ok(Begun { session_id, entry, transcript, text })
     })
 }
 
+/// A conversation that is over by the clock: what a person chose for it stays, the model too.
+fn overnight(entry: &Map<String, Value>, new_id: &str, now: Now) -> Map<String, Value> {
+    let mut new = entry::reset(Some(entry), new_id, now.unix_ms);
+    for name in ["providerOverride", "modelOverride"] {
+        new.extend(entry.get(name).map(|it| (name.to_owned(), it.clone())));
+    }
+    new
+}
+
 /// Whether the conversation goes on, or is over by `session.reset`.
-fn is_fresh(world: &World, request: &Request, entry: &Map<String, Value>, now: Now) -> bool {
+pub(in crate::gateway) fn is_fresh(
+    world: &World,
+    request: &Request,
+    entry: &Map<String, Value>,
+    now: Now,
+) -> bool {
     let updated = updated_at(entry);
     let chat = entry.get("chatType").and_then(Value::as_str);
     let resets = &world.config.config.session.resets;
@@ -131,7 +152,7 @@ fn opened(
 fn said(world: &World, request: &Request, notes: &[String], was_aborted: bool) -> String {
     let mut text: String = notes.iter().map(|it| format!("System: {it}\n\n")).collect();
     if was_aborted {
-        text.push_str("(The answer before this message was cut off by the person.)\n\n");
+        text.push_str("(The answer before this message was cut off.)\n\n");
     }
     text + &stamped(world, request)
 }

@@ -11,7 +11,8 @@
 //! * A run tells its sinks, and knows nothing else of who listens.
 pub mod abort;
 pub mod accept;
-mod begin;
+pub(super) mod begin;
+pub mod commanded;
 pub mod events;
 pub mod recover;
 pub mod request;
@@ -19,7 +20,7 @@ mod told;
 pub mod wait;
 
 use super::ws_log::Asked;
-use super::{Core, Effect, Timer};
+use super::{Core, Effect, Timer, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
@@ -36,7 +37,7 @@ use request::{Kind, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-pub use told::{on_delta_due, on_event};
+pub use told::{on_delta_due, on_event, on_words_due};
 
 /// One run in this process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,8 @@ enum Stage {
     Accepting,
     Waiting,
     Running,
+    /// A command, which needs no turn.
+    Commanded,
 }
 
 pub struct Run {
@@ -85,6 +88,7 @@ pub struct Run {
     /// What the model has said of its message so far.
     text: String,
     chat: told::Chat,
+    words: told::Words,
     verbose: events::Verbose,
     /// Connections that asked to see what tools do.
     watchers: Vec<ConnId>,
@@ -99,6 +103,8 @@ pub struct Runs {
     /// By canonical session key; the first one runs, or is next to.
     lanes: BTreeMap<String, VecDeque<RunRef>>,
     running: usize,
+    /// Requests that are being made durable, those that were aborted meanwhile too.
+    promises: usize,
     /// What was answered to `chat:<key>` and `agent:<key>`.
     answers: Dedupe,
     ended: wait::Ended,
@@ -116,8 +122,8 @@ impl Runs {
         self.all.iter().find(|it| is(&it.1.request)).map(|it| *it.0)
     }
     /// Chat messages of a session that have no answer, those that are being made durable too.
-    fn chats(&self, key: &str) -> usize {
-        let is = |it: &Request| it.kind == Kind::Chat && it.key == key;
+    pub fn chats(&self, key: &str) -> usize {
+        let is = |it: &Request| it.kind == Kind::Chat && it.key == key && it.command.is_none();
         self.all.values().filter(|it| is(&it.request)).count()
     }
     /// Whether a session has a run, and whether one waits behind it.
@@ -164,8 +170,10 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     }
     let queue = &core.world.config.config.queue;
     // One runs, and `cap` wait.
-    let crowded = request.kind == Kind::Chat && core.runs.chats(&request.key) > queue.cap;
-    if core.runs.all.len() >= RUNS_WAITING_MAX || crowded && !queue.drop_old {
+    let queues = request.kind == Kind::Chat && request.command.is_none();
+    let crowded = queues && core.runs.chats(&request.key) > queue.cap;
+    let full = core.runs.all.len().max(core.runs.promises) >= RUNS_WAITING_MAX;
+    if full || crowded && !queue.drop_old {
         return Err(RpcError::busy(1000));
     }
     Ok(insert(core, request, sinks))
@@ -189,6 +197,7 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
         mono_ms: 0,
         text: String::new(),
         chat: told::Chat::default(),
+        words: told::Words::default(),
         verbose: events::Verbose::Off,
         watchers: vec![],
         session_id: None,
@@ -204,6 +213,9 @@ pub fn forget(core: &mut Core, run: RunRef) {
 
 /// It is durable: it waits for its turn.
 pub fn accepted(core: &mut Core, run: RunRef, now: Now) {
+    if core.runs.all.get(&run).is_some_and(|it| it.request.command.is_some()) {
+        return commands::carry_out(core, run, now);
+    }
     let Some(first) = enqueue(core, run) else { return };
     let request = &core.runs.all[&run].request;
     if request.kind == Kind::Chat {
@@ -229,7 +241,9 @@ fn make_room(core: &mut Core, run: RunRef, now: Now) {
         let entry = &runs.all[it];
         *it != run && entry.stage == Stage::Waiting && entry.request.kind == Kind::Chat
     };
-    let full = runs.chats(key) > core.world.config.config.queue.cap + 1;
+    let queue = &core.world.config.config.queue;
+    // Those of the last life may be more than may wait now.
+    let full = queue.drop_old && runs.chats(key) > queue.cap + 1;
     let oldest = runs.lanes[key].iter().copied().find(waits);
     if let Some(oldest) = oldest.filter(|_| full) {
         abort::stop(core, oldest, Stop::Interrupt, now);
@@ -242,7 +256,9 @@ fn meet(core: &mut Core, run: RunRef, first: RunRef, now: Now) {
         return;
     }
     let request = &core.runs.all[&run].request;
-    match core.world.config.config.queue.mode_of(request.channel.as_deref()) {
+    let own = request.queue_mode.as_deref().and_then(QueueMode::of_word);
+    let all = core.world.config.config.queue.mode_of(request.channel.as_deref());
+    match if request.stands_alone() { QueueMode::Followup } else { own.unwrap_or(all) } {
         QueueMode::Followup => {}
         QueueMode::Steer => {
             let steer = Steer {
@@ -309,10 +325,18 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
     core.runs.leave_lane(&entry.request.key, run);
-    core.disarm(|it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) if *of == run));
-    let answer = finish(core, &mut entry, &end, now);
-    tell_sinks(core, &mut entry, &answer, now);
-    remember(core, &entry, answer, now);
+    core.disarm(
+        |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),
+    );
+    if entry.request.only_compact.is_some() && end.outcome != Err(Failure::Cancelled) {
+        entry.stage = Stage::Commanded;
+        core.runs.all.insert(run, entry);
+        commands::folded(core, run, &end);
+    } else {
+        let answer = finish(core, &mut entry, &end, now);
+        tell_sinks(core, &mut entry, &answer, now);
+        remember(core, &entry, answer, now);
+    }
     abort::check_idle(core, now);
     pump(core, now);
     core.go_on_leaving(now);
@@ -358,6 +382,9 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
         _ => Some(Lifecycle::End { started_at: None, ended_at: ended, aborted: false }),
     };
     let only_compact = run.request.only_compact.is_some();
+    if run.stop.is_none() {
+        told::tell_words(core, run, now);
+    }
     if let Some(it) = lifecycle.filter(|_| !only_compact) {
         told::agent_event(core, run, "lifecycle", &it, now);
     }
@@ -416,14 +443,16 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
         return;
     }
     let status = wait::Status::of(&answer, run.started_ms, now.unix_ms);
-    wait::ended(core, &request.run_id, status, now);
+    let mut all: Vec<(String, Value)> =
+        run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     let value = match request.kind {
         Kind::Agent => answer.to_json(),
         Kind::Chat => chat_answer(&request.run_id),
     };
-    let mut all: Vec<(String, Value)> =
-        run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     all.push((request.kind.key(&request.run_id), value));
+    // For the next life's `agent.wait`.
+    all.iter_mut().for_each(|it| it.1["wait"] = json!(status));
+    wait::ended(core, &request.run_id, status, now);
     for (key, value) in &all {
         core.runs.answers.put(key, value.clone(), now.unix_ms);
     }

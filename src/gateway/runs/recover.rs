@@ -1,8 +1,8 @@
 //! A new life keeps the promises of the last one: what was accepted and has no answer is begun, or gone on with.
 use super::request::{Kind, Request};
-use super::{Sink, enqueue, insert, pump};
+use super::{Sink, enqueue, insert, pump, wait};
 use crate::base::clock::Now;
-use crate::gateway::Core;
+use crate::gateway::{Core, commands};
 use crate::store::stores::Stores;
 use serde_json::Value;
 
@@ -31,7 +31,8 @@ fn look(stores: &mut Stores) -> Result<Found, String> {
             journal.end(&pending.key, None, unix_ms).map_err(|err| err.to_string())?;
             continue;
         };
-        request.lives = pending.begun;
+        // What a command came to is looked for in any case: that it was begun may not have reached the disk.
+        request.lives = pending.begun.max(u32::from(request.command.is_some()));
         requests.push(request);
     }
     Ok(Found { requests, answers })
@@ -39,14 +40,21 @@ fn look(stores: &mut Stores) -> Result<Found, String> {
 
 fn go_on(core: &mut Core, found: Found, now: Now) {
     for (key, at, value) in found.answers {
+        if let (Some((_, run_id)), Some(status)) = (key.split_once(':'), wait::Status::kept(&value["wait"])) {
+            wait::ended(core, run_id, status, now);
+        }
         core.runs.answers.put(&key, value, at);
     }
     for request in found.requests {
         log::info!(target: "agent", "going on with {} in {}, accepted by the last life", request.run_id, request.key);
         let sinks = if request.kind == Kind::Chat { vec![Sink::Chat] } else { vec![] };
         // What was accepted is neither refused nor interrupted by what was accepted behind it.
+        let is_command = request.command.is_some();
         let run = insert(core, request, sinks);
-        enqueue(core, run);
+        match is_command {
+            true => commands::carry_out(core, run, now),
+            false => drop(enqueue(core, run)),
+        }
     }
     pump(core, now);
 }

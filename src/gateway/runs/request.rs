@@ -1,6 +1,8 @@
 //! What a run was asked for, as it is kept until it is answered.
 use crate::agent::conversation::Image;
+use crate::gateway::commands::authority::Sender;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The method that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +52,20 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<String>,
     /// Fields that the session's entry takes over.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub entry: serde_json::Map<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub entry: Map<String, Value>,
+    /// Fields of the entry that count for this message alone.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub once: Map<String, Value>,
+    /// It begins a conversation, whose id this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_session: Option<String>,
+    /// The session's own `queueMode`, once it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_mode: Option<String>,
+    /// It is a command, not a message, and who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Sender>,
     /// Only folds the conversation, with this wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_compact: Option<String>,
@@ -60,4 +74,11 @@ pub struct Request {
     /// How often earlier lives of this process have begun it.
     #[serde(skip)]
     pub lives: u32,
+}
+
+impl Request {
+    /// It waits for its turn whatever the session's queue mode: it is no word in the conversation under way.
+    pub fn stands_alone(&self) -> bool {
+        self.only_compact.is_some() || self.new_session.is_some() || !self.once.is_empty()
+    }
 }

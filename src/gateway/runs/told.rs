@@ -4,7 +4,7 @@ use super::request::Kind;
 use super::{Run, RunRef, chat_answer, wait};
 use crate::agent::run::{End, Event, Failure};
 use crate::base::clock::Now;
-use crate::base::limits::{CHAT_DELTA_MS, ERROR_CHARS_MAX};
+use crate::base::limits::{CHAT_DELTA_MS, ERROR_CHARS_MAX, TEXT_FREE_BYTES, TEXT_PACE_BYTES_A_MS};
 use crate::gateway::events::{AGENT, CHAT};
 use crate::gateway::{Core, Timer};
 use serde::Serialize;
@@ -23,6 +23,16 @@ pub struct Chat {
     waiting: Option<u64>,
 }
 
+/// What of a run's text `agent` events have not shown.
+#[derive(Default)]
+pub struct Words {
+    unsaid: String,
+    /// When the last ones left, on the monotonic clock.
+    told_ms: u64,
+    /// They wait for their time.
+    waiting: bool,
+}
+
 /// Something has happened in a run.
 pub fn on_event(core: &mut Core, run: RunRef, event: Event, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
@@ -34,6 +44,9 @@ pub fn on_event(core: &mut Core, run: RunRef, event: Event, now: Now) {
 }
 
 fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now) {
+    if !matches!(event, Event::Text(_) | Event::Thinking(_)) {
+        tell_words(core, run, now);
+    }
     match event {
         Event::Begun { session_id, verbose } => {
             run.session_id = Some(session_id);
@@ -50,8 +63,8 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
                 return;
             }
             run.text.push_str(delta);
-            let data = json!({ "text": run.text.trim_end(), "delta": delta });
-            agent_event(core, run, "assistant", &data, now);
+            run.words.unsaid.push_str(delta);
+            words(core, run_ref, run, now);
             chat_delta(core, run_ref, run, now);
         }
         Event::Thinking(_) => {}
@@ -88,6 +101,40 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
     }
 }
 
+/// At once, as long as the text is short. Each event carries the whole text: a long one is told in fewer steps, so that what
+/// it takes of a client's line does not grow with the square of its length.
+fn words(core: &mut Core, run_ref: RunRef, run: &mut Run, now: Now) {
+    let due = run.words.told_ms + pace_ms(run.text.len());
+    if due <= now.mono_ms {
+        tell_words(core, run, now);
+    } else if !std::mem::replace(&mut run.words.waiting, true) {
+        core.arm(due, Timer::Words(run_ref));
+    }
+}
+
+/// Between two events that carry a text of this length.
+fn pace_ms(bytes: usize) -> u64 {
+    (bytes.saturating_sub(TEXT_FREE_BYTES) / TEXT_PACE_BYTES_A_MS) as u64
+}
+
+/// The time of words that waited has come.
+pub fn on_words_due(core: &mut Core, run: RunRef, now: Now) {
+    let Some(mut entry) = core.runs.all.remove(&run) else { return };
+    if std::mem::take(&mut entry.words.waiting) && entry.stop.is_none() {
+        tell_words(core, &mut entry, now);
+    }
+    core.runs.all.insert(run, entry);
+}
+
+pub(super) fn tell_words(core: &mut Core, run: &mut Run, now: Now) {
+    let delta = std::mem::take(&mut run.words.unsaid);
+    run.words.told_ms = now.mono_ms;
+    if !delta.is_empty() {
+        let data = json!({ "text": run.text.trim_end(), "delta": delta });
+        tell_step(core, run, "assistant", data, now);
+    }
+}
+
 /// To everybody who may see it; numbered in any case.
 pub(super) fn agent_event(
     core: &mut Core,
@@ -96,8 +143,12 @@ pub(super) fn agent_event(
     data: &impl Serialize,
     now: Now,
 ) {
+    tell_step(core, run, stream, json!(data), now);
+}
+
+fn tell_step(core: &mut Core, run: &mut Run, stream: &'static str, data: Value, now: Now) {
     run.seq += 1;
-    core.broadcast(&AGENT, &step(run, stream, json!(data), now));
+    core.broadcast(&AGENT, &step(run, stream, data, now));
 }
 
 fn step(run: &Run, stream: &'static str, data: Value, now: Now) -> AgentEvent {
@@ -216,5 +267,24 @@ fn cut(text: &str) -> String {
     match text.char_indices().nth(ERROR_CHARS_MAX) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    /// A fast model's long answer, a word a millisecond, and what a client is sent of it.
+    #[test]
+    fn a_long_text_does_not_fill_the_line() {
+        let (mut told_ms, mut sent, mut steps) = (0, 0, 0);
+        for ms in 1..=40_000 {
+            let text = ms * 8;
+            if told_ms + pace_ms(text) <= ms as u64 {
+                (told_ms, sent, steps) = (ms as u64, sent + text, steps + 1);
+            }
+            assert!(text > TEXT_FREE_BYTES || steps == ms, "a short one is told word by word");
+        }
+        // Word by word it would be 6.4 GB.
+        assert!(sent < 60_000_000 && steps > 500, "{sent} bytes in {steps} steps");
     }
 }

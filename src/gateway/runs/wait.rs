@@ -7,6 +7,7 @@ use crate::gateway::ws_log::Asked;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::raw;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::VecDeque;
 
 /// How a run has ended, or that it has not.
@@ -30,6 +31,13 @@ impl Status {
         let status = if error.is_some() { "error" } else { "ok" };
         let started_at = Some(started_ms).filter(|it| *it > 0);
         Status { status, started_at, ended_at: Some(ended_ms), error }
+    }
+    /// As [`super::remember`] has kept it.
+    pub fn kept(value: &Value) -> Option<Status> {
+        let status = ["ok", "error"].into_iter().find(|it| value["status"] == *it)?;
+        let at = |name: &str| value[name].as_i64();
+        let error = value["error"].as_str().map(str::to_owned);
+        Some(Status { status, started_at: at("startedAt"), ended_at: at("endedAt"), error })
     }
     /// It has not ended in time.
     pub const TIMEOUT: Status = Status { status: "timeout", started_at: None, ended_at: None, error: None };

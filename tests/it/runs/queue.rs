@@ -319,3 +319,26 @@ fn waiting_for_a_run() {
     let wait = talk.place(1, |it| it["id"] == "wait-A");
     assert!(talk.place(1, |it| is_chat(it, "A", "final")) < wait);
 }
+
+/// A client that sends faster than the disk writes is answered, every time, and so is everybody else.
+#[test]
+fn a_flood_of_messages() {
+    let (model, server) = pair(&json!({}));
+    let mut talk = Talk::new(&server);
+    talk.say("A", "a");
+    let _hangs = model.asked();
+    // Fewer than the errors for which a connection is closed.
+    const MANY: usize = 1000;
+    for n in 0..MANY {
+        let (run, session) = (format!("R{n}"), format!("agent:main:s{}", n % 50));
+        let send = json!({ "sessionKey": session, "message": "x", "idempotencyKey": run });
+        talk.ask(&format!("send{n}"), "chat.send", &send);
+        talk.ask(&format!("stop{n}"), "chat.abort", &json!({ "sessionKey": session, "runId": run }));
+    }
+    for n in 0..MANY {
+        talk.answer(&format!("stop{n}"));
+        talk.answer(&format!("send{n}"));
+    }
+    let mut other = Talk::new(&server);
+    assert_eq!(other.call("health", &json!({}))["ok"], true);
+}

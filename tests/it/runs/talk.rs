@@ -126,13 +126,15 @@ impl Talk {
     pub fn count(&self, fits: impl Fn(&Value) -> bool) -> usize {
         self.log.iter().filter(|it| fits(it)).count()
     }
-    /// Says something and has it answered: the session is free, and remembers.
-    pub fn still_works(&mut self, model: &ModelServer, run: &str) {
+    /// Says something and has it answered: the session is free. What the model was told.
+    pub fn still_works(&mut self, model: &ModelServer, run: &str) -> Vec<String> {
         self.say(run, &format!("{run}?"));
         let asked = model.asked();
         assert_eq!(asked.words(), format!("{run}?"));
+        let told = asked.told();
         asked.answer("still here");
         assert_eq!(self.final_text(run), "still here");
+        told
     }
 }
 
