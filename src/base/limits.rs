@@ -176,6 +176,24 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// A file of certificates or with a key. Ours: all the roots that browsers trust take 250 KB.
+pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// `tailscale whois`, for somebody who waits in the handshake. Ours: half of its time.
+pub const WHOIS_MS: u64 = 5_000;
+/// How long its answer holds. Ours: reconnects cost nothing, and a changed owner is noticed within a minute.
+pub const WHOIS_TTL_MS: u64 = 60_000;
+/// How long it is not asked again about an address that it does not know. Ours.
+pub const WHOIS_MISS_TTL_MS: u64 = 5_000;
+/// Addresses it has answered for. Ours.
+pub const WHOIS_KEPT_MAX: usize = 256;
+/// Connections that wait for its answer; more are treated as if they had claimed nothing. Ours.
+pub const WHOIS_WAITING_MAX: usize = 64;
+/// `tailscale serve`, `funnel`, `status`. Ours: the daemon may have to fetch a certificate first.
+pub const TAILSCALE_MS: u64 = 30_000;
+/// `tailscale serve reset` while the gateway stops. Ours.
+pub const TAILSCALE_RESET_MS: u64 = 5_000;
+
 /// Name look-up, and TCP connect with TLS, of a model server; each. Ours: a Pi on slow Wi-Fi needs 3 s.
 pub const MODEL_CONNECT_MS: u64 = 15_000;
 /// From the request to the answer's head. Reliability plan R15.

@@ -46,7 +46,7 @@ macro_rules! command {
             /// print JSON
             #[argh(switch)]
             json: bool,
-            /// gateway to call, ws://HOST:PORT; needs --token or --password
+            /// gateway to call, ws:// or wss://HOST:PORT; needs --token or --password
             #[argh(option, arg_name = "url")]
             url: Option<String>,
             /// gateway token
@@ -55,6 +55,9 @@ macro_rules! command {
             /// gateway password
             #[argh(option, arg_name = "password")]
             password: Option<String>,
+            /// the SHA-256 fingerprint that the certificate of a wss:// gateway must have
+            #[argh(option, arg_name = "sha256")]
+            tls_fingerprint: Option<String>,
             /// give up after this long (default 10000)
             #[argh(option, arg_name = "ms")]
             timeout: Option<u64>,
@@ -68,6 +71,7 @@ macro_rules! command {
                     url: self.url.clone(),
                     token: self.token.clone(),
                     password: self.password.clone(),
+                    fingerprint: self.tls_fingerprint.clone(),
                     timeout: self.timeout,
                     expect_final: self.expect_final,
                     port: None,

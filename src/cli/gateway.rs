@@ -30,6 +30,12 @@ macro_rules! runs {
             /// require this password (same warning)
             #[argh(option)]
             password: Option<String>,
+            /// show the gateway by Tailscale: off, serve (to the tailnet) or funnel (to everybody)
+            #[argh(option)]
+            tailscale: Option<String>,
+            /// undo that when the gateway stops
+            #[argh(switch)]
+            tailscale_reset_on_exit: bool,
             /// stop whatever listens on the port first
             #[argh(switch)]
             force: bool,
@@ -57,6 +63,8 @@ macro_rules! runs {
                     bind: self.bind.clone(),
                     token: self.token.clone(),
                     password: self.password.clone(),
+                    tailscale: self.tailscale.clone(),
+                    tailscale_reset_on_exit: self.tailscale_reset_on_exit,
                     force: self.force,
                     reset: self.reset,
                     allow_unconfigured: self.allow_unconfigured,
@@ -73,9 +81,12 @@ runs! {
     /// run the gateway, or ask a running one
     #[argh(subcommand, name = "gateway")]
     Gateway {
-        /// with a subcommand: the gateway to ask, ws://HOST:PORT
+        /// with a subcommand: the gateway to ask, ws:// or wss://HOST:PORT
         #[argh(option)]
         url: Option<String>,
+        /// with a subcommand: the SHA-256 fingerprint that its certificate must have
+        #[argh(option, arg_name = "sha256")]
+        tls_fingerprint: Option<String>,
         #[argh(subcommand)]
         command: Option<Command>,
     }
@@ -128,6 +139,9 @@ impl Gateway {
     pub fn run(self, context: &Context) -> ExitCode {
         let flags = self.flags();
         let asks = !matches!(self.command, None | Some(Command::Run(_)));
+        if self.tls_fingerprint.is_some() && !asks {
+            return fail("--tls-fingerprint is for asking a gateway, not for running one", 2);
+        }
         if self.url.is_some() && !asks {
             return fail("--url names a gateway to ask; it goes with a subcommand such as `gateway call`", 2);
         }
@@ -135,7 +149,8 @@ impl Gateway {
             return fail(&format!("{flag} is for running the gateway, not for asking one"), 2);
         }
         let (url, token, password) = (self.url, flags.token.clone(), flags.password.clone());
-        let outer = Link { url, token, password, port: flags.port, ..Link::default() };
+        let fingerprint = self.tls_fingerprint;
+        let outer = Link { url, token, password, fingerprint, port: flags.port, ..Link::default() };
         match self.command {
             None => flags.run(context),
             Some(Command::Run(it)) => it.flags().or(flags).run(context),

@@ -8,7 +8,7 @@ use super::{Context, say};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
 use crate::base::{clock::Clock, files, log::daily_file};
 use crate::config::{Bind, File, paths, ports::Ports};
-use crate::server::{listen, port};
+use crate::server::{certificate, listen, port};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +44,8 @@ struct Found {
     clashes: Vec<String>,
     others: Vec<Value>,
     log: PathBuf,
+    /// The certificate of the gateway with TLS, and its SHA-256 fingerprint once it is there.
+    tls: Option<(PathBuf, Option<String>)>,
 }
 
 impl Status {
@@ -70,7 +72,13 @@ impl Status {
         });
         let listeners = port::listeners(port);
         let ports = Ports::of(port, &daemon.config, &context.env);
+        let tls = &daemon.config.gateway.tls;
+        let tls = tls.enabled.then(|| {
+            let path = certificate::places(tls, &daemon_paths).0;
+            (path, certificate::own_fingerprint(tls, &daemon_paths))
+        });
         Found {
+            tls,
             runtime: service.runtime(),
             from_service: service_port.is_some(),
             log: log_file(&daemon, &daemon_paths),
@@ -182,6 +190,9 @@ fn json(it: &Found, context: &Context) -> Value {
             "listeners": it.listeners, "hints": it.hints(context),
         },
     });
+    if let Some((path, fingerprint)) = &it.tls {
+        out["gateway"]["tls"] = json!({ "certPath": path, "fingerprintSha256": fingerprint });
+    }
     out["port"]["derived"] = json!(it.ports);
     out["port"]["clashes"] = json!(it.clashes);
     if let Some(error) = it.last_error() {
@@ -224,6 +235,11 @@ fn text(it: &Found, context: &Context) -> String {
         it.port,
         it.port_source()
     ));
+    if let Some((path, fingerprint)) = &it.tls {
+        let fingerprint = fingerprint.as_deref().unwrap_or("made when the gateway starts");
+        lines.push(format!("Certificate:    {}", path.display()));
+        lines.push(format!("Fingerprint:    {fingerprint} (SHA-256)"));
+    }
     let [_, (_, browser), (_, canvas)] = it.ports.named();
     let shown = |port: Option<u16>| port.map_or_else(|| "-".to_owned(), |it| it.to_string());
     let cdp = it.ports.cdp.map_or_else(|| "-".to_owned(), |(first, last)| format!("{first}-{last}"));

@@ -1,15 +1,23 @@
-//! A TCP socket whose every wait ends at one deadline, however slowly the other side sends.
+//! A TCP socket, with or without TLS, whose every wait ends at one deadline, however slowly the other side sends.
 use super::rpc::Failure;
+use super::tls::{self, Trust};
 use crate::base::clock::Clock;
 use crate::base::sys::{self, SignalFd};
+use rustls::{ClientConnection, Stream};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use tungstenite::http::Uri;
 
-/// A socket with a deadline on every wait.
+/// What the other side is spoken to through.
 pub struct Line {
+    pub tcp: Tcp,
+    tls: Option<Box<ClientConnection>>,
+}
+
+/// A socket with a deadline on every wait.
+pub struct Tcp {
     stream: TcpStream,
     clock: Clock,
     /// On the clock's `mono_ms`.
@@ -23,7 +31,7 @@ pub struct Line {
 #[error("signal {0}")]
 struct Signal(i32);
 
-impl Line {
+impl Tcp {
     fn left(&self) -> io::Result<u64> {
         match self.deadline_ms.saturating_sub(self.clock.now().mono_ms) {
             0 => Err(io::ErrorKind::TimedOut.into()),
@@ -59,12 +67,38 @@ impl Line {
 
 impl Read for Line {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.tcp.read(buf) };
+        match Stream::new(&mut **tls, &mut self.tcp).read(buf) {
+            // Cut off without a goodbye: what came was whole records, and the WebSocket above knows whether it was all.
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.tcp.write(buf),
+            Some(tls) => Stream::new(&mut **tls, &mut self.tcp).write(buf),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => Stream::new(&mut **tls, &mut self.tcp).flush(),
+        }
+    }
+}
+
+impl Read for Tcp {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.wait_for_bytes()?;
         self.wait(TcpStream::set_read_timeout, |it| it.read(buf))
     }
 }
 
-impl Write for Line {
+impl Write for Tcp {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.wait(TcpStream::set_write_timeout, |it| it.write(buf))
     }
@@ -73,22 +107,28 @@ impl Write for Line {
     }
 }
 
-/// A TCP connection to the host of the URL: every address it has, in turn.
+/// A connection to the host of the URL: every address it has, in turn; with TLS when it says so.
 ///
 /// # Errors
 /// [`Failure`].
-pub fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Result<Line, Failure> {
+pub fn dial(
+    url: &str,
+    trust: &Trust,
+    clock: Clock,
+    deadline_ms: u64,
+    timeout_ms: u64,
+) -> Result<Line, Failure> {
     let wrong = |why: &str| Failure::Other(format!("{url:?}: {why}"));
     let uri: Uri = url.trim().parse().map_err(|_| wrong("no URL; write ws://HOST:PORT"))?;
-    match uri.scheme_str() {
-        Some("ws") => {}
-        Some("wss") => {
-            return Err(wrong("TLS is not supported; use ws:// through an SSH tunnel or a VPN"));
-        }
-        _ => return Err(wrong("write ws://HOST:PORT")),
-    }
+    let secure = match uri.scheme_str() {
+        Some("ws") if trust.pinned.is_none() => false,
+        // Better no connection than one that is less than what was asked for.
+        Some("ws") => return Err(wrong("a fingerprint is pinned, so write wss://HOST:PORT")),
+        Some("wss") => true,
+        _ => return Err(wrong("write ws://HOST:PORT or wss://HOST:PORT")),
+    };
     let host = uri.host().ok_or_else(|| wrong("no host; write ws://HOST:PORT"))?.trim_matches(['[', ']']);
-    let addresses = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs();
+    let addresses = (host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).to_socket_addrs();
     let addresses = addresses.map_err(|err| Failure::Other(format!("cannot find {host}: {err}")))?;
     let mut failure = wrong("the name has no address");
     for address in addresses {
@@ -97,7 +137,12 @@ pub fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Resul
             Ok(stream) => {
                 // Requests are single small writes; a failure here only costs a little time.
                 let _ = stream.set_nodelay(true);
-                return Ok(Line { stream, clock, deadline_ms, signals: None });
+                let tcp = Tcp { stream, clock, deadline_ms, signals: None };
+                return if secure {
+                    shake_hands(url, host, trust, tcp, timeout_ms)
+                } else {
+                    Ok(Line { tcp, tls: None })
+                };
             }
             Err(err) => {
                 failure = match err.kind() {
@@ -109,6 +154,21 @@ pub fn dial(url: &str, clock: Clock, deadline_ms: u64, timeout_ms: u64) -> Resul
         }
     }
     Err(failure)
+}
+
+fn shake_hands(url: &str, host: &str, trust: &Trust, mut tcp: Tcp, timeout_ms: u64) -> Result<Line, Failure> {
+    let wrong = |why: &str| Failure::Other(format!("{url}: {why}"));
+    let mut tls = trust.clone().session(host).map_err(|err| wrong(&err))?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).map_err(|err| match err.get_ref().and_then(|it| it.downcast_ref()) {
+            Some(it) => wrong(&tls::explain(it)),
+            None if err.kind() == io::ErrorKind::UnexpectedEof => {
+                wrong("it hung up during the TLS handshake")
+            }
+            None => explain(tungstenite::Error::Io(err), timeout_ms),
+        })?;
+    }
+    Ok(Line { tcp, tls: Some(Box::new(tls)) })
 }
 
 /// An end without a reason says so.
@@ -132,10 +192,11 @@ pub fn explain(err: tungstenite::Error, timeout_ms: u64) -> Failure {
             closed(1006, "abnormal closure (no close frame)".to_owned())
         }
         Error::Io(err) if err.kind() == io::ErrorKind::ConnectionReset => closed(1006, err.to_string()),
-        Error::Http(answer) => Failure::Other(format!(
-            "not a gateway: it answered the upgrade with HTTP {}",
-            answer.status().as_u16()
-        )),
+        Error::Http(answer) => {
+            let hint = if answer.status() == 400 { " (a gateway with TLS wants wss://)" } else { "" };
+            let status = answer.status().as_u16();
+            Failure::Other(format!("not a gateway: it answered the upgrade with HTTP {status}{hint}"))
+        }
         err => Failure::Other(err.to_string()),
     }
 }

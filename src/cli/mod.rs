@@ -31,6 +31,7 @@ mod status;
 mod system;
 mod target;
 mod text;
+mod tls;
 
 use crate::base::sys;
 use crate::config::{Env, Paths, dotenv};

@@ -109,7 +109,8 @@ impl Probe {
         };
         let mut targets = vec![active];
         if targets[0].source != Source::Local && config.gateway.mode != Some(Mode::Remote) {
-            targets.push(target::local(&Link::default(), &config, context));
+            let local = target::local(&Link::default(), &config, context);
+            targets.extend(local);
         }
         let clock = Clock::start();
         let ts = clock.now().unix_ms;

@@ -114,7 +114,7 @@ impl Client {
         clock: Clock,
     ) -> Result<Client, Failure> {
         let deadline_ms = clock.now().mono_ms + timeout_ms;
-        let line = dial(&target.url, clock, deadline_ms, timeout_ms)?;
+        let line = dial(&target.url, &target.trust, clock, deadline_ms, timeout_ms)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -138,7 +138,7 @@ impl Client {
 
     /// The nonce to sign; None when the gateway sends no challenge in time.
     fn challenge(&mut self, deadline_ms: u64) -> Result<Option<String>, Failure> {
-        self.socket.get_mut().deadline_ms = deadline_ms.min(self.clock.now().mono_ms + CHALLENGE_MS);
+        self.socket.get_mut().tcp.deadline_ms = deadline_ms.min(self.clock.now().mono_ms + CHALLENGE_MS);
         let nonce = loop {
             match self.read() {
                 Ok(it) if it["event"] == "connect.challenge" => {
@@ -149,7 +149,7 @@ impl Client {
                 Err(err) => return Err(err),
             }
         };
-        self.socket.get_mut().deadline_ms = deadline_ms;
+        self.socket.get_mut().tcp.deadline_ms = deadline_ms;
         Ok(nonce)
     }
 
@@ -190,7 +190,7 @@ impl Client {
 
     /// The whole timeout once more, for the next call.
     pub fn renew(&mut self) {
-        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
+        self.socket.get_mut().tcp.deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
     }
 
     /// Another timeout, from now on.
@@ -204,7 +204,7 @@ impl Client {
     /// # Errors
     /// As [`SignalFd::of`].
     pub fn watch_signals(&mut self) -> std::io::Result<()> {
-        self.socket.get_mut().signals = Some(SignalFd::of(&[libc::SIGINT, libc::SIGTERM])?);
+        self.socket.get_mut().tcp.signals = Some(SignalFd::of(&[libc::SIGINT, libc::SIGTERM])?);
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Client {
     /// # Errors
     /// [`Failure`].
     pub fn idle(&mut self, ms: u64) -> Result<(), Failure> {
-        self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + ms;
+        self.socket.get_mut().tcp.deadline_ms = self.clock.now().mono_ms + ms;
         loop {
             match self.read() {
                 Ok(_) => {}
@@ -303,6 +303,7 @@ pub fn platform() -> &'static str {
 mod tests {
     use super::*;
     use crate::cli::target::Source;
+    use crate::cli::tls::Trust;
     use crate::gateway::device::verify;
     use std::net::TcpListener;
     use std::path::PathBuf;
@@ -359,6 +360,7 @@ mod tests {
             token: Some(Secret::new("shared".into())),
             password: None,
             explicit,
+            trust: Trust::default(),
         }
     }
     fn identity(name: &str) -> (Identity, PathBuf) {
@@ -422,7 +424,7 @@ mod tests {
             Client::open(&target, &identity, As::Cli, 1_000, Clock::start()).err().unwrap().to_string()
         };
         assert!(fail(&format!("ws://{free}")).ends_with("connection refused"));
-        assert!(fail("wss://127.0.0.1:1").contains("TLS is not supported"));
+        assert!(fail(&format!("wss://{free}")).ends_with("connection refused"));
         assert!(fail("127.0.0.1:1").contains("ws://HOST:PORT"));
         std::fs::remove_dir_all(state).unwrap();
     }

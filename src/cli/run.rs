@@ -6,10 +6,12 @@ use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
-use crate::config::{Env, File, Mode, Paths};
+use crate::config::{Env, File, Gateway, Mode, Paths, Tls};
 use crate::gateway::auth::{self, SharedAuth};
+use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{End, World, reload};
+use crate::server::certificate::{self, Identity};
 use crate::server::{self, Options, listen, port};
 use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ pub struct Flags {
     pub bind: Option<String>,
     pub token: Option<String>,
     pub password: Option<String>,
+    pub tailscale: Option<String>,
+    pub tailscale_reset_on_exit: bool,
     pub force: bool,
     pub reset: bool,
     pub allow_unconfigured: bool,
@@ -37,6 +41,8 @@ impl Flags {
             bind: self.bind.or(outer.bind),
             token: self.token.or(outer.token),
             password: self.password.or(outer.password),
+            tailscale: self.tailscale.or(outer.tailscale),
+            tailscale_reset_on_exit: self.tailscale_reset_on_exit | outer.tailscale_reset_on_exit,
             force: self.force | outer.force,
             reset: self.reset | outer.reset,
             allow_unconfigured: self.allow_unconfigured | outer.allow_unconfigured,
@@ -49,6 +55,8 @@ impl Flags {
     pub fn only_for_running(&self) -> Option<&'static str> {
         let given = [
             (self.bind.is_some(), "--bind"),
+            (self.tailscale.is_some(), "--tailscale"),
+            (self.tailscale_reset_on_exit, "--tailscale-reset-on-exit"),
             (self.force, "--force"),
             (self.reset, "--reset"),
             (self.allow_unconfigured, "--allow-unconfigured"),
@@ -151,10 +159,7 @@ impl Flags {
             )));
         }
         self.check_mode(&config, context)?;
-        if let Some(bind) = &self.bind {
-            config.config.gateway.bind = bind_mode(bind)
-                .ok_or_else(|| wrong(format!("--bind {bind}: use loopback, lan, tailnet, auto or custom")))?;
-        }
+        self.apply(&mut config.config.gateway).map_err(wrong)?;
         let flags = auth::Flags {
             token: self.token.clone().map(Secret::new),
             password: self.password.clone().map(Secret::new),
@@ -162,10 +167,11 @@ impl Flags {
         let auth = SharedAuth::resolve(&config.config, &context.env, &flags)
             .map_err(|err| wrong(err.to_string()))?;
         let wanted = context.paths.port(self.port, &context.env, config.config.gateway.port);
-        let ip = listen::address(&config.config.gateway)
-            .map_err(|err| wrong(format!("cannot listen on port {wanted}: {err}")))?;
+        let ip = listen::address(&config.config.gateway).map_err(|err| no_address(wanted, &err))?;
         let asked = (ip, wanted);
         let again = before.is_some();
+        tailscale::check(&config.config, ip, auth.mode).map_err(wrong)?;
+        let tls = tls(&config.config.gateway.tls, context, clock).map_err(wrong)?;
         let (listeners, stopped) = self.listen(asked, before)?;
         self.hold(context, lock)?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
@@ -203,6 +209,7 @@ impl Flags {
             },
             auth,
             listeners,
+            tls,
             asked,
             ws_log,
         })
@@ -229,6 +236,20 @@ impl Flags {
         Ok((self.bind_patiently(asked)?, vec![]))
     }
 
+    /// Flags that stand for a key of the configuration.
+    fn apply(&self, gateway: &mut Gateway) -> Result<(), String> {
+        if let Some(bind) = &self.bind {
+            gateway.bind = bind_mode(bind)
+                .ok_or_else(|| format!("--bind {bind}: use loopback, lan, tailnet, auto or custom"))?;
+        }
+        if let Some(mode) = &self.tailscale {
+            gateway.tailscale.mode = tailscale::mode(mode)
+                .ok_or_else(|| format!("--tailscale {mode}: use off, serve or funnel"))?;
+        }
+        gateway.tailscale.reset_on_exit |= self.tailscale_reset_on_exit;
+        Ok(())
+    }
+
     fn check_mode(&self, config: &File, context: &Context) -> Result<(), Failure> {
         if self.allow_unconfigured || config.config.gateway.mode == Some(Mode::Local) {
             return Ok(());
@@ -253,7 +274,7 @@ impl Flags {
                 Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => {
                     return Err((taken(wanted), EXIT_CONFIG));
                 }
-                Err(err) => return Err((format!("cannot listen on port {wanted}: {err}"), EXIT_CONFIG)),
+                Err(err) => return Err(no_address(wanted, &err)),
             }
         }
     }
@@ -272,6 +293,7 @@ struct Life {
     world: World,
     auth: SharedAuth,
     listeners: Vec<TcpListener>,
+    tls: Option<Identity>,
     /// The address and port that the listeners were asked for.
     asked: (IpAddr, u16),
     ws_log: WsLog,
@@ -285,18 +307,28 @@ impl Life {
         clock: Clock,
         restarted_ms: Option<u64>,
     ) -> Result<Option<Life>, Failure> {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         for listener in &self.listeners {
             if let Ok(address) = listener.local_addr() {
-                log::info!(target: "gateway", "listening on ws://{address} (PID {})", std::process::id());
+                log::info!(target: "gateway", "listening on {scheme}://{address} (PID {})", std::process::id());
             }
         }
-        let Life { world, auth, listeners, asked, ws_log } = self;
-        let options = Options { world, auth: auth.clone(), listeners, clock, restarted_ms, ws_log };
+        if let Some(it) = &self.tls {
+            let made = if it.made { "made" } else { "uses" };
+            let (path, fingerprint) = (it.path.display(), &it.fingerprint);
+            log::info!(target: "tls", "{made} the certificate {path}, SHA-256 fingerprint {fingerprint}");
+            it.warning.iter().for_each(|it| log::warn!(target: "tls", "{it}"));
+        }
+        let Life { world, auth, listeners, tls, asked, ws_log } = self;
+        let config = tls.as_ref().map(|it| it.config.clone());
+        let options =
+            Options { world, auth: auth.clone(), listeners, tls: config, clock, restarted_ms, ws_log };
         let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
         Ok((ended.end == End::Restart).then(|| Life {
             world: World::clone(&ended.world),
             auth,
             listeners: ended.listeners,
+            tls: tls.map(|it| Identity { made: false, ..it }),
             asked,
             ws_log,
         }))
@@ -313,6 +345,12 @@ impl Life {
         self.world.problem = Some(text);
         Ok(self)
     }
+}
+
+/// What a gateway with TLS shows to its clients.
+fn tls(tls: &Tls, context: &Context, clock: Clock) -> Result<Option<Identity>, String> {
+    let host = crate::base::sys::uname().0;
+    tls.enabled.then(|| certificate::load(tls, &context.paths, &host, clock.now().unix_ms)).transpose()
 }
 
 /// Tries after `--force`, a twentieth of a second apart: three seconds in all.
@@ -359,6 +397,12 @@ fn bind_mode(text: &str) -> Option<crate::config::Bind> {
         "custom" => Bind::Custom,
         _ => return None,
     })
+}
+
+/// An address that this machine does not have may come yet (Tailscale and Wi-Fi start when they like): a supervisor tries again.
+fn no_address(wanted: u16, err: &std::io::Error) -> Failure {
+    let status = if err.kind() == std::io::ErrorKind::AddrNotAvailable { 1 } else { EXIT_CONFIG };
+    (format!("cannot listen on port {wanted}: {err}"), status)
 }
 
 /// The reference's sentence, and who it is.

@@ -1,8 +1,9 @@
 //! Which gateway a command talks to, and with which credentials.
 use super::Context;
+use super::tls::{self, Trust};
 use crate::base::secret::Secret;
 use crate::config::{Config, Mode};
-use crate::server::listen;
+use crate::server::{certificate, listen};
 
 /// The flags that choose a gateway.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +11,8 @@ pub struct Link {
     pub url: Option<String>,
     pub token: Option<String>,
     pub password: Option<String>,
+    /// `--tls-fingerprint`, as written.
+    pub fingerprint: Option<String>,
     /// Milliseconds for the whole command; see [`TIMEOUT_MS`].
     pub timeout: Option<u64>,
     pub expect_final: bool,
@@ -26,6 +29,7 @@ impl Link {
             url: self.url.or(outer.url),
             token: self.token.or(outer.token),
             password: self.password.or(outer.password),
+            fingerprint: self.fingerprint.or(outer.fingerprint),
             timeout: self.timeout.or(outer.timeout),
             expect_final: self.expect_final || outer.expect_final,
             port: self.port.or(outer.port),
@@ -62,6 +66,8 @@ pub struct Target {
     pub password: Option<Secret>,
     /// A credential was given on the command line or in the environment: a stored device token stays out of it.
     pub explicit: bool,
+    /// For `wss://`.
+    pub trust: Trust,
 }
 
 /// `--url` > `gateway.remote.url` (mode remote) > this machine's gateway.
@@ -77,10 +83,11 @@ pub fn resolve(link: &Link, config: &Config, context: &Context) -> Result<Target
                         Pass --token or --password together with --url: those of the configuration are not sent to another address."
                 .to_owned());
         }
-        return Ok(Target { url: url.clone(), source: Source::Flag, token, password, explicit: true });
+        let trust = trust(link, None, config, context)?;
+        return Ok(Target { url: url.clone(), source: Source::Flag, token, password, explicit: true, trust });
     }
     if config.gateway.mode != Some(Mode::Remote) {
-        return Ok(local(link, config, context));
+        return local(link, config, context);
     }
     let Some(url) = config.gateway.remote_url.clone() else {
         return Err("gateway.mode is remote, but gateway.remote.url is not set\n\
@@ -88,13 +95,29 @@ pub fn resolve(link: &Link, config: &Config, context: &Context) -> Result<Target
             .to_owned());
     };
     let far = (&config.gateway.remote_token, &config.gateway.remote_password);
-    Ok(with_secrets(url, Source::Remote, link, far, context))
+    let trust = trust(link, config.gateway.remote_fingerprint.as_deref(), config, context)?;
+    Ok(with_secrets(url, Source::Remote, link, far, context, trust))
 }
 
 /// This machine's gateway, whatever `gateway.mode` says.
-pub fn local(link: &Link, config: &Config, context: &Context) -> Target {
+///
+/// # Errors
+/// As [`resolve`].
+pub fn local(link: &Link, config: &Config, context: &Context) -> Result<Target, String> {
     let own = (&config.gateway.token, &config.gateway.password);
-    with_secrets(local_url(link.port, config, context), Source::Local, link, own, context)
+    let trust = trust(link, None, config, context)?;
+    Ok(with_secrets(local_url(link.port, config, context), Source::Local, link, own, context, trust))
+}
+
+/// The flag over the configuration. This machine's own gateway is known by its file.
+fn trust(link: &Link, pinned: Option<&str>, config: &Config, context: &Context) -> Result<Trust, String> {
+    let pinned = link.fingerprint.as_deref().or(pinned).map(tls::fingerprint).transpose();
+    let own = config.gateway.tls.enabled.then_some(&config.gateway.tls);
+    Ok(Trust {
+        pinned: pinned.map_err(|err| format!("gateway TLS: {err}"))?,
+        own: own.and_then(|it| certificate::own_fingerprint(it, &context.paths)),
+        ca: certificate::ca_place(&config.gateway.tls, &context.paths),
+    })
 }
 
 fn given(text: Option<&str>) -> Option<Secret> {
@@ -108,6 +131,7 @@ fn with_secrets(
     link: &Link,
     config: (&Option<Secret>, &Option<Secret>),
     context: &Context,
+    trust: Trust,
 ) -> Target {
     let flags = (given(link.token.as_deref()), given(link.password.as_deref()));
     let env = (given(context.env.openclaw("GATEWAY_TOKEN")), given(context.env.openclaw("GATEWAY_PASSWORD")));
@@ -117,15 +141,16 @@ fn with_secrets(
         true => flags,
         false => (env.0.or_else(|| config.0.clone()), env.1.or_else(|| config.1.clone())),
     };
-    Target { url, source, token, password, explicit }
+    Target { url, source, token, password, explicit, trust }
 }
 
-/// `ws://127.0.0.1:<port>`, or the one address the gateway is bound to.
+/// `ws://127.0.0.1:<port>` (`wss` with TLS), or the one address the gateway is bound to.
 pub fn local_url(port: Option<u16>, config: &Config, context: &Context) -> String {
     let port = context.paths.port(port, &context.env, config.gateway.port);
     let ip = listen::address(&config.gateway).ok().filter(|it| !it.is_unspecified());
     let ip = ip.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
-    format!("ws://{}", std::net::SocketAddr::new(ip, port))
+    let scheme = if config.gateway.tls.enabled { "wss" } else { "ws" };
+    format!("{scheme}://{}", std::net::SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]
@@ -169,5 +194,7 @@ mod tests {
         assert!(target(flag(None, None), lost, &[]).unwrap_err().contains("gateway.remote.url"));
         let lan = json!({ "gateway": { "bind": "lan" } });
         assert_eq!(target(flag(None, None), lan, &[]), ok("ws://127.0.0.1:18789", "- -", false));
+        let tls = json!({ "gateway": { "tls": { "enabled": true } } });
+        assert_eq!(target(flag(None, None), tls, &[]), ok("wss://127.0.0.1:18789", "- -", false));
     }
 }

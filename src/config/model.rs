@@ -54,9 +54,44 @@ pub struct Gateway {
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
+    /// The SHA-256 fingerprint that its certificate must have.
+    pub remote_fingerprint: Option<String>,
+    pub tls: Tls,
+    pub tailscale: Tailscale,
+    /// `gateway.auth.allowTailscale`; what it is when not set depends on the mode and on what else is required.
+    pub allow_tailscale: Option<bool>,
     pub reload: Reload,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+}
+
+/// `gateway.tls`. Paths as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub enabled: bool,
+    /// Make a certificate when there is none. Reference: yes.
+    pub auto_generate: bool,
+    pub cert_path: Option<String>,
+    pub key_path: Option<String>,
+    /// Roots of a private authority, for the command line of this machine.
+    pub ca_path: Option<String>,
+}
+
+/// `gateway.tailscale`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tailscale {
+    pub mode: TailscaleMode,
+    pub reset_on_exit: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TailscaleMode {
+    #[default]
+    Off,
+    /// Reached by the tailnet.
+    Serve,
+    /// Reached by everybody.
+    Funnel,
 }
 
 /// `gateway.auth.rateLimit`.
@@ -360,8 +395,33 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         remote_url: r.string(at.at("remote.url")),
         remote_token: secret(r.string(at.at("remote.token"))),
         remote_password: secret(r.string(at.at("remote.password"))),
+        remote_fingerprint: r.string(at.at("remote.tlsFingerprint")).filter(|it| !it.trim().is_empty()),
+        tls: tls(&at.at("tls"), r),
+        tailscale: tailscale(&at.at("tailscale"), r),
+        allow_tailscale: r.boolean(at.at("auth.allowTailscale")),
         reload: reload(&at.at("reload"), r),
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
+    }
+}
+
+fn tls(at: &Node, r: &mut Reader) -> Tls {
+    let mut path = |name: &str| r.string(at.at(name)).filter(|it| !it.trim().is_empty());
+    let (cert_path, key_path, ca_path) = (path("certPath"), path("keyPath"), path("caPath"));
+    Tls {
+        enabled: r.boolean(at.at("enabled")).unwrap_or(false),
+        auto_generate: r.boolean(at.at("autoGenerate")).unwrap_or(true),
+        cert_path,
+        key_path,
+        ca_path,
+    }
+}
+
+fn tailscale(at: &Node, r: &mut Reader) -> Tailscale {
+    let modes =
+        &[("off", TailscaleMode::Off), ("serve", TailscaleMode::Serve), ("funnel", TailscaleMode::Funnel)];
+    Tailscale {
+        mode: r.word(at.at("mode"), modes).unwrap_or_default(),
+        reset_on_exit: r.boolean(at.at("resetOnExit")).unwrap_or(false),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum CloseReason {
     TooSlow,
     /// The peer broke the WebSocket protocol, or its message was too large: this close code.
     Broken(u16),
+    /// The layer below failed: TLS.
+    Garbled,
     /// We closed it.
     Done,
 }
@@ -42,6 +44,7 @@ impl CloseReason {
             CloseReason::Refused(status) => format!("refused with {status}"),
             CloseReason::TooSlow => "too slow".into(),
             CloseReason::Broken(code) => format!("closed with {code}"),
+            CloseReason::Garbled => "its TLS failed".into(),
             CloseReason::Done => "closed by the gateway".into(),
         }
     }

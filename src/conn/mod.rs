@@ -164,6 +164,24 @@ impl Conn {
         self.check();
     }
 
+    /// The bytes that came are no request that this port takes: says so, and closes.
+    pub fn refuse(&mut self, refusal: Refusal, now_ms: u64) {
+        let status = refusal.status;
+        self.out.push(refusal.answer().into_bytes(self.head_only, true, false).into());
+        self.say_closed(CloseReason::Refused(status));
+        self.start_closing(now_ms);
+    }
+
+    /// What comes and goes cannot be understood any more: closes without a word.
+    pub fn give_up(&mut self, now_ms: u64) {
+        if !matches!(self.phase, Phase::Closing | Phase::Closed) {
+            self.say_closed(CloseReason::Garbled);
+            self.out.clear();
+            self.start_closing(now_ms);
+        }
+        self.check();
+    }
+
     /// Answers the request last given out.
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
         let Phase::Respond { http10, keep_alive } = self.phase else { return };
@@ -329,13 +347,6 @@ impl Conn {
     fn close_ws(&mut self, code: u16, reason: &str, why: CloseReason, now_ms: u64) {
         self.out.push(websocket::close_frame(code, reason));
         self.say_closed(why);
-        self.start_closing(now_ms);
-    }
-
-    fn refuse(&mut self, refusal: Refusal, now_ms: u64) {
-        let status = refusal.status;
-        self.out.push(refusal.answer().into_bytes(self.head_only, true, false).into());
-        self.say_closed(CloseReason::Refused(status));
         self.start_closing(now_ms);
     }
 

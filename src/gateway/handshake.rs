@@ -12,7 +12,7 @@ use super::device;
 use super::events::WakeWords;
 use super::grants::{self, Wanted};
 use super::peer::Peer;
-use super::{Core, Effect, Node, Phase, Ready, Timer, events, health};
+use super::{Core, Effect, Node, Phase, Ready, Timer, events, health, tailscale};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::{FRAME_BYTES_MAX, IDENTITY_CHARS_MAX, OUT_QUEUE_BYTES_MAX, SCOPES_MAX, TICK_MS};
@@ -100,6 +100,7 @@ pub(super) fn on_first(core: &mut Core, conn: ConnId, text: &[u8], now: Now) {
     let Phase::Challenged { peer, nonce } = std::mem::replace(&mut client.phase, Phase::Closing) else {
         return;
     };
+    let Some(peer) = tailscale::settle(core, conn, peer, &nonce, text, now) else { return };
     match check(core, &peer, &nonce, text, now) {
         Ok(accepted) => admit::accept(core, conn, accepted, now),
         Err(refusal) => {
@@ -179,6 +180,9 @@ fn check(core: &mut Core, peer: &Peer, nonce: &str, text: &[u8], now: Now) -> Re
         by_secret: shared.is_ok(),
         params,
     };
+    // Whose the tailnet says it is knows no less than the secret; but only a person's device is taken for it.
+    let owner = peer.claim.as_ref().is_some_and(|it| it.confirmed) && role == Role::Operator;
+    let shared = if owner && accepted.params.device.is_some() { Ok(()) } else { shared };
     match accepted.params.device.is_some() {
         false => {
             if accepted.params.client.id == ClientId::ControlUi && !insecure_ui {

@@ -36,6 +36,7 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+pub mod tailscale;
 mod world;
 pub mod ws_log;
 
@@ -210,6 +211,7 @@ pub struct Core {
     pub config_writes: methods::config::Writes,
     runs: runs::Runs,
     reload: reload::Reload,
+    whois: tailscale::Whois,
     limiter: Limiter,
     old_signatures: device::OldSignatures,
     entropy: Entropy,
@@ -273,6 +275,7 @@ impl Core {
             config_writes: methods::config::Writes::default(),
             runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
+            whois: tailscale::Whois::default(),
             limiter,
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
@@ -289,6 +292,7 @@ impl Core {
         // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
         runs::recover::begin(&mut core);
+        tailscale::expose(&mut core);
         core
     }
 

@@ -1,6 +1,7 @@
 //! Where a connection comes from, and whether that is this machine and a page we trust.
 //!
 //! * "Local" is decided by the socket's peer address; a header can only take it away.
+use super::tailscale::Claim;
 use crate::conn::head::{Head, Host};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -16,6 +17,8 @@ pub struct Peer {
     pub forwarded: bool,
     /// `X-Forwarded-For`, all lines joined.
     pub forwarded_for: String,
+    /// Who it says it is, through Tailscale Serve.
+    pub claim: Option<Claim>,
 }
 
 /// Headers that only a proxy sends, or their beginnings (security plan 1.1).
@@ -51,11 +54,15 @@ impl Peer {
             origin,
             forwarded: head.headers.iter().any(|it| is_proxy_header(&it.0)),
             forwarded_for: all("x-forwarded-for").join(","),
+            claim: Claim::of(ip, head),
         }
     }
     /// The client's address: the socket's, or behind a trusted proxy the right-most address that is no trusted proxy.
     /// None when a trusted proxy says nothing usable.
     pub fn client_ip(&self, trusted_proxies: &[String]) -> Option<IpAddr> {
+        if let Some(it) = self.claim.as_ref().filter(|it| it.confirmed) {
+            return Some(it.ip);
+        }
         let trusted = |ip: &IpAddr| trusted_proxies.iter().any(|it| in_range(ip, it));
         if !self.forwarded || !trusted(&self.ip) {
             return Some(self.ip);

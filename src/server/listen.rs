@@ -27,7 +27,7 @@ pub fn address(gateway: &Gateway) -> io::Result<IpAddr> {
         Bind::Tailnet => sys::addresses().into_iter().map(|it| it.1).find(is_tailnet).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
-                "gateway.bind is tailnet, but this machine has no Tailscale address",
+                "gateway.bind is tailnet, but this machine has no Tailscale address (100.64.0.0/10): is Tailscale up?",
             )
         }),
         Bind::Custom => {

@@ -8,10 +8,12 @@
 //!
 //! * net never blocks; core blocks only on its inbox and, when net is behind, on net.
 //! * The only module that names mio's `Poll`.
+pub mod certificate;
 mod core_thread;
 pub mod listen;
 mod net;
 pub mod port;
+mod tls;
 mod watch;
 
 use crate::agent;
@@ -27,6 +29,7 @@ use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
 use crate::gateway::peer::Peer;
 use crate::gateway::runs::RunRef;
+use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
@@ -62,6 +65,8 @@ pub struct Options {
     pub world: World,
     pub auth: SharedAuth,
     pub listeners: Vec<std::net::TcpListener>,
+    /// Every listener speaks TLS with it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     pub clock: Clock,
     /// When this process last started over, on the clock.
     pub restarted_ms: Option<u64>,
@@ -127,10 +132,11 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
     let link = net::Link { to_core, from_core, bell, starved };
     let (end, listeners) =
-        net::Net::new(poll, options.listeners, signals, watch, link, options.clock)?.run()?;
+        net::Net::new(poll, options.listeners, options.tls, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
     };
+    tailscale::hide(&world.config.config, &world.env, options.clock);
     Ok(Ended { end, world, listeners })
 }

@@ -3,6 +3,7 @@
 //! * Nothing here blocks, except in `epoll_wait`; with nothing due it sleeps for ever.
 //! * Bytes leave in one place, [`Net::flush`], once a turn for every connection that was touched.
 //! * Edge-triggered: who stops reading early keeps `readable` set and visits the connection again.
+use super::tls::{Fed, Session};
 use super::watch::Watch;
 use super::{Input, Output};
 use crate::base::clock::Clock;
@@ -19,6 +20,7 @@ use crate::http;
 use crossbeam_channel::{Sender, TrySendError};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, IoSlice, Read, Write};
@@ -46,6 +48,8 @@ pub(super) struct Link {
 struct Entry {
     socket: TcpStream,
     conn: Conn,
+    /// Between the two, on a port that speaks TLS.
+    tls: Option<Box<Session>>,
     ip: IpAddr,
     readable: bool,
     writable: bool,
@@ -59,6 +63,99 @@ struct Entry {
     waiting_since: Option<u64>,
 }
 
+impl Entry {
+    /// What the socket had.
+    fn take_in(&mut self, bytes: &mut [u8], now_ms: u64) {
+        let conn = &mut self.conn;
+        let Some(tls) = &mut self.tls else { return conn.on_bytes(bytes, now_ms) };
+        match tls.on_bytes(bytes, &mut |plain| conn.on_bytes(plain, now_ms)) {
+            Fed::Fine => {}
+            Fed::Closed => conn.on_eof(now_ms),
+            Fed::Plain => {
+                self.tls = None;
+                conn.refuse(Refusal::bad("this port speaks TLS: use https:// or wss://"), now_ms);
+            }
+            Fed::Failed(err) => {
+                log::debug!(target: "net", "TLS with {}: {err}", self.ip);
+                conn.give_up(now_ms);
+            }
+        }
+    }
+
+    fn wants_read(&self) -> bool {
+        let heard = self.tls.as_ref().is_none_or(|it| it.out().len() <= PREAUTH_FRAME_BYTES_MAX);
+        heard && self.conn.wants_read()
+    }
+
+    fn flush(&mut self) {
+        if self.tls.is_some() {
+            self.flush_sealed()
+        } else {
+            self.flush_plain()
+        }
+        let sealed = self.tls.as_ref().is_some_and(|it| !it.out().is_empty());
+        if self.conn.wants_shutdown() && !sealed && !self.shut {
+            self.shut = true;
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn flush_plain(&mut self) {
+        while self.writable && !self.conn.out().is_empty() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let n = self.conn.out().slices(&mut slices);
+            match self.socket.write_vectored(&slices[..n]) {
+                Ok(n) => self.conn.out_written(n),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.conn.on_lost();
+                    break;
+                }
+            }
+        }
+    }
+
+    fn flush_sealed(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        while self.writable {
+            if tls.out().is_empty() {
+                match self.conn.wants_shutdown() {
+                    true => tls.close(),
+                    false => tls.seal(self.conn.out()),
+                }
+            }
+            if tls.out().is_empty() {
+                return;
+            }
+            match self.socket.write(tls.out()) {
+                Ok(n) => match tls.out_written(n) {
+                    0 => {}
+                    plain => self.conn.out_written(plain),
+                },
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.conn.on_lost(),
+            }
+        }
+    }
+
+    /// TLS tells an end from a cut.
+    fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && !self.shut
+        {
+            tls.close();
+            // Best effort: it is gone, or will be.
+            let _ = self.socket.write(tls.out());
+        }
+    }
+
+    fn has_nothing_to_write(&self) -> bool {
+        self.conn.out().is_empty() && self.tls.as_ref().is_none_or(|it| it.out().is_empty())
+    }
+}
+
 struct Slot {
     generation: u32,
     entry: Option<Box<Entry>>,
@@ -67,6 +164,7 @@ struct Slot {
 pub(super) struct Net<'a> {
     poll: Poll,
     listeners: Vec<TcpListener>,
+    tls: Option<Arc<ServerConfig>>,
     /// For the next life.
     kept: Vec<std::net::TcpListener>,
     signals: &'a SignalFd,
@@ -101,6 +199,7 @@ impl<'a> Net<'a> {
     pub fn new(
         poll: Poll,
         listeners: Vec<std::net::TcpListener>,
+        tls: Option<Arc<ServerConfig>>,
         signals: &'a SignalFd,
         watch: Watch,
         link: Link,
@@ -122,6 +221,7 @@ impl<'a> Net<'a> {
             poll,
             accepting: vec![true; own.len()],
             listeners: own,
+            tls,
             kept: vec![],
             signals,
             watch,
@@ -279,7 +379,7 @@ impl<'a> Net<'a> {
         log::warn!(target: "net", "out of file descriptors: refusing connections with 503 (raise LimitNOFILE or ulimit -n)");
         self.spare = None;
         match self.listeners[listener].accept() {
-            Ok((socket, _)) => say_busy(socket),
+            Ok((socket, _)) => self.say_busy(socket),
             Err(_) => self.accepting[listener] = false,
         }
         self.spare = open_spare();
@@ -297,7 +397,7 @@ impl<'a> Net<'a> {
             }
         };
         if (crowded || self.open >= self.open_max) && !self.evict(pool) {
-            return say_busy(socket);
+            return self.say_busy(socket);
         }
         // A socket that is already dead fails at its first read.
         let _ = socket.set_nodelay(true);
@@ -311,6 +411,14 @@ impl<'a> Net<'a> {
             self.free.push(slot);
             return;
         }
+        let tls = match self.tls.as_ref().map(Session::new).transpose() {
+            Ok(it) => it.map(Box::new),
+            Err(err) => {
+                log::error!(target: "net", "no TLS for a connection: {err}");
+                self.free.push(slot);
+                return;
+            }
+        };
         let conn = Conn::new(http::body_max, self.clock.now().mono_ms);
         let id = ConnId { slot, generation: self.slots[slot as usize].generation };
         self.arrivals += 1;
@@ -318,6 +426,7 @@ impl<'a> Net<'a> {
         self.slots[slot as usize].entry = Some(Box::new(Entry {
             socket,
             conn,
+            tls,
             ip,
             readable: true,
             writable: true,
@@ -330,6 +439,16 @@ impl<'a> Net<'a> {
         self.open += 1;
         self.crowd |= self.open > PREAUTH_SOCKETS_MAX;
         self.touch(id);
+    }
+
+    fn say_busy(&self, mut socket: TcpStream) {
+        let text = "Service Unavailable: too many connections, try again in a moment";
+        let refusal = Refusal::new(503, text).with("Retry-After", "1");
+        if self.tls.is_none() {
+            // Best effort: the client is refused either way.
+            let _ = socket.write(&refusal.answer().into_bytes(false, true, false));
+        }
+        let _ = socket.shutdown(Shutdown::Both);
     }
 
     /// Closes the oldest socket that has not authenticated and is not being answered: a remote one first, and only
@@ -443,13 +562,14 @@ impl<'a> Net<'a> {
             }
             self.read(id);
             self.collect(id);
-            self.flush(id);
             let Some(entry) = self.entry(id) else { continue };
+            entry.flush();
             if entry.conn.is_finished() && entry.conn.out().is_empty() {
+                entry.say_goodbye();
                 self.drop_conn(id);
                 continue;
             }
-            let again = entry.readable && entry.conn.wants_read();
+            let again = entry.readable && entry.wants_read();
             let due = entry.conn.deadline().filter(|due| entry.armed.is_none_or(|it| it > *due));
             if let Some(due) = due {
                 entry.armed = Some(due);
@@ -469,14 +589,14 @@ impl<'a> Net<'a> {
         let now_ms = self.clock.now().mono_ms;
         let mut left = READ_BYTES_A_TURN;
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(entry) = self.entry(id).filter(|it| it.readable && it.conn.wants_read()) {
+        while let Some(entry) = self.entry(id).filter(|it| it.readable && it.wants_read()) {
             match entry.socket.read(&mut buffer) {
                 Ok(0) => {
                     entry.readable = false;
                     entry.conn.on_eof(now_ms);
                 }
                 Ok(n) => {
-                    entry.conn.on_bytes(&buffer[..n], now_ms);
+                    entry.take_in(&mut buffer[..n], now_ms);
                     left = left.saturating_sub(n);
                     if left == 0 {
                         break;
@@ -511,27 +631,6 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn flush(&mut self, id: ConnId) {
-        let Some(entry) = self.entry(id) else { return };
-        while entry.writable && !entry.conn.out().is_empty() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let n = entry.conn.out().slices(&mut slices);
-            match entry.socket.write_vectored(&slices[..n]) {
-                Ok(n) => entry.conn.out_written(n),
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => entry.writable = false,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    entry.conn.on_lost();
-                    break;
-                }
-            }
-        }
-        if entry.conn.wants_shutdown() && !entry.shut {
-            entry.shut = true;
-            let _ = entry.socket.shutdown(Shutdown::Write);
-        }
-    }
-
     /// Everything of this turn goes to the core at once. When it cannot take it, nothing is read until it can.
     fn hand_over(&mut self) {
         if self.batch.is_empty() {
@@ -557,7 +656,7 @@ impl<'a> Net<'a> {
     fn ended(&mut self) -> Option<End> {
         let (end, due) = self.ending?;
         let all_left =
-            self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.conn.out().is_empty());
+            self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.has_nothing_to_write());
         (all_left || self.clock.now().mono_ms >= due).then_some(end)
     }
 }
@@ -569,12 +668,4 @@ fn offer(conn: &mut Conn, frame: &Bytes, drop_if_slow: bool, now_ms: u64) {
         (true, true) => {}
         (true, false) => conn.close(1008, "slow consumer", now_ms),
     }
-}
-
-fn say_busy(mut socket: TcpStream) {
-    let refusal = Refusal::new(503, "Service Unavailable: too many connections, try again in a moment");
-    let answer = refusal.with("Retry-After", "1").answer().into_bytes(false, true, false);
-    // Best effort: the client is refused either way.
-    let _ = socket.write(&answer);
-    let _ = socket.shutdown(Shutdown::Both);
 }

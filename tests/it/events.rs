@@ -41,8 +41,11 @@ fn pair(server: &Server) -> (Client, Client) {
 
 #[test]
 fn a_client_that_does_not_read_misses_what_may_be_missed() {
-    let server = Server::start(&config());
-    let (mut deaf, mut loud) = pair(&server);
+    misses_what_may_be_missed(&Server::start(&config()));
+}
+
+pub fn misses_what_may_be_missed(server: &Server) {
+    let (mut deaf, mut loud) = pair(server);
     (0..MANY).for_each(|n| shout(&mut loud, n));
     assert_eq!(shouts(&loud.events), (0..MANY).collect::<Vec<_>>(), "who reads misses nothing");
     assert!(contiguous(&seqs(&loud.events)));
@@ -64,8 +67,11 @@ fn a_client_that_does_not_read_misses_what_may_be_missed() {
 
 #[test]
 fn a_client_that_does_not_read_is_closed_for_what_may_not() {
-    let server = Server::start(&config());
-    let (mut deaf, mut loud) = pair(&server);
+    is_closed_for_what_may_not(&Server::start(&config()));
+}
+
+pub fn is_closed_for_what_may_not(server: &Server) {
+    let (mut deaf, mut loud) = pair(server);
     (0..MANY).for_each(|n| shout(&mut loud, n));
     // `health` is for everybody; there is a new one once a second.
     loud.events.clear();

@@ -107,8 +107,8 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
         let mut server = Server { home, port: 0, pid: child.id(), child, lines, seen: vec![] };
-        let line = server.wait_line("listening on ws://");
-        let address = line.split("listening on ws://").nth(1).unwrap().split(' ').next().unwrap();
+        let line = server.wait_line("listening on ws");
+        let address = line.split("://").nth(1).unwrap().split(' ').next().unwrap();
         server.port = address.rsplit(':').next().unwrap().parse().unwrap();
         server
     }

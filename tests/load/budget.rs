@@ -1,10 +1,15 @@
 //! The budgets: counts and bytes, which hold on any machine; times are only told.
 use crate::peer::Peer;
 use crate::server::{Server, TOKEN};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Idle connections for the memory of one: enough that the daemon's own pages do not count.
 const CONNECTIONS: u64 = 5_000;
+/// Fewer of those with TLS: each costs this program far more.
+const TLS_CONNECTIONS: u64 = 2_000;
 /// How long nothing must happen.
 const QUIET: Duration = Duration::from_secs(20);
 const STARTS: usize = 20;
@@ -37,10 +42,30 @@ pub fn run(gatewayd: &str, limits: &str) -> bool {
     told("connection_bytes", (server.pss_kib() - pss) * 1024 / CONNECTIONS);
     drop(peers);
     drop(server);
+    told("tls_connection_bytes", tls_connection_bytes(gatewayd));
     let mut starts: Vec<Duration> = (0..STARTS).map(|_| start(gatewayd)).collect();
     starts.sort();
     println!("{:28} {:>10.1?}  (told only)", "exec_to_hello_median", starts[STARTS / 2]);
     passed
+}
+
+fn tls_connection_bytes(gatewayd: &str) -> u64 {
+    let server = Server::secure(gatewayd);
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(server.certificate()).unwrap();
+    certificates.for_each(|it| roots.add(it.unwrap()).unwrap());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let config = Arc::new(config.with_no_client_auth());
+    drop(Peer::secure(server.addr, TOKEN, &config));
+    wait(Duration::from_secs(2));
+    let pss = server.pss_kib();
+    let peers: Vec<Peer> = (0..TLS_CONNECTIONS).map(|_| Peer::secure(server.addr, TOKEN, &config)).collect();
+    wait(Duration::from_secs(2));
+    let bytes = (server.pss_kib() - pss) * 1024 / TLS_CONNECTIONS;
+    drop(peers);
+    bytes
 }
 
 fn start(gatewayd: &str) -> Duration {

@@ -1,17 +1,26 @@
 //! The client's end of a WebSocket, as cheap as can be: thousands of these fit into the measuring program.
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub struct Peer {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
+
+/// With or without TLS.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
 
 impl Peer {
     /// Connects and upgrades.
     pub fn open(addr: SocketAddr) -> Peer {
-        let mut peer = Peer::http(addr);
+        Peer::http(addr).upgraded(addr)
+    }
+    fn upgraded(self, addr: SocketAddr) -> Peer {
+        let mut peer = self;
         let head = format!(
             "GET / HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
@@ -21,22 +30,31 @@ impl Peer {
     }
     /// Connected, nothing said.
     pub fn http(addr: SocketAddr) -> Peer {
+        Peer { stream: Box::new(Peer::tcp(addr)), unread: vec![] }
+    }
+    fn tcp(addr: SocketAddr) -> TcpStream {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Peer { stream, unread: vec![] }
+        stream
     }
     /// Upgraded and past the handshake; the hello's frame is read.
     pub fn connected(addr: SocketAddr, token: &str) -> Peer {
-        Peer::past_handshake(addr, token, "")
+        Peer::open(addr).past_handshake(token, "")
+    }
+    /// As [`Peer::connected`], over TLS.
+    pub fn secure(addr: SocketAddr, token: &str, tls: &Arc<ClientConfig>) -> Peer {
+        let session = ClientConnection::new(tls.clone(), "localhost".try_into().unwrap()).unwrap();
+        let stream = Box::new(StreamOwned::new(session, Peer::tcp(addr)));
+        Peer { stream, unread: vec![] }.upgraded(addr).past_handshake(token, "")
     }
     /// As [`Peer::connected`], and it may do everything.
     pub fn operator(addr: SocketAddr, token: &str) -> Peer {
         let more = r#""role":"operator","scopes":["operator.admin"],"caps":["tool-events"],"#;
-        Peer::past_handshake(addr, token, more)
+        Peer::open(addr).past_handshake(token, more)
     }
-    fn past_handshake(addr: SocketAddr, token: &str, more: &str) -> Peer {
-        let mut peer = Peer::open(addr);
+    fn past_handshake(self, token: &str, more: &str) -> Peer {
+        let mut peer = self;
         peer.frame();
         peer.send(&format!(
             r#"{{"type":"req","id":"1","method":"connect","params":{{"minProtocol":3,"maxProtocol":3,{more}"client":{{"id":"test","version":"1","platform":"linux","mode":"cli"}},"auth":{{"token":"{token}"}}}}}}"#

@@ -16,10 +16,20 @@ pub struct Server {
 
 impl Server {
     pub fn gatewayd(path: &str) -> Server {
+        Server::with(path, "")
+    }
+    /// One with TLS; its certificate is in [`Server::certificate`].
+    pub fn secure(path: &str) -> Server {
+        Server::with(path, r#","tls":{"enabled":true}"#)
+    }
+    pub fn certificate(&self) -> PathBuf {
+        self.home.join(".openclaw/gateway/tls/gateway-cert.pem")
+    }
+    fn with(path: &str, more: &str) -> Server {
         let home = std::env::temp_dir().join(format!("gatewayd-load-{}", std::process::id()));
         let state = home.join(".openclaw");
         std::fs::create_dir_all(&state).unwrap();
-        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}}}}}"#);
+        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}{more}}}}}"#);
         std::fs::write(state.join("openclaw.json"), config).unwrap();
         Server::start(Command::new(path).args(["gateway", "--port", "0"]), home)
     }
@@ -76,7 +86,7 @@ impl Server {
             let mut line = String::new();
             assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
             let port = line.trim().parse::<u16>().ok().map(|port| ([127, 0, 0, 1], port).into());
-            let named = line.split("ws://").nth(1).and_then(|it| it.split_whitespace().next()?.parse().ok());
+            let named = line.split("://").nth(1).and_then(|it| it.split_whitespace().next()?.parse().ok());
             if let Some(addr) = port.or(named) {
                 break addr;
             }

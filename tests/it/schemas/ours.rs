@@ -167,6 +167,7 @@ impl Gateway {
             origin: None,
             forwarded: false,
             forwarded_for: String::new(),
+            claim: None,
         };
         let now = self.now();
         self.core.on_opened(conn, peer, now);
