@@ -43,8 +43,17 @@ pub struct Gateway {
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
     pub reload: Reload,
+    /// `gateway.nodes.allowCommands`, and `denyCommands`, which wins.
+    pub node_commands: NodeCommands,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+}
+
+/// Commands of nodes, besides those that their platform may have.
+#[derive(Debug, Default)]
+pub struct NodeCommands {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
 }
 
 /// `gateway.reload`.
@@ -297,6 +306,10 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         remote_token: secret(r.string(at.at("remote.token"))),
         remote_password: secret(r.string(at.at("remote.password"))),
         reload: reload(&at.at("reload"), r),
+        node_commands: NodeCommands {
+            allow: r.strings(at.at("nodes.allowCommands")),
+            deny: r.strings(at.at("nodes.denyCommands")),
+        },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
     }
 }

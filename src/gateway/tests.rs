@@ -69,6 +69,7 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
         clock,
         auth,
         devices: Devices::default(),
+        nodes: Default::default(),
         wake_words: vec![],
         entropy,
         restarted_ms: None,
