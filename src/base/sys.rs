@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "audited system calls; every block says why it is sound")]
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Files and folders made from now on are the owner's alone.
 pub fn umask_private() {
@@ -85,6 +85,12 @@ impl SignalFd {
             let n = libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size);
             (n == size as isize).then(|| info.assume_init().ssi_signo as i32)
         }
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -108,11 +108,11 @@ impl Context {
                 Some(format!("No gateway runs there: start it with: {} gateway", self.program()))
             }
             Failure::NobodyThere(_) => Some(format!("The address is from: {}", target.source.as_str())),
-            Failure::Refused { message } if message.starts_with("unauthorized") => Some(format!(
+            Failure::Refused { message, .. } if message.starts_with("unauthorized") => Some(format!(
                 "Pass --token (or --password), set OPENCLAW_GATEWAY_TOKEN, or set gateway.auth.token in {}.",
                 self.paths.config.display()
             )),
-            Failure::Refused { message } if message == "pairing required" => Some(
+            Failure::Refused { message, .. } if message == "pairing required" => Some(
                 "Approve this device on the gateway's machine: `devices list` shows the request.".to_owned(),
             ),
             _ => None,

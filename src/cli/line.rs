@@ -3,6 +3,7 @@ use super::rpc::Failure;
 use crate::base::clock::Clock;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use tungstenite::http::Uri;
 
@@ -15,6 +16,9 @@ pub struct Line {
 }
 
 impl Line {
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
     fn wait<T>(
         &mut self,
         set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,

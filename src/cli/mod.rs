@@ -17,6 +17,7 @@ mod line;
 mod lock;
 mod logs;
 mod models;
+mod node;
 mod nodes;
 mod probe;
 mod rpc;
@@ -62,6 +63,7 @@ enum Command {
     System(system::System),
     Logs(logs::Logs),
     Nodes(nodes::Nodes),
+    Node(node::Node),
     Devices(devices::Devices),
     Channels(channels::Channels),
     Cron(cron::Cron),
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
         Some(Command::System(it)) => it.run(&context),
         Some(Command::Logs(it)) => it.run(&context),
         Some(Command::Nodes(it)) => it.run(&context),
+        Some(Command::Node(it)) => it.run(&context),
         Some(Command::Devices(it)) => it.run(&context),
         Some(Command::Channels(it)) => it.run(&context),
         Some(Command::Cron(it)) => it.run(&context),
