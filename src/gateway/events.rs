@@ -63,7 +63,7 @@ events! {
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
     SHUTDOWN: Shutdown = "shutdown", Anyone, false;
     HEALTH: Snapshot = "health", Anyone, false;
-    NODE_PAIR_REQUESTED: nodes::Pending = "node.pair.requested", Pairing, true;
+    NODE_PAIR_REQUESTED: nodes::PendingNode = "node.pair.requested", Pairing, true;
     NODE_PAIR_RESOLVED: NodePairResolved = "node.pair.resolved", Pairing, true;
     NODE_INVOKE_REQUEST: NodeInvokeRequest = "node.invoke.request", NodeOnly, false;
     DEVICE_PAIR_REQUESTED: Pending = "device.pair.requested", Pairing, true;

@@ -79,7 +79,8 @@ fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core
 
 /// A value that fits a JSON Schema, more or less.
 fn value_of(schema: &Value, defs: &Value, seed: &mut Seed, depth: usize) -> Value {
-    const TEXTS: [&str; 8] = ["", "a", "main", "AGENTS.md", "../x", "agent:main:main", "☃", "now"];
+    const TEXTS: [&str; 10] =
+        ["", "a", "main", "AGENTS.md", "../x", "agent:main:main", "☃", "now", "cli", "system.which"];
     if let Some(name) = schema["$ref"].as_str() {
         return value_of(&defs[name.rsplit('/').next().unwrap()], defs, seed, depth);
     }
@@ -287,6 +288,9 @@ impl Sim {
             "minProtocol": low, "maxProtocol": high, "role": role, "scopes": scopes, "auth": { "token": token },
             "client": { "id": id, "mode": mode, "version": "1", "platform": "linux" },
         });
+        if seed.one_in(2) {
+            params["commands"] = json!(["system.which", "system.run", "a"]);
+        }
         if seed.one_in(12) {
             params["extra"] = json!(1);
         }
@@ -459,8 +463,8 @@ impl Sim {
             return;
         }
         assert!(self.core.runs.is_empty(), "a run is left over");
-        // Whoever waits for a run that never comes.
-        self.pass(RUN_WAIT_MS);
+        // Whoever waits for a run that never comes, for a node, or for an approval.
+        self.pass(APPROVAL_MS);
         self.take();
         for it in self.clients.values().filter(|it| it.hello && !it.closed) {
             assert!(it.pending.is_empty(), "unanswered: {:?}", it.pending);

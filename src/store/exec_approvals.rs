@@ -15,7 +15,7 @@ const ENTRY: [&str; 5] = ["id", "pattern", "lastUsedAt", "lastUsedCommand", "las
 /// The file as others see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Snapshot {
+pub struct ExecApprovalsSnapshot {
     pub path: String,
     pub exists: bool,
     /// SHA-256 of the text on disk: whoever replaces the file says which one he saw.
@@ -52,20 +52,25 @@ pub fn stored(state: &Path) -> Result<Value, String> {
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn look(state: &Path) -> Result<Snapshot, String> {
+pub fn look(state: &Path) -> Result<ExecApprovalsSnapshot, String> {
     let file = stored(state)?;
     let path = path(state);
     let text = files::read(&path, STATE_BYTES_MAX);
     let text = text.map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let hash = sha256_hex(text.as_deref().unwrap_or_default());
-    Ok(Snapshot { path: path.display().to_string(), exists: text.is_some(), hash, file: shown(&file) })
+    Ok(ExecApprovalsSnapshot {
+        path: path.display().to_string(),
+        exists: text.is_some(),
+        hash,
+        file: shown(&file),
+    })
 }
 
 /// Makes the file when there is none, as the reference does.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn snapshot(state: &Path, entropy: &mut Entropy) -> Result<Snapshot, String> {
+pub fn snapshot(state: &Path, entropy: &mut Entropy) -> Result<ExecApprovalsSnapshot, String> {
     if !path(state).exists() {
         write_json(&path(state), &merged(&json!({}), &json!({}), state, entropy))?;
     }
@@ -81,7 +86,7 @@ pub fn replace(
     file: &Value,
     base_hash: Option<&str>,
     entropy: &mut Entropy,
-) -> Result<Snapshot, Refused> {
+) -> Result<ExecApprovalsSnapshot, Refused> {
     let before = look(state).map_err(Refused::Disk)?;
     if before.exists {
         let base = base_hash.map(str::trim).filter(|it| !it.is_empty()).ok_or(Refused::NoHash)?;

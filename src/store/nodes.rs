@@ -36,7 +36,7 @@ pub struct About {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
-pub struct Paired {
+pub struct PairedNode {
     pub node_id: String,
     pub token: String,
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub struct Paired {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
-pub struct Pending {
+pub struct PendingNode {
     pub request_id: String,
     pub node_id: String,
     #[serde(flatten)]
@@ -75,8 +75,8 @@ pub struct Pending {
 /// Both files. Keyed by node id and by request id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Nodes {
-    pub paired: BTreeMap<String, Paired>,
-    pub pending: BTreeMap<String, Pending>,
+    pub paired: BTreeMap<String, PairedNode>,
+    pub pending: BTreeMap<String, PendingNode>,
 }
 
 fn dir(state: &Path) -> PathBuf {

@@ -9,7 +9,7 @@ use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
 use crate::protocol::shape::{Int, Shape, Shaped};
 use crate::protocol::types::{NoParams, NonEmpty, OrNull};
-use crate::store::exec_approvals::{self, Refused, Snapshot};
+use crate::store::exec_approvals::{self, Refused, ExecApprovalsSnapshot};
 use crate::{described_by_shape, shaped};
 use crate::base::ids;
 use serde::Deserialize;
@@ -101,8 +101,8 @@ impl Rpc for ExecApprovalsGet {
     const NAME: &'static str = "exec.approvals.get";
     const ACCESS: Access = Access::Admin;
     type Params = NoParams;
-    type Reply = Snapshot;
-    fn call(core: &mut Core, _: Call, _: NoParams) -> RpcResult<Answer<Snapshot>> {
+    type Reply = ExecApprovalsSnapshot;
+    fn call(core: &mut Core, _: Call, _: NoParams) -> RpcResult<Answer<ExecApprovalsSnapshot>> {
         let state = core.world.paths.state.clone();
         Ok(Answer::store(move |_| {
             exec_approvals::snapshot(&state, &mut ids::os_entropy()).map_err(RpcError::unavailable)
@@ -122,8 +122,8 @@ impl Rpc for ExecApprovalsSet {
     const NAME: &'static str = "exec.approvals.set";
     const ACCESS: Access = Access::Admin;
     type Params = ExecApprovalsSetParams;
-    type Reply = Snapshot;
-    fn call(core: &mut Core, _: Call, params: ExecApprovalsSetParams) -> RpcResult<Answer<Snapshot>> {
+    type Reply = ExecApprovalsSnapshot;
+    fn call(core: &mut Core, _: Call, params: ExecApprovalsSetParams) -> RpcResult<Answer<ExecApprovalsSnapshot>> {
         let state = core.world.paths.state.clone();
         Ok(Answer::store(move |_| {
             let (mut entropy, base) = (ids::os_entropy(), params.base_hash.as_deref());

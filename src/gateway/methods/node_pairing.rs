@@ -9,7 +9,7 @@ use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
 use crate::protocol::types::{NoParams, NonEmpty};
 use crate::shaped;
-use crate::store::nodes::{About, Nodes, Paired, Pending};
+use crate::store::nodes::{About, Nodes, PairedNode, PendingNode};
 use serde::Serialize;
 
 pub const METHODS: &[Method] = &[
@@ -42,7 +42,7 @@ shaped! {
 struct NodePairRequestReply {
     /// `pending`.
     status: &'static str,
-    request: Pending,
+    request: PendingNode,
     /// False when the node had asked before.
     created: bool,
 }
@@ -52,7 +52,7 @@ fn kept(name: &str, it: &NonEmpty) -> RpcResult<String> {
     // The file is shared with a program in which these names are no plain keys.
     let odd = ["__proto__", "constructor", "prototype"].contains(&&**it);
     if it.len() > NODE_TEXT_BYTES_MAX || odd {
-        return Err(RpcError::invalid(format!("invalid node.pair.request params: {name} may hold {NODE_TEXT_BYTES_MAX} bytes, and be no word of JavaScript")));
+        return Err(RpcError::invalid(format!("invalid node.pair.request params: {name} may hold {NODE_TEXT_BYTES_MAX} bytes, and not be __proto__, constructor or prototype")));
     }
     Ok(it.trim().to_owned())
 }
@@ -89,7 +89,7 @@ impl Rpc for NodePairRequest {
             remote_ip: text("remoteIp", &params.remote_ip)?,
         };
         let request_id = ids::uuid(core.entropy());
-        let request = Pending { request_id, node_id, about, silent: params.silent, ..Pending::default() };
+        let request = PendingNode { request_id, node_id, about, silent: params.silent, ..PendingNode::default() };
         let change = move |nodes: &mut Nodes| Ok(pairing::request(nodes, request, call.now.unix_ms));
         Ok(Answer::Stored(core.changed_nodes(change, |core, (request, created), _| {
             pairing::announce(core, &request, created);
@@ -102,8 +102,8 @@ impl Rpc for NodePairRequest {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct NodePairListReply {
-    pending: Vec<Pending>,
-    paired: Vec<Paired>,
+    pending: Vec<PendingNode>,
+    paired: Vec<PairedNode>,
 }
 
 /// What is on disk: another program may have written there.
@@ -116,10 +116,10 @@ impl Rpc for NodePairList {
     fn call(core: &mut Core, call: Call, _: NoParams) -> RpcResult<Answer<NodePairListReply>> {
         let look = |nodes: &mut Nodes| Ok(nodes.clone());
         Ok(Answer::Stored(core.changed_nodes(look, move |_, nodes, _| {
-            let mut pending: Vec<Pending> = nodes.pending.into_values().collect();
+            let mut pending: Vec<PendingNode> = nodes.pending.into_values().collect();
             pending.retain(|it| call.now.unix_ms - it.ts <= PAIRING_TTL_MS);
             pending.sort_by_key(|it| std::cmp::Reverse(it.ts));
-            let mut paired: Vec<Paired> = nodes.paired.into_values().collect();
+            let mut paired: Vec<PairedNode> = nodes.paired.into_values().collect();
             paired.sort_by_key(|it| std::cmp::Reverse(it.approved_at_ms));
             Ok(NodePairListReply { pending, paired })
         })))
@@ -133,7 +133,7 @@ shaped! { struct NodePairApproveParams { request_id = "requestId": NonEmpty } }
 #[serde(rename_all = "camelCase")]
 struct NodePairApproveReply {
     request_id: String,
-    node: Paired,
+    node: PairedNode,
 }
 
 /// A node that is here may do at once what it was approved for.
@@ -188,7 +188,7 @@ shaped! { struct NodePairVerifyParams { node_id = "nodeId": NonEmpty, token = "t
 struct NodePairVerifyReply {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<Paired>,
+    node: Option<PairedNode>,
 }
 
 enum NodePairVerify {}

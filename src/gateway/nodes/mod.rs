@@ -19,7 +19,7 @@ use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::{NODE_NAMES_MAX, NODE_SEEN_MS, NODE_TEXT_BYTES_MAX};
 use crate::protocol::error::{RpcError, RpcResult};
-use crate::store::nodes::{self as store, About, Paired, Pending};
+use crate::store::nodes::{self as store, About, PairedNode, PendingNode};
 use crate::store::stores::Stores;
 use std::collections::BTreeMap;
 
@@ -130,11 +130,11 @@ pub(super) fn on_connected(core: &mut Core, conn: ConnId, now: Now) {
 }
 
 /// Whether the node wants more than it was paired with.
-fn exceeds(about: &About, paired: &Paired) -> bool {
+fn exceeds(about: &About, paired: &PairedNode) -> bool {
     let more = |new: &Option<Vec<String>>, old: &Option<Vec<String>>| {
         old.as_ref().is_some_and(|old| new.iter().flatten().any(|it| !old.contains(it)))
     };
-    let other = |new: &Option<String>, old: &Option<String>| old.is_some() && new != old;
+    let other = |new: &Option<String>, old: &Option<String>| old.is_some() && new.is_some() && new != old;
     more(&about.caps, &paired.about.caps)
         || more(&about.commands, &paired.about.commands)
         // Another platform may have other commands.
@@ -143,7 +143,7 @@ fn exceeds(about: &About, paired: &Paired) -> bool {
 }
 
 /// Whether what is stored of the node should be written anew.
-fn is_news(about: &About, paired: &Paired, now: Now) -> bool {
+fn is_news(about: &About, paired: &PairedNode, now: Now) -> bool {
     let seen = paired.last_connected_at_ms.is_some_and(|it| now.unix_ms - it < NODE_SEEN_MS);
     let named = paired.renamed || about.display_name == paired.about.display_name;
     !seen || !named || about.version != paired.about.version || paired.about.commands.is_none()
@@ -162,7 +162,8 @@ fn pin(core: &mut Core, node_id: String, about: About, now: Now) {
 }
 
 fn ask_for_more(core: &mut Core, node_id: String, about: About, now: Now) {
-    let request = Pending { request_id: ids::uuid(&mut core.entropy), node_id, about, ..Pending::default() };
+    let request =
+        PendingNode { request_id: ids::uuid(&mut core.entropy), node_id, about, ..PendingNode::default() };
     let change = move |nodes: &mut store::Nodes| Ok(pairing::request(nodes, request, now.unix_ms));
     core.change_nodes(change, |core, (request, is_new), _| {
         log::warn!(target: "nodes", "node {} wants more than it was paired with, and keeps what it had until: gatewayd nodes approve {}",

@@ -1,19 +1,18 @@
 //! `node.pair.*`: who may be a node, and for what. Pure decisions over what is stored; the caller makes them durable.
-use super::{exceeds, settle};
+use super::settle;
 use crate::base::limits::{NODES_PAIRED_MAX, PAIRING_PENDING_MAX, PAIRING_TTL_MS};
 use crate::base::secret::Secret;
 use crate::gateway::Core;
 use crate::gateway::events::{Decision, NODE_PAIR_REQUESTED, NODE_PAIR_RESOLVED, NodePairResolved};
 use crate::protocol::error::{RpcError, RpcResult};
-use crate::store::nodes::{About, Nodes, Paired, Pending};
+use crate::store::nodes::{About, Nodes, PairedNode, PendingNode};
 
 /// The pending request of this node: the one it has, or this one (`true`). Expired ones go, and the oldest of too many.
-pub fn request(nodes: &mut Nodes, mut request: Pending, unix_ms: i64) -> (Pending, bool) {
+pub fn request(nodes: &mut Nodes, mut request: PendingNode, unix_ms: i64) -> (PendingNode, bool) {
     nodes.pending.retain(|_, it| unix_ms - it.ts <= PAIRING_TTL_MS);
     if let Some(it) = nodes.pending.values().find(|it| it.node_id == request.node_id) {
-        let wants_more = exceeds(&request.about, &Paired { about: it.about.clone(), ..Paired::default() });
         // Nobody shall approve another request than the one that was looked at.
-        if !wants_more {
+        if asks_the_same(&request.about, &it.about) {
             return (it.clone(), false);
         }
         let old = it.request_id.clone();
@@ -32,7 +31,18 @@ pub fn request(nodes: &mut Nodes, mut request: Pending, unix_ms: i64) -> (Pendin
     (request, true)
 }
 
-fn taken(nodes: &mut Nodes, request_id: &str, unix_ms: i64) -> RpcResult<Pending> {
+/// Whether a node that asks again asks for nothing else. What it does not name now stands as it was.
+fn asks_the_same(new: &About, old: &About) -> bool {
+    fn same<T: PartialEq>(new: &Option<T>, old: &Option<T>) -> bool {
+        new.is_none() || new == old
+    }
+    same(&new.caps, &old.caps)
+        && same(&new.commands, &old.commands)
+        && same(&new.platform, &old.platform)
+        && same(&new.device_family, &old.device_family)
+}
+
+fn taken(nodes: &mut Nodes, request_id: &str, unix_ms: i64) -> RpcResult<PendingNode> {
     nodes.pending.retain(|_, it| unix_ms - it.ts <= PAIRING_TTL_MS);
     nodes.pending.remove(request_id).ok_or_else(|| RpcError::invalid("unknown requestId"))
 }
@@ -41,14 +51,14 @@ fn taken(nodes: &mut Nodes, request_id: &str, unix_ms: i64) -> RpcResult<Pending
 ///
 /// # Errors
 /// What the caller is told.
-pub fn approve(nodes: &mut Nodes, request_id: &str, token: String, unix_ms: i64) -> RpcResult<Paired> {
+pub fn approve(nodes: &mut Nodes, request_id: &str, token: String, unix_ms: i64) -> RpcResult<PairedNode> {
     let request = taken(nodes, request_id, unix_ms)?;
     insert(nodes, &request.node_id, token, request.about, unix_ms)
 }
 
 /// # Errors
 /// What the caller is told.
-pub fn reject(nodes: &mut Nodes, request_id: &str, unix_ms: i64) -> RpcResult<Pending> {
+pub fn reject(nodes: &mut Nodes, request_id: &str, unix_ms: i64) -> RpcResult<PendingNode> {
     taken(nodes, request_id, unix_ms)
 }
 
@@ -62,14 +72,14 @@ pub fn insert(
     token: String,
     about: About,
     unix_ms: i64,
-) -> RpcResult<Paired> {
+) -> RpcResult<PairedNode> {
     let known = nodes.paired.remove(node_id);
     if known.is_none() && nodes.paired.len() >= NODES_PAIRED_MAX {
         return Err(RpcError::unavailable(format!(
             "{NODES_PAIRED_MAX} nodes are paired: remove one from nodes/paired.json first"
         )));
     }
-    let mut it = known.unwrap_or_else(|| Paired { created_at_ms: unix_ms, ..Paired::default() });
+    let mut it = known.unwrap_or_else(|| PairedNode { created_at_ms: unix_ms, ..PairedNode::default() });
     let name = if it.renamed { it.about.display_name.take() } else { about.display_name.clone() };
     it.about = About { display_name: name, ..about };
     (it.node_id, it.token, it.approved_at_ms) = (node_id.to_owned(), token, unix_ms);
@@ -78,7 +88,7 @@ pub fn insert(
 }
 
 /// A paired node was here: what it calls itself, and when.
-pub fn note(paired: &mut Paired, about: About, unix_ms: i64) {
+pub fn note(paired: &mut PairedNode, about: About, unix_ms: i64) {
     paired.last_connected_at_ms = Some(unix_ms);
     let old = &mut paired.about;
     if !paired.renamed {
@@ -92,13 +102,13 @@ pub fn note(paired: &mut Paired, about: About, unix_ms: i64) {
 }
 
 /// Whether the token is that node's own.
-pub fn verify(nodes: &Nodes, node_id: &str, token: &str) -> Option<Paired> {
+pub fn verify(nodes: &Nodes, node_id: &str, token: &str) -> Option<PairedNode> {
     let it = nodes.paired.get(node_id)?;
     Secret::new(it.token.clone()).is(token).then(|| it.clone())
 }
 
 /// Tells who decides about pairings; a request that was there before is not told again.
-pub fn announce(core: &mut Core, request: &Pending, is_new: bool) {
+pub fn announce(core: &mut Core, request: &PendingNode, is_new: bool) {
     if is_new {
         core.broadcast(&NODE_PAIR_REQUESTED, request);
     }
@@ -114,10 +124,10 @@ pub fn resolved(core: &mut Core, request_id: &str, node_id: &str, decision: Deci
 #[cfg(test)]
 mod tests {
     use super::*;
-    fn asks(id: &str, node: &str, commands: &[&str]) -> Pending {
+    fn asks(id: &str, node: &str, commands: &[&str]) -> PendingNode {
         let commands = Some(commands.iter().map(|it| (*it).to_owned()).collect());
         let about = About { commands, ..About::default() };
-        Pending { request_id: id.into(), node_id: node.into(), about, ..Pending::default() }
+        PendingNode { request_id: id.into(), node_id: node.into(), about, ..PendingNode::default() }
     }
     #[test]
     fn one_request_a_node() {
