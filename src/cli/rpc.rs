@@ -236,6 +236,12 @@ impl Client {
         self.socket.get_mut().deadline_ms = self.clock.now().mono_ms + self.timeout_ms;
     }
 
+    /// So much longer than usual for the next call: somebody else takes his time.
+    pub fn extend(&mut self, ms: u64) {
+        self.renew();
+        self.socket.get_mut().deadline_ms += ms;
+    }
+
     /// Waits, answering pings and dropping events, unless the gateway closes first.
     ///
     /// # Errors
