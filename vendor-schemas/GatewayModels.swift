@@ -264,6 +264,114 @@ public enum GatewayModels {
         }
     }
 
+    public enum ApprovalDecision: String, Codable, CaseIterable, Sendable {
+        case allowOnce = "allow-once"
+        case allowAlways = "allow-always"
+        case deny = "deny"
+    }
+
+    /// The answer to who asked; no decision when time ran out.
+    public struct ApprovalReply: Codable, Sendable {
+        public var id: String
+        public var decision: ApprovalDecision?
+        /// Milliseconds since 1970.
+        public var createdAtMs: Int
+        public var expiresAtMs: Int
+
+        public init(
+            id: String,
+            decision: ApprovalDecision? = nil,
+            createdAtMs: Int,
+            expiresAtMs: Int
+        ) {
+            self.id = id
+            self.decision = decision
+            self.createdAtMs = createdAtMs
+            self.expiresAtMs = expiresAtMs
+        }
+    }
+
+    /// The command, and where it would run.
+    public struct ApprovalRequest: Codable, Sendable {
+        public var command: String
+        public var cwd: String?
+        public var host: String?
+        public var security: String?
+        public var ask: String?
+        public var agentId: String?
+        public var resolvedPath: String?
+        public var sessionKey: String?
+        public var nodeId: String?
+        public var env: [String: String]?
+
+        public init(
+            command: String,
+            cwd: String? = nil,
+            host: String? = nil,
+            security: String? = nil,
+            ask: String? = nil,
+            agentId: String? = nil,
+            resolvedPath: String? = nil,
+            sessionKey: String? = nil,
+            nodeId: String? = nil,
+            env: [String: String]? = nil
+        ) {
+            self.command = command
+            self.cwd = cwd
+            self.host = host
+            self.security = security
+            self.ask = ask
+            self.agentId = agentId
+            self.resolvedPath = resolvedPath
+            self.sessionKey = sessionKey
+            self.nodeId = nodeId
+            self.env = env
+        }
+    }
+
+    /// Somebody asks whether a command may run. Control and invisible characters are escaped.
+    public struct ApprovalRequested: Codable, Sendable {
+        public var id: String
+        public var request: ApprovalRequest
+        /// Milliseconds since 1970.
+        public var createdAtMs: Int
+        public var expiresAtMs: Int
+
+        public init(
+            id: String,
+            request: ApprovalRequest,
+            createdAtMs: Int,
+            expiresAtMs: Int
+        ) {
+            self.id = id
+            self.request = request
+            self.createdAtMs = createdAtMs
+            self.expiresAtMs = expiresAtMs
+        }
+    }
+
+    /// Somebody has decided whether a command may run.
+    public struct ApprovalResolved: Codable, Sendable {
+        public var id: String
+        public var decision: ApprovalDecision
+        /// The name of who did, or of its client.
+        public var resolvedBy: String?
+        /// Milliseconds since 1970.
+        public var ts: Int
+
+        public init(
+            id: String,
+            decision: ApprovalDecision,
+            resolvedBy: String? = nil,
+            ts: Int
+        ) {
+            self.id = id
+            self.decision = decision
+            self.resolvedBy = resolvedBy
+            self.ts = ts
+        }
+    }
+
     /// Present for a device connection, and always for protocol 4.
     public struct Auth: Codable, Sendable {
         public var deviceToken: String?
@@ -1089,6 +1197,220 @@ public enum GatewayModels {
         }
     }
 
+    public struct ExecApprovalRequestParams: Codable, Sendable {
+        public var id: String?
+        public var command: String
+        public var commandArgv: [String]?
+        public var nodeId: String?
+        public var env: [String: String]?
+        public var cwd: String?
+        public var host: String?
+        public var security: String?
+        public var ask: String?
+        public var agentId: String?
+        public var resolvedPath: String?
+        public var sessionKey: String?
+        public var timeoutMs: Int?
+
+        public init(
+            id: String? = nil,
+            command: String,
+            commandArgv: [String]? = nil,
+            nodeId: String? = nil,
+            env: [String: String]? = nil,
+            cwd: String? = nil,
+            host: String? = nil,
+            security: String? = nil,
+            ask: String? = nil,
+            agentId: String? = nil,
+            resolvedPath: String? = nil,
+            sessionKey: String? = nil,
+            timeoutMs: Int? = nil
+        ) {
+            self.id = id
+            self.command = command
+            self.commandArgv = commandArgv
+            self.nodeId = nodeId
+            self.env = env
+            self.cwd = cwd
+            self.host = host
+            self.security = security
+            self.ask = ask
+            self.agentId = agentId
+            self.resolvedPath = resolvedPath
+            self.sessionKey = sessionKey
+            self.timeoutMs = timeoutMs
+        }
+    }
+
+    public struct ExecApprovalResolveParams: Codable, Sendable {
+        public var id: String
+        public var decision: String
+
+        public init(
+            id: String,
+            decision: String
+        ) {
+            self.id = id
+            self.decision = decision
+        }
+    }
+
+    public struct ExecApprovalsAgent: Codable, Sendable {
+        public var security: String?
+        public var ask: String?
+        public var askFallback: String?
+        public var autoAllowSkills: Bool?
+        public var allowlist: [ExecApprovalsAllowlistEntry]?
+
+        public init(
+            security: String? = nil,
+            ask: String? = nil,
+            askFallback: String? = nil,
+            autoAllowSkills: Bool? = nil,
+            allowlist: [ExecApprovalsAllowlistEntry]? = nil
+        ) {
+            self.security = security
+            self.ask = ask
+            self.askFallback = askFallback
+            self.autoAllowSkills = autoAllowSkills
+            self.allowlist = allowlist
+        }
+    }
+
+    public struct ExecApprovalsAllowlistEntry: Codable, Sendable {
+        public var id: String?
+        public var pattern: String
+        public var lastUsedAt: Int?
+        public var lastUsedCommand: String?
+        public var lastResolvedPath: String?
+
+        public init(
+            id: String? = nil,
+            pattern: String,
+            lastUsedAt: Int? = nil,
+            lastUsedCommand: String? = nil,
+            lastResolvedPath: String? = nil
+        ) {
+            self.id = id
+            self.pattern = pattern
+            self.lastUsedAt = lastUsedAt
+            self.lastUsedCommand = lastUsedCommand
+            self.lastResolvedPath = lastResolvedPath
+        }
+    }
+
+    public struct ExecApprovalsDefaults: Codable, Sendable {
+        public var security: String?
+        public var ask: String?
+        public var askFallback: String?
+        public var autoAllowSkills: Bool?
+
+        public init(
+            security: String? = nil,
+            ask: String? = nil,
+            askFallback: String? = nil,
+            autoAllowSkills: Bool? = nil
+        ) {
+            self.security = security
+            self.ask = ask
+            self.askFallback = askFallback
+            self.autoAllowSkills = autoAllowSkills
+        }
+    }
+
+    public struct ExecApprovalsFile: Codable, Sendable {
+        public var version: Double
+        public var socket: ExecApprovalsSocket?
+        public var defaults: ExecApprovalsDefaults?
+        public var agents: [String: ExecApprovalsAgent]?
+
+        public init(
+            version: Double,
+            socket: ExecApprovalsSocket? = nil,
+            defaults: ExecApprovalsDefaults? = nil,
+            agents: [String: ExecApprovalsAgent]? = nil
+        ) {
+            self.version = version
+            self.socket = socket
+            self.defaults = defaults
+            self.agents = agents
+        }
+    }
+
+    public struct ExecApprovalsNodeGetParams: Codable, Sendable {
+        public var nodeId: String
+
+        public init(
+            nodeId: String
+        ) {
+            self.nodeId = nodeId
+        }
+    }
+
+    public struct ExecApprovalsNodeSetParams: Codable, Sendable {
+        public var nodeId: String
+        public var file: ExecApprovalsFile
+        public var baseHash: String?
+
+        public init(
+            nodeId: String,
+            file: ExecApprovalsFile,
+            baseHash: String? = nil
+        ) {
+            self.nodeId = nodeId
+            self.file = file
+            self.baseHash = baseHash
+        }
+    }
+
+    public struct ExecApprovalsSetParams: Codable, Sendable {
+        public var file: ExecApprovalsFile
+        public var baseHash: String?
+
+        public init(
+            file: ExecApprovalsFile,
+            baseHash: String? = nil
+        ) {
+            self.file = file
+            self.baseHash = baseHash
+        }
+    }
+
+    /// The file as others see it.
+    public struct ExecApprovalsSnapshot: Codable, Sendable {
+        public var path: String
+        public var exists: Bool
+        /// SHA-256 of the text on disk: whoever replaces the file says which one he saw.
+        public var hash: String
+        public var file: JSONValue
+
+        public init(
+            path: String,
+            exists: Bool,
+            hash: String,
+            file: JSONValue
+        ) {
+            self.path = path
+            self.exists = exists
+            self.hash = hash
+            self.file = file
+        }
+    }
+
+    public struct ExecApprovalsSocket: Codable, Sendable {
+        public var path: String?
+        public var token: String?
+
+        public init(
+            path: String? = nil,
+            token: String? = nil
+        ) {
+            self.path = path
+            self.token = token
+        }
+    }
+
     /// Exactly what works here.
     public struct Features: Codable, Sendable {
         public var methods: [String]
@@ -1503,6 +1825,208 @@ public enum GatewayModels {
         public init() {}
     }
 
+    public struct NodeDescribeParams: Codable, Sendable {
+        public var nodeId: String
+
+        public init(
+            nodeId: String
+        ) {
+            self.nodeId = nodeId
+        }
+    }
+
+    public struct NodeDescribeReply: Codable, Sendable {
+        public var ts: Int
+        public var nodeId: String
+        public var displayName: String?
+        public var platform: String?
+        public var version: String?
+        public var deviceFamily: String?
+        public var modelIdentifier: String?
+        public var remoteIp: String?
+        public var caps: [String]
+        public var commands: [String]
+        public var pathEnv: String?
+        public var permissions: [String: Bool]?
+        public var connectedAtMs: Int?
+        public var paired: Bool
+        public var connected: Bool
+
+        public init(
+            ts: Int,
+            nodeId: String,
+            displayName: String? = nil,
+            platform: String? = nil,
+            version: String? = nil,
+            deviceFamily: String? = nil,
+            modelIdentifier: String? = nil,
+            remoteIp: String? = nil,
+            caps: [String],
+            commands: [String],
+            pathEnv: String? = nil,
+            permissions: [String: Bool]? = nil,
+            connectedAtMs: Int? = nil,
+            paired: Bool,
+            connected: Bool
+        ) {
+            self.ts = ts
+            self.nodeId = nodeId
+            self.displayName = displayName
+            self.platform = platform
+            self.version = version
+            self.deviceFamily = deviceFamily
+            self.modelIdentifier = modelIdentifier
+            self.remoteIp = remoteIp
+            self.caps = caps
+            self.commands = commands
+            self.pathEnv = pathEnv
+            self.permissions = permissions
+            self.connectedAtMs = connectedAtMs
+            self.paired = paired
+            self.connected = connected
+        }
+    }
+
+    public struct NodeError: Codable, Sendable {
+        public var code: String?
+        public var message: String?
+
+        public init(
+            code: String? = nil,
+            message: String? = nil
+        ) {
+            self.code = code
+            self.message = message
+        }
+    }
+
+    public struct NodeEventParams: Codable, Sendable {
+        public var event: String
+        public var payload: JSONValue?
+        public var payloadJSON: String?
+
+        public init(
+            event: String,
+            payload: JSONValue? = nil,
+            payloadJSON: String? = nil
+        ) {
+            self.event = event
+            self.payload = payload
+            self.payloadJSON = payloadJSON
+        }
+    }
+
+    public struct NodeInvokeParams: Codable, Sendable {
+        public var nodeId: String
+        public var command: String
+        public var params: JSONValue?
+        public var timeoutMs: Int?
+        public var idempotencyKey: String
+
+        public init(
+            nodeId: String,
+            command: String,
+            params: JSONValue? = nil,
+            timeoutMs: Int? = nil,
+            idempotencyKey: String
+        ) {
+            self.nodeId = nodeId
+            self.command = command
+            self.params = params
+            self.timeoutMs = timeoutMs
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    public struct NodeInvokeReply: Codable, Sendable {
+        public var ok: Bool
+        public var nodeId: String
+        public var command: String
+        public var payload: JSONValue?
+        /// As the node wrote it; null when it sent a value.
+        public var payloadJSON: String?
+
+        public init(
+            ok: Bool,
+            nodeId: String,
+            command: String,
+            payload: JSONValue? = nil,
+            payloadJSON: String? = nil
+        ) {
+            self.ok = ok
+            self.nodeId = nodeId
+            self.command = command
+            self.payload = payload
+            self.payloadJSON = payloadJSON
+        }
+    }
+
+    /// A node is asked to do something; it answers with `node.invoke.result`. Sent to that node alone.
+    public struct NodeInvokeRequest: Codable, Sendable {
+        public var id: String
+        public var nodeId: String
+        public var command: String
+        /// The params as JSON; null when there are none.
+        public var paramsJSON: String?
+        public var timeoutMs: Int?
+        public var idempotencyKey: String?
+
+        public init(
+            id: String,
+            nodeId: String,
+            command: String,
+            paramsJSON: String? = nil,
+            timeoutMs: Int? = nil,
+            idempotencyKey: String? = nil
+        ) {
+            self.id = id
+            self.nodeId = nodeId
+            self.command = command
+            self.paramsJSON = paramsJSON
+            self.timeoutMs = timeoutMs
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    public struct NodeInvokeResultParams: Codable, Sendable {
+        public var id: String
+        public var nodeId: String
+        public var ok: Bool
+        public var payload: JSONValue?
+        public var payloadJSON: String?
+        public var error: NodeError?
+
+        public init(
+            id: String,
+            nodeId: String,
+            ok: Bool,
+            payload: JSONValue? = nil,
+            payloadJSON: String? = nil,
+            error: NodeError? = nil
+        ) {
+            self.id = id
+            self.nodeId = nodeId
+            self.ok = ok
+            self.payload = payload
+            self.payloadJSON = payloadJSON
+            self.error = error
+        }
+    }
+
+    public struct NodeInvokeResultReply: Codable, Sendable {
+        public var ok: Bool
+        /// Nobody waits for it (any more).
+        public var ignored: Bool?
+
+        public init(
+            ok: Bool,
+            ignored: Bool? = nil
+        ) {
+            self.ok = ok
+            self.ignored = ignored
+        }
+    }
+
     public struct NodeListReply: Codable, Sendable {
         public var ts: Int
         /// Connected ones first, then by name.
@@ -1517,16 +2041,197 @@ public enum GatewayModels {
         }
     }
 
-    public struct NodePairListReply: Codable, Sendable {
-        public var pending: [JSONValue]
-        public var paired: [JSONValue]
+    public struct NodePairApproveParams: Codable, Sendable {
+        public var requestId: String
 
         public init(
-            pending: [JSONValue],
-            paired: [JSONValue]
+            requestId: String
+        ) {
+            self.requestId = requestId
+        }
+    }
+
+    public struct NodePairApproveReply: Codable, Sendable {
+        public var requestId: String
+        public var node: PairedNode
+
+        public init(
+            requestId: String,
+            node: PairedNode
+        ) {
+            self.requestId = requestId
+            self.node = node
+        }
+    }
+
+    /// Newest first.
+    public struct NodePairListReply: Codable, Sendable {
+        public var pending: [PendingNode]
+        public var paired: [PairedNode]
+
+        public init(
+            pending: [PendingNode],
+            paired: [PairedNode]
         ) {
             self.pending = pending
             self.paired = paired
+        }
+    }
+
+    public struct NodePairRejectParams: Codable, Sendable {
+        public var requestId: String
+
+        public init(
+            requestId: String
+        ) {
+            self.requestId = requestId
+        }
+    }
+
+    public struct NodePairRejectReply: Codable, Sendable {
+        public var requestId: String
+        public var nodeId: String
+
+        public init(
+            requestId: String,
+            nodeId: String
+        ) {
+            self.requestId = requestId
+            self.nodeId = nodeId
+        }
+    }
+
+    public struct NodePairRequestParams: Codable, Sendable {
+        public var nodeId: String
+        public var displayName: String?
+        public var platform: String?
+        public var version: String?
+        public var coreVersion: String?
+        public var uiVersion: String?
+        public var deviceFamily: String?
+        public var modelIdentifier: String?
+        public var caps: [String]?
+        public var commands: [String]?
+        public var remoteIp: String?
+        public var silent: Bool?
+
+        public init(
+            nodeId: String,
+            displayName: String? = nil,
+            platform: String? = nil,
+            version: String? = nil,
+            coreVersion: String? = nil,
+            uiVersion: String? = nil,
+            deviceFamily: String? = nil,
+            modelIdentifier: String? = nil,
+            caps: [String]? = nil,
+            commands: [String]? = nil,
+            remoteIp: String? = nil,
+            silent: Bool? = nil
+        ) {
+            self.nodeId = nodeId
+            self.displayName = displayName
+            self.platform = platform
+            self.version = version
+            self.coreVersion = coreVersion
+            self.uiVersion = uiVersion
+            self.deviceFamily = deviceFamily
+            self.modelIdentifier = modelIdentifier
+            self.caps = caps
+            self.commands = commands
+            self.remoteIp = remoteIp
+            self.silent = silent
+        }
+    }
+
+    public struct NodePairRequestReply: Codable, Sendable {
+        /// `pending`.
+        public var status: String
+        public var request: PendingNode
+        /// False when the node had asked before.
+        public var created: Bool
+
+        public init(
+            status: String,
+            request: PendingNode,
+            created: Bool
+        ) {
+            self.status = status
+            self.request = request
+            self.created = created
+        }
+    }
+
+    /// Somebody has decided on a node.
+    public struct NodePairResolved: Codable, Sendable {
+        public var requestId: String
+        public var nodeId: String
+        public var decision: Decision
+        /// Milliseconds since 1970.
+        public var ts: Int
+
+        public init(
+            requestId: String,
+            nodeId: String,
+            decision: Decision,
+            ts: Int
+        ) {
+            self.requestId = requestId
+            self.nodeId = nodeId
+            self.decision = decision
+            self.ts = ts
+        }
+    }
+
+    public struct NodePairVerifyParams: Codable, Sendable {
+        public var nodeId: String
+        public var token: String
+
+        public init(
+            nodeId: String,
+            token: String
+        ) {
+            self.nodeId = nodeId
+            self.token = token
+        }
+    }
+
+    public struct NodePairVerifyReply: Codable, Sendable {
+        public var ok: Bool
+        public var node: PairedNode?
+
+        public init(
+            ok: Bool,
+            node: PairedNode? = nil
+        ) {
+            self.ok = ok
+            self.node = node
+        }
+    }
+
+    public struct NodeRenameParams: Codable, Sendable {
+        public var nodeId: String
+        public var displayName: String
+
+        public init(
+            nodeId: String,
+            displayName: String
+        ) {
+            self.nodeId = nodeId
+            self.displayName = displayName
+        }
+    }
+
+    public struct NodeRenameReply: Codable, Sendable {
+        public var nodeId: String
+        public var displayName: String
+
+        public init(
+            nodeId: String,
+            displayName: String
+        ) {
+            self.nodeId = nodeId
+            self.displayName = displayName
         }
     }
 
@@ -1636,6 +2341,63 @@ public enum GatewayModels {
         }
     }
 
+    /// A node, and what it may be called for.
+    public struct PairedNode: Codable, Sendable {
+        public var nodeId: String
+        public var token: String
+        public var displayName: String?
+        public var platform: String?
+        public var version: String?
+        public var coreVersion: String?
+        public var uiVersion: String?
+        public var deviceFamily: String?
+        public var modelIdentifier: String?
+        public var caps: [String]?
+        public var commands: [String]?
+        public var remoteIp: String?
+        public var createdAtMs: Int
+        public var approvedAtMs: Int
+        public var lastConnectedAtMs: Int?
+        /// The name was given by a person: what the node calls itself does not matter. Ours.
+        public var renamed: Bool?
+
+        public init(
+            nodeId: String,
+            token: String,
+            displayName: String? = nil,
+            platform: String? = nil,
+            version: String? = nil,
+            coreVersion: String? = nil,
+            uiVersion: String? = nil,
+            deviceFamily: String? = nil,
+            modelIdentifier: String? = nil,
+            caps: [String]? = nil,
+            commands: [String]? = nil,
+            remoteIp: String? = nil,
+            createdAtMs: Int,
+            approvedAtMs: Int,
+            lastConnectedAtMs: Int? = nil,
+            renamed: Bool? = nil
+        ) {
+            self.nodeId = nodeId
+            self.token = token
+            self.displayName = displayName
+            self.platform = platform
+            self.version = version
+            self.coreVersion = coreVersion
+            self.uiVersion = uiVersion
+            self.deviceFamily = deviceFamily
+            self.modelIdentifier = modelIdentifier
+            self.caps = caps
+            self.commands = commands
+            self.remoteIp = remoteIp
+            self.createdAtMs = createdAtMs
+            self.approvedAtMs = approvedAtMs
+            self.lastConnectedAtMs = lastConnectedAtMs
+            self.renamed = renamed
+        }
+    }
+
     /// A device asks to be paired.
     public struct PairingRequest: Codable, Sendable {
         public var requestId: String
@@ -1681,6 +2443,60 @@ public enum GatewayModels {
             self.role = role
             self.roles = roles
             self.scopes = scopes
+            self.remoteIp = remoteIp
+            self.silent = silent
+            self.isRepair = isRepair
+            self.ts = ts
+        }
+    }
+
+    /// A node that waits for approval, or for more commands than it was given.
+    public struct PendingNode: Codable, Sendable {
+        public var requestId: String
+        public var nodeId: String
+        public var displayName: String?
+        public var platform: String?
+        public var version: String?
+        public var coreVersion: String?
+        public var uiVersion: String?
+        public var deviceFamily: String?
+        public var modelIdentifier: String?
+        public var caps: [String]?
+        public var commands: [String]?
+        public var remoteIp: String?
+        public var silent: Bool?
+        public var isRepair: Bool
+        /// Milliseconds since 1970.
+        public var ts: Int
+
+        public init(
+            requestId: String,
+            nodeId: String,
+            displayName: String? = nil,
+            platform: String? = nil,
+            version: String? = nil,
+            coreVersion: String? = nil,
+            uiVersion: String? = nil,
+            deviceFamily: String? = nil,
+            modelIdentifier: String? = nil,
+            caps: [String]? = nil,
+            commands: [String]? = nil,
+            remoteIp: String? = nil,
+            silent: Bool? = nil,
+            isRepair: Bool,
+            ts: Int
+        ) {
+            self.requestId = requestId
+            self.nodeId = nodeId
+            self.displayName = displayName
+            self.platform = platform
+            self.version = version
+            self.coreVersion = coreVersion
+            self.uiVersion = uiVersion
+            self.deviceFamily = deviceFamily
+            self.modelIdentifier = modelIdentifier
+            self.caps = caps
+            self.commands = commands
             self.remoteIp = remoteIp
             self.silent = silent
             self.isRepair = isRepair
@@ -1855,6 +2671,7 @@ public enum GatewayModels {
         }
     }
 
+    /// What its head says under `metadata`, in the reference's shape: `{"openclaw": {"requires": {"bins": [], ...}}}`.
     public struct Requirements: Codable, Sendable {
         public var bins: [String]
         public var anyBins: [String]
@@ -2493,6 +3310,17 @@ public enum GatewayModels {
         }
     }
 
+    public struct SkillsBinsReply: Codable, Sendable {
+        /// Sorted, each once.
+        public var bins: [String]
+
+        public init(
+            bins: [String]
+        ) {
+            self.bins = bins
+        }
+    }
+
     public struct SkillsStatusParams: Codable, Sendable {
         public var agentId: String?
 
@@ -2876,6 +3704,12 @@ public enum GatewayModels {
         case configSet = "config.set"
         case configPatch = "config.patch"
         case configApply = "config.apply"
+        case execApprovalsGet = "exec.approvals.get"
+        case execApprovalsSet = "exec.approvals.set"
+        case execApprovalsNodeGet = "exec.approvals.node.get"
+        case execApprovalsNodeSet = "exec.approvals.node.set"
+        case execApprovalRequest = "exec.approval.request"
+        case execApprovalResolve = "exec.approval.resolve"
         case talkMode = "talk.mode"
         case modelsList = "models.list"
         case agentsList = "agents.list"
@@ -2884,6 +3718,7 @@ public enum GatewayModels {
         case agentsFilesGet = "agents.files.get"
         case agentsFilesSet = "agents.files.set"
         case skillsStatus = "skills.status"
+        case skillsBins = "skills.bins"
         case voicewakeGet = "voicewake.get"
         case voicewakeSet = "voicewake.set"
         case sessionsList = "sessions.list"
@@ -2898,14 +3733,23 @@ public enum GatewayModels {
         case wake = "wake"
         case systemPresence = "system-presence"
         case systemEvent = "system-event"
+        case nodePairRequest = "node.pair.request"
         case nodePairList = "node.pair.list"
-        case nodeList = "node.list"
+        case nodePairApprove = "node.pair.approve"
+        case nodePairReject = "node.pair.reject"
+        case nodePairVerify = "node.pair.verify"
         case devicePairList = "device.pair.list"
         case devicePairApprove = "device.pair.approve"
         case devicePairReject = "device.pair.reject"
         case devicePairRemove = "device.pair.remove"
         case deviceTokenRotate = "device.token.rotate"
         case deviceTokenRevoke = "device.token.revoke"
+        case nodeRename = "node.rename"
+        case nodeList = "node.list"
+        case nodeDescribe = "node.describe"
+        case nodeInvoke = "node.invoke"
+        case nodeInvokeResult = "node.invoke.result"
+        case nodeEvent = "node.event"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case agent = "agent"
@@ -2925,9 +3769,14 @@ public enum GatewayModels {
         case talkMode = "talk.mode"
         case shutdown = "shutdown"
         case health = "health"
+        case nodePairRequested = "node.pair.requested"
+        case nodePairResolved = "node.pair.resolved"
+        case nodeInvokeRequest = "node.invoke.request"
         case devicePairRequested = "device.pair.requested"
         case devicePairResolved = "device.pair.resolved"
         case voicewakeChanged = "voicewake.changed"
+        case execApprovalRequested = "exec.approval.requested"
+        case execApprovalResolved = "exec.approval.resolved"
     }
 }
 

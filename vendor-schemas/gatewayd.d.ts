@@ -102,6 +102,50 @@ export interface AgentsListReply {
   agents: Array<AgentSummary>;
 }
 
+export type ApprovalDecision = "allow-once" | "allow-always" | "deny";
+
+/** The answer to who asked; no decision when time ran out. */
+export interface ApprovalReply {
+  id: string;
+  decision: ApprovalDecision | null;
+  /** Milliseconds since 1970. */
+  createdAtMs: number;
+  expiresAtMs: number;
+}
+
+/** The command, and where it would run. */
+export interface ApprovalRequest {
+  command: string;
+  cwd: string | null;
+  host: string | null;
+  security: string | null;
+  ask: string | null;
+  agentId: string | null;
+  resolvedPath: string | null;
+  sessionKey: string | null;
+  nodeId?: string;
+  env?: Record<string, string>;
+}
+
+/** Somebody asks whether a command may run. Control and invisible characters are escaped. */
+export interface ApprovalRequested {
+  id: string;
+  request: ApprovalRequest;
+  /** Milliseconds since 1970. */
+  createdAtMs: number;
+  expiresAtMs: number;
+}
+
+/** Somebody has decided whether a command may run. */
+export interface ApprovalResolved {
+  id: string;
+  decision: ApprovalDecision;
+  /** The name of who did, or of its client. */
+  resolvedBy?: string;
+  /** Milliseconds since 1970. */
+  ts: number;
+}
+
 /** Present for a device connection, and always for protocol 4. */
 export interface Auth {
   deviceToken?: string;
@@ -419,6 +463,86 @@ export interface EventFrame {
   stateVersion?: StateVersion;
 }
 
+export interface ExecApprovalRequestParams {
+  id?: string;
+  command: string;
+  commandArgv?: Array<string>;
+  nodeId?: string | null;
+  env?: Record<string, string>;
+  cwd?: string | null;
+  host?: string | null;
+  security?: string | null;
+  ask?: string | null;
+  agentId?: string | null;
+  resolvedPath?: string | null;
+  sessionKey?: string | null;
+  timeoutMs?: number;
+}
+
+export interface ExecApprovalResolveParams {
+  id: string;
+  decision: string;
+}
+
+export interface ExecApprovalsAgent {
+  security?: string;
+  ask?: string;
+  askFallback?: string;
+  autoAllowSkills?: boolean;
+  allowlist?: Array<ExecApprovalsAllowlistEntry>;
+}
+
+export interface ExecApprovalsAllowlistEntry {
+  id?: string;
+  pattern: string;
+  lastUsedAt?: number;
+  lastUsedCommand?: string;
+  lastResolvedPath?: string;
+}
+
+export interface ExecApprovalsDefaults {
+  security?: string;
+  ask?: string;
+  askFallback?: string;
+  autoAllowSkills?: boolean;
+}
+
+export interface ExecApprovalsFile {
+  version: number;
+  socket?: ExecApprovalsSocket;
+  defaults?: ExecApprovalsDefaults;
+  agents?: Record<string, ExecApprovalsAgent>;
+}
+
+export interface ExecApprovalsNodeGetParams {
+  nodeId: string;
+}
+
+export interface ExecApprovalsNodeSetParams {
+  nodeId: string;
+  file: ExecApprovalsFile;
+  baseHash?: string;
+}
+
+export interface ExecApprovalsSetParams {
+  file: ExecApprovalsFile;
+  baseHash?: string;
+}
+
+/** The file as others see it. */
+export interface ExecApprovalsSnapshot {
+  path: string;
+  exists: boolean;
+  /** SHA-256 of the text on disk: whoever replaces the file says which one he saw. */
+  hash: string;
+  file: unknown;
+}
+
+export interface ExecApprovalsSocket {
+  path?: string;
+  token?: string;
+}
+
 /** Exactly what works here. */
 export interface Features {
   methods: Array<string>;
@@ -572,15 +696,162 @@ export interface ModelsListReply {
 export interface NoParams {
 }
 
+export interface NodeDescribeParams {
+  nodeId: string;
+}
+
+export interface NodeDescribeReply {
+  ts: number;
+  nodeId: string;
+  displayName?: string;
+  platform?: string;
+  version?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  remoteIp?: string;
+  caps: Array<string>;
+  commands: Array<string>;
+  pathEnv?: string;
+  permissions?: Record<string, boolean>;
+  connectedAtMs?: number;
+  paired: boolean;
+  connected: boolean;
+}
+
+export interface NodeError {
+  code?: string;
+  message?: string;
+}
+
+export interface NodeEventParams {
+  event: string;
+  payload?: unknown;
+  payloadJSON?: string;
+}
+
+export interface NodeInvokeParams {
+  nodeId: string;
+  command: string;
+  params?: unknown;
+  timeoutMs?: number;
+  idempotencyKey: string;
+}
+
+export interface NodeInvokeReply {
+  ok: boolean;
+  nodeId: string;
+  command: string;
+  payload?: unknown;
+  /** As the node wrote it; null when it sent a value. */
+  payloadJSON: string | null;
+}
+
+/** A node is asked to do something; it answers with `node.invoke.result`. Sent to that node alone. */
+export interface NodeInvokeRequest {
+  id: string;
+  nodeId: string;
+  command: string;
+  /** The params as JSON; null when there are none. */
+  paramsJSON: string | null;
+  timeoutMs?: number;
+  idempotencyKey?: string;
+}
+
+export interface NodeInvokeResultParams {
+  id: string;
+  nodeId: string;
+  ok: boolean;
+  payload?: unknown;
+  payloadJSON?: string;
+  error?: NodeError;
+}
+
+export interface NodeInvokeResultReply {
+  ok: boolean;
+  /** Nobody waits for it (any more). */
+  ignored?: boolean;
+}
+
 export interface NodeListReply {
   ts: number;
   /** Connected ones first, then by name. */
   nodes: Array<NodeSummary>;
 }
 
+export interface NodePairApproveParams {
+  requestId: string;
+}
+
+export interface NodePairApproveReply {
+  requestId: string;
+  node: PairedNode;
+}
+
+/** Newest first. */
 export interface NodePairListReply {
-  pending: Array<unknown>;
-  paired: Array<unknown>;
+  pending: Array<PendingNode>;
+  paired: Array<PairedNode>;
+}
+
+export interface NodePairRejectParams {
+  requestId: string;
+}
+
+export interface NodePairRejectReply {
+  requestId: string;
+  nodeId: string;
+}
+
+export interface NodePairRequestParams {
+  nodeId: string;
+  displayName?: string;
+  platform?: string;
+  version?: string;
+  coreVersion?: string;
+  uiVersion?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  caps?: Array<string>;
+  commands?: Array<string>;
+  remoteIp?: string;
+  silent?: boolean;
+}
+
+export interface NodePairRequestReply {
+  /** `pending`. */
+  status: string;
+  request: PendingNode;
+  /** False when the node had asked before. */
+  created: boolean;
+}
+
+/** Somebody has decided on a node. */
+export interface NodePairResolved {
+  requestId: string;
+  nodeId: string;
+  decision: Decision;
+  /** Milliseconds since 1970. */
+  ts: number;
+}
+
+export interface NodePairVerifyParams {
+  nodeId: string;
+  token: string;
+}
+
+export interface NodePairVerifyReply {
+  ok: boolean;
+  node?: PairedNode;
+}
+
+export interface NodeRenameParams {
+  nodeId: string;
+  displayName: string;
+}
+
+export interface NodeRenameReply {
+  nodeId: string;
+  displayName: string;
 }
 
 export interface NodeSummary {
@@ -621,6 +892,27 @@ export interface PairedDevice {
   tokens: Array<TokenSummary>;
 }
 
+/** A node, and what it may be called for. */
+export interface PairedNode {
+  nodeId: string;
+  token: string;
+  displayName?: string;
+  platform?: string;
+  version?: string;
+  coreVersion?: string;
+  uiVersion?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  caps?: Array<string>;
+  commands?: Array<string>;
+  remoteIp?: string;
+  createdAtMs: number;
+  approvedAtMs: number;
+  lastConnectedAtMs?: number;
+  /** The name was given by a person: what the node calls itself does not matter. Ours. */
+  renamed?: boolean;
+}
+
 /** A device asks to be paired. */
 export interface PairingRequest {
   requestId: string;
@@ -636,6 +928,26 @@ export interface PairingRequest {
   remoteIp?: string;
   silent: boolean;
   /** It was paired before, for less. */
+  isRepair: boolean;
+  /** Milliseconds since 1970. */
+  ts: number;
+}
+
+/** A node that waits for approval, or for more commands than it was given. */
+export interface PendingNode {
+  requestId: string;
+  nodeId: string;
+  displayName?: string;
+  platform?: string;
+  version?: string;
+  coreVersion?: string;
+  uiVersion?: string;
+  deviceFamily?: string;
+  modelIdentifier?: string;
+  caps?: Array<string>;
+  commands?: Array<string>;
+  remoteIp?: string;
+  silent?: boolean;
   isRepair: boolean;
   /** Milliseconds since 1970. */
   ts: number;
@@ -707,6 +1019,7 @@ export interface RequestParams {
   requestId: string;
 }
 
+/** What its head says under `metadata`, in the reference's shape: `{"openclaw": {"requires": {"bins": [], ...}}}`. */
 export interface Requirements {
   bins: Array<string>;
   anyBins: Array<string>;
@@ -954,6 +1267,11 @@ export interface Skill {
   install: Array<string>;
 }
 
+export interface SkillsBinsReply {
+  /** Sorted, each once. */
+  bins: Array<string>;
+}
+
 export interface SkillsStatusParams {
   agentId?: string;
 }
@@ -1113,6 +1431,12 @@ export interface Methods {
   "config.set": { params: ConfigSetParams; result: ConfigSetReply };
   "config.patch": { params: ConfigPatchParams; result: ConfigPatchReply };
   "config.apply": { params: ConfigPatchParams; result: ConfigPatchReply };
+  "exec.approvals.get": { params: NoParams; result: ExecApprovalsSnapshot };
+  "exec.approvals.set": { params: ExecApprovalsSetParams; result: ExecApprovalsSnapshot };
+  "exec.approvals.node.get": { params: ExecApprovalsNodeGetParams; result: unknown };
+  "exec.approvals.node.set": { params: ExecApprovalsNodeSetParams; result: unknown };
+  "exec.approval.request": { params: ExecApprovalRequestParams; result: ApprovalReply };
+  "exec.approval.resolve": { params: ExecApprovalResolveParams; result: Okay };
   "talk.mode": { params: TalkModeParams; result: TalkModeReply };
   "models.list": { params: NoParams; result: ModelsListReply };
   "agents.list": { params: NoParams; result: AgentsListReply };
@@ -1121,6 +1445,7 @@ export interface Methods {
   "agents.files.get": { params: FilesGetParams; result: FilesGetReply };
   "agents.files.set": { params: FilesSetParams; result: FilesSetReply };
   "skills.status": { params: SkillsStatusParams; result: SkillsStatusReply };
+  "skills.bins": { params: NoParams; result: SkillsBinsReply };
   "voicewake.get": { params: unknown; result: WakeWords };
   "voicewake.set": { params: unknown; result: WakeWords };
   "sessions.list": { params: SessionsListParams; result: SessionsListReply };
@@ -1135,14 +1460,23 @@ export interface Methods {
   "wake": { params: WakeParams; result: Okay };
   "system-presence": { params: unknown; result: Array<PresenceEntry> };
   "system-event": { params: unknown; result: Okay };
+  "node.pair.request": { params: NodePairRequestParams; result: NodePairRequestReply };
   "node.pair.list": { params: NoParams; result: NodePairListReply };
-  "node.list": { params: NoParams; result: NodeListReply };
+  "node.pair.approve": { params: NodePairApproveParams; result: NodePairApproveReply };
+  "node.pair.reject": { params: NodePairRejectParams; result: NodePairRejectReply };
+  "node.pair.verify": { params: NodePairVerifyParams; result: NodePairVerifyReply };
   "device.pair.list": { params: NoParams; result: DevicePairListReply };
   "device.pair.approve": { params: RequestParams; result: DevicePairApproveReply };
   "device.pair.reject": { params: RequestParams; result: DevicePairRejectReply };
   "device.pair.remove": { params: DeviceParams; result: DevicePairRemoveReply };
   "device.token.rotate": { params: RotateParams; result: DeviceTokenRotateReply };
   "device.token.revoke": { params: RevokeParams; result: DeviceTokenRevokeReply };
+  "node.rename": { params: NodeRenameParams; result: NodeRenameReply };
+  "node.list": { params: NoParams; result: NodeListReply };
+  "node.describe": { params: NodeDescribeParams; result: NodeDescribeReply };
+  "node.invoke": { params: NodeInvokeParams; result: NodeInvokeReply };
+  "node.invoke.result": { params: NodeInvokeResultParams; result: NodeInvokeResultReply };
+  "node.event": { params: NodeEventParams; result: Okay };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "agent": { params: AgentParams; result: AgentReply };
@@ -1163,9 +1497,14 @@ export interface Events {
   "talk.mode": TalkModeReply;
   "shutdown": Shutdown;
   "health": HealthReply;
+  "node.pair.requested": PendingNode;
+  "node.pair.resolved": NodePairResolved;
+  "node.invoke.request": NodeInvokeRequest;
   "device.pair.requested": PairingRequest;
   "device.pair.resolved": DevicePairResolved;
   "voicewake.changed": WakeWords;
+  "exec.approval.requested": ApprovalRequested;
+  "exec.approval.resolved": ApprovalResolved;
 }
 
 export type MethodName = keyof Methods;

@@ -69,6 +69,35 @@ pub const IDENTITY_CHARS_MAX: usize = 256;
 /// Scopes that a connection asks for. Ours: five mean anything.
 pub const SCOPES_MAX: usize = 32;
 
+/// Calls of nodes that wait for their results; more are answered `UNAVAILABLE`. Ours: each keeps its question, not what it carries.
+pub const NODE_INVOKES_MAX: usize = 1_000;
+/// `node.invoke` without a timeout. Reference: 30 s.
+pub const NODE_INVOKE_MS: u64 = 30_000;
+/// The longest wait for a node or for an approval, whatever a client asks for. Ours: a day.
+pub const NODE_WAIT_MS_MAX: u64 = 86_400_000;
+/// Capabilities, commands or permissions that one node declares; more are not looked at. Ours: real ones have under 30.
+pub const NODE_NAMES_MAX: usize = 128;
+/// One text that a node says of itself. Ours.
+pub const NODE_TEXT_BYTES_MAX: usize = 1024;
+/// Nodes kept as paired; further ones are refused until one goes. Ours.
+pub const NODES_PAIRED_MAX: usize = 1024;
+/// How old the note of a node's last connection may be before it is written anew. Ours: a node that flaps must not wear out a card.
+pub const NODE_SEEN_MS: i64 = 60_000;
+/// Sessions that one node listens to. Ours.
+pub const NODE_SUBSCRIPTIONS_MAX: usize = 64;
+/// What a node's user says at once, in characters. Reference: 20,000.
+pub const NODE_MESSAGE_CHARS_MAX: usize = 20_000;
+/// The end of a node's output that goes into a system event, in characters. Ours.
+pub const NODE_OUTPUT_CHARS_MAX: usize = 2_000;
+/// Approvals that wait for a person, and as many that were given and not yet used. Ours.
+pub const APPROVALS_MAX: usize = 256;
+/// An approval without a timeout. Reference: 120 s.
+pub const APPROVAL_MS: u64 = 120_000;
+/// How long a given approval may be used. Ours: its client does so at once.
+pub const APPROVAL_USE_MS: u64 = 120_000;
+/// A command that a person is asked about: more than that nobody reads. Ours.
+pub const APPROVAL_BYTES_MAX: usize = 64 * 1024;
+
 /// Presence entries kept. Reference: 200.
 pub const PRESENCE_MAX: usize = 200;
 /// Roles, and scopes, that one presence entry gathers. Ours: there are two roles and five scopes.
@@ -293,3 +322,16 @@ pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
 pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Commands that a node runs at a time; others wait. Ours.
+pub const NODE_RUNS_MAX: usize = 8;
+/// Calls that wait at a node; more are answered `UNAVAILABLE`. Ours.
+pub const NODE_QUEUE_MAX: usize = 256;
+/// Output of one command on a node, both kinds together; the rest is left out. Reference: 200,000.
+pub const NODE_OUTPUT_BYTES_MAX: usize = 200_000;
+/// The end of a command's output in the event that tells of it, in characters. Reference: 20,000.
+pub const NODE_EVENT_CHARS_MAX: usize = 20_000;
+/// Before the first new attempt to reach the gateway; twice as long at each failure. Reference: 1 s.
+pub const NODE_RETRY_MS: u64 = 1_000;
+/// See [`NODE_RETRY_MS`]. Reference: 30 s.
+pub const NODE_RETRY_MS_MAX: u64 = 30_000;

@@ -147,16 +147,11 @@ pub fn printable(text: &str) -> String {
         }
         match c {
             '\n' => out.push_str("\\n"),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_unicode()),
+            c if c.is_control() || super::shown::is_invisible(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     out
-}
-
-/// Zero-width and bidirectional controls: they make text read differently from what it is.
-pub fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{115f}' | '\u{1160}' | '\u{3164}')
 }
 
 struct Sink {

@@ -6,7 +6,7 @@ use crate::base::sys::{self, SignalFd};
 use rustls::{ClientConnection, Stream};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use tungstenite::http::Uri;
 
@@ -62,6 +62,13 @@ impl Tcp {
             io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
             _ => err,
         })
+    }
+}
+
+impl Line {
+    /// Becomes readable when more has come.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.tcp.stream.as_fd()
     }
 }
 

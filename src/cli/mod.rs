@@ -4,6 +4,7 @@
 //! * The name in every text is the one the program was called by.
 mod agent;
 mod agents;
+mod approvals;
 mod args;
 mod call;
 mod channels;
@@ -20,6 +21,7 @@ mod logs;
 mod models;
 mod models_edit;
 mod models_status;
+mod node;
 mod nodes;
 mod probe;
 mod rpc;
@@ -69,6 +71,8 @@ enum Command {
     System(system::System),
     Logs(logs::Logs),
     Nodes(nodes::Nodes),
+    Node(node::Node),
+    Approvals(approvals::Approvals),
     Devices(devices::Devices),
     Channels(channels::Channels),
     Cron(cron::Cron),
@@ -134,6 +138,8 @@ pub fn main() -> ExitCode {
         Some(Command::System(it)) => it.run(&context),
         Some(Command::Logs(it)) => it.run(&context),
         Some(Command::Nodes(it)) => it.run(&context),
+        Some(Command::Node(it)) => it.run(&context),
+        Some(Command::Approvals(it)) => it.run(&context),
         Some(Command::Devices(it)) => it.run(&context),
         Some(Command::Channels(it)) => it.run(&context),
         Some(Command::Cron(it)) => it.run(&context),
@@ -226,6 +232,19 @@ pub mod tests {
             "logs --limit 3 --max-bytes 1000 --interval 200 --json --plain --no-color --local-time",
             "nodes list",
             "nodes status --json",
+            "nodes describe --node pi --json",
+            "nodes invoke --node pi --command system.which --params {\"bins\":[]} --invoke-timeout 5 --idempotency-key k",
+            "nodes run --node pi uname",
+            "nodes run --node pi --cwd /tmp --env A=b --env C=d --ask off --security full --command-timeout 5 -- uname --version -a",
+            "nodes run --node pi --raw ls --agent main --needs-screen-recording --json",
+            "nodes rename --node pi --name Attic",
+            "nodes approve id --json",
+            "nodes reject id",
+            "node run",
+            "node run --host h --port 5 --display-name n --node-id i --token t --password p",
+            "approvals get --gateway --json",
+            "approvals set --node pi --file f",
+            "approvals set --stdin",
             "devices list",
             "channels status --probe",
             "cron list --all",
@@ -282,6 +301,10 @@ pub mod tests {
             ("system event", "--text"),
             ("logs --limit many", "limit"),
             ("nodes", "list"),
+            ("nodes approve", "request"),
+            ("nodes invoke --node x", "command"),
+            ("node", "run"),
+            ("approvals", "get"),
             ("config set gateway.port", "value"),
             ("config get", "path"),
             ("--profile", "--profile"),

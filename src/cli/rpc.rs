@@ -11,6 +11,7 @@ use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use serde_json::{Value, json};
+use std::os::fd::BorrowedFd;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -20,26 +21,41 @@ const CHALLENGE_MS: u64 = 750;
 const MESSAGE_BYTES_MAX: usize = 25 * 1024 * 1024;
 /// Spoken by every release since early 2026; newer ones still accept it.
 const PROTOCOL: u32 = 3;
-const ROLE: &str = "operator";
 
-/// Who connects: a command, or a probe, which asks for less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum As {
+/// Who connects: a command, a probe, which asks for less, or a node.
+#[derive(Debug, Clone, Copy)]
+pub enum As<'a> {
     Cli,
     Probe,
+    Node(&'a Declared),
 }
 
-impl As {
-    fn mode(self) -> &'static str {
+/// What a node says of itself.
+#[derive(Debug)]
+pub struct Declared {
+    pub display_name: String,
+    pub instance_id: String,
+    pub caps: &'static [&'static str],
+    pub commands: &'static [&'static str],
+    pub path: String,
+}
+
+impl As<'_> {
+    fn client(self) -> (&'static str, &'static str) {
         match self {
-            As::Cli => "cli",
-            As::Probe => "probe",
+            As::Cli => ("cli", "cli"),
+            As::Probe => ("cli", "probe"),
+            As::Node(_) => ("node-host", "node"),
         }
+    }
+    fn role(self) -> &'static str {
+        if let As::Node(_) = self { "node" } else { "operator" }
     }
     fn scopes(self) -> &'static [&'static str] {
         match self {
             As::Cli => &["operator.admin", "operator.approvals", "operator.pairing"],
             As::Probe => &["operator.admin"],
+            As::Node(_) => &[],
         }
     }
 }
@@ -75,6 +91,8 @@ pub struct Client {
     clock: Clock,
     timeout_ms: u64,
     last_id: u32,
+    /// Of the hello.
+    pub policy: Value,
 }
 
 impl Client {
@@ -91,14 +109,14 @@ impl Client {
     ) -> Result<Client, Failure> {
         let shared = target.token.is_some() || target.password.is_some();
         // One that is too narrow would be refused, and count as a guess.
-        let fits = !target.explicit && (!shared || identity.covers(ROLE, who.scopes()));
-        let stored = identity.token(ROLE).filter(|_| fits);
+        let fits = !target.explicit && (!shared || identity.covers(who.role(), who.scopes()));
+        let stored = identity.token(who.role()).filter(|_| fits);
         let token = stored.as_ref().or(target.token.as_ref());
         match Client::attempt(target, token, identity, who, timeout_ms, clock) {
             Err(Failure::Refused { message, .. })
                 if stored.is_some() && shared && is_about_secrets(&message) =>
             {
-                identity.drop_token(ROLE).map_err(Failure::Other)?;
+                identity.drop_token(who.role()).map_err(Failure::Other)?;
                 Client::attempt(target, target.token.as_ref(), identity, who, timeout_ms, clock)
             }
             other => other,
@@ -123,13 +141,14 @@ impl Client {
             Err(HandshakeError::Failure(err)) => return Err(explain(err, timeout_ms)),
             Err(HandshakeError::Interrupted(_)) => return Err(Failure::Timeout(timeout_ms)),
         };
-        let mut client = Client { socket, clock, timeout_ms, last_id: 0 };
+        let mut client = Client { socket, clock, timeout_ms, last_id: 0, policy: Value::Null };
         let nonce = client.challenge(deadline_ms)?;
         let params = connect_params(target, token, identity, who, nonce, clock.now().unix_ms);
         let hello = client.call("connect", Some(params), false)?;
+        client.policy = hello["policy"].clone();
         let auth = &hello["auth"];
         if let Some(token) = auth["deviceToken"].as_str() {
-            let role = auth["role"].as_str().unwrap_or(ROLE);
+            let role = auth["role"].as_str().unwrap_or(who.role());
             let kept = identity.keep_token(role, token, &auth["scopes"], clock.now().unix_ms);
             kept.map_err(Failure::Other)?;
         }
@@ -163,14 +182,7 @@ impl Client {
         params: Option<Value>,
         expect_final: bool,
     ) -> Result<Value, Failure> {
-        self.last_id += 1;
-        let id = self.last_id.to_string();
-        let mut frame = json!({ "type": "req", "id": id, "method": method });
-        if let Some(params) = params {
-            frame["params"] = params;
-        }
-        let sent = self.socket.send(Message::text(frame.to_string()));
-        sent.map_err(|err| explain(err, self.timeout_ms))?;
+        let id = self.post(method, params)?;
         loop {
             let mut frame = self.read()?;
             if frame["type"] != "res" || frame["id"] != *id {
@@ -186,6 +198,40 @@ impl Client {
                 return Ok(frame["payload"].take());
             }
         }
+    }
+
+    /// Asks and does not wait: the id under which the answer comes.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn post(&mut self, method: &str, params: Option<Value>) -> Result<String, Failure> {
+        self.last_id += 1;
+        let id = self.last_id.to_string();
+        let mut frame = json!({ "type": "req", "id": id, "method": method });
+        if let Some(params) = params {
+            frame["params"] = params;
+        }
+        let sent = self.socket.send(Message::text(frame.to_string()));
+        sent.map_err(|err| explain(err, self.timeout_ms))?;
+        Ok(id)
+    }
+
+    /// The next frame, of what is here already.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn here(&mut self) -> Result<Option<Value>, Failure> {
+        self.socket.get_mut().tcp.deadline_ms = self.clock.now().mono_ms + 1;
+        match self.read() {
+            Ok(it) => Ok(Some(it)),
+            Err(Failure::Timeout(_)) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Becomes readable when more has come.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().fd()
     }
 
     /// The whole timeout once more, for the next call.
@@ -212,6 +258,12 @@ impl Client {
     pub fn close(mut self) {
         // It learns of it from the connection too.
         let _ = self.socket.close(None).and_then(|()| self.socket.flush());
+    }
+
+    /// So much longer than usual for the next call: somebody else takes his time.
+    pub fn extend(&mut self, ms: u64) {
+        self.renew();
+        self.socket.get_mut().tcp.deadline_ms += ms;
     }
 
     /// Waits, answering pings and dropping events, unless the gateway closes first.
@@ -263,17 +315,25 @@ fn connect_params(
     nonce: Option<String>,
     unix_ms: i64,
 ) -> Value {
+    let (id, mode) = who.client();
     let mut params = json!({
         "minProtocol": PROTOCOL, "maxProtocol": PROTOCOL,
         "client": {
-            "id": "cli", "version": env!("CARGO_PKG_VERSION"), "platform": platform(),
-            "mode": who.mode(), "instanceId": ids::uuid(&mut ids::os_entropy()),
+            "id": id, "version": env!("CARGO_PKG_VERSION"), "platform": platform(),
+            "mode": mode, "instanceId": ids::uuid(&mut ids::os_entropy()),
         },
-        "caps": [], "role": ROLE, "scopes": who.scopes(),
+        "caps": [], "role": who.role(), "scopes": who.scopes(),
         "device": {
             "id": identity.device_id, "publicKey": identity.public_key(), "signature": "unsigned", "signedAt": unix_ms,
         },
     });
+    if let As::Node(it) = who {
+        params["client"]["displayName"] = (*it.display_name).into();
+        params["client"]["instanceId"] = (*it.instance_id).into();
+        params["caps"] = json!(it.caps);
+        params["commands"] = json!(it.commands);
+        params["pathEnv"] = (*it.path).into();
+    }
     let secrets = [("token", token), ("password", target.password.as_ref())];
     for (name, secret) in secrets {
         if let Some(secret) = secret {
@@ -286,7 +346,7 @@ fn connect_params(
     }
     let unsigned: ConnectParams =
         serde_json::from_value(params.clone()).expect("built above in the protocol's own shape");
-    let payload = signature_payload(version, &identity.device_id, ROLE, &unsigned);
+    let payload = signature_payload(version, &identity.device_id, who.role(), &unsigned);
     params["device"]["signature"] = identity.sign(&payload).into();
     params
 }
@@ -371,26 +431,26 @@ mod tests {
     #[test]
     fn a_refused_device_token_gives_way_to_the_shared_one() {
         let (identity, state) = identity("retry");
-        identity.keep_token(ROLE, "stale", &json!(As::Cli.scopes()), 1).unwrap();
+        identity.keep_token("operator", "stale", &json!(As::Cli.scopes()), 1).unwrap();
         let (url, thread) = fake(2, gateway);
         let clock = Clock::start();
         let mut client = Client::open(&target(url, false), &identity, As::Cli, 10_000, clock).unwrap();
         assert_eq!(client.call("agent", None, false).unwrap()["status"], "accepted");
         assert_eq!(client.call("agent", None, true).unwrap()["status"], "ok");
-        assert_eq!(identity.token(ROLE).unwrap().expose(), "fresh");
+        assert_eq!(identity.token("operator").unwrap().expose(), "fresh");
         drop(client);
         let seen = thread.join().unwrap();
         let tokens: Vec<&Value> = seen.iter().take(2).map(|it| &it["params"]["auth"]["token"]).collect();
         assert_eq!(tokens, ["stale", "shared"]);
         let params: ConnectParams = serde_json::from_value(seen[1]["params"].clone()).unwrap();
         let proof = params.device.as_ref().unwrap();
-        assert_eq!(verify(proof, &params, ROLE, "n", None, clock.now().unix_ms), Ok(()));
+        assert_eq!(verify(proof, &params, "operator", "n", None, clock.now().unix_ms), Ok(()));
         std::fs::remove_dir_all(state).unwrap();
     }
     #[test]
     fn an_explicit_token_keeps_the_stored_one_out() {
         let (identity, state) = identity("explicit");
-        identity.keep_token(ROLE, "stored", &json!(As::Cli.scopes()), 1).unwrap();
+        identity.keep_token("operator", "stored", &json!(As::Cli.scopes()), 1).unwrap();
         let (url, thread) = fake(1, gateway);
         drop(Client::open(&target(url, true), &identity, As::Probe, 10_000, Clock::start()).unwrap());
         assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");
@@ -399,7 +459,7 @@ mod tests {
     #[test]
     fn a_token_that_is_too_narrow_stays_out() {
         let (identity, state) = identity("narrow");
-        identity.keep_token(ROLE, "narrow", &json!(As::Probe.scopes()), 1).unwrap();
+        identity.keep_token("operator", "narrow", &json!(As::Probe.scopes()), 1).unwrap();
         let (url, thread) = fake(1, gateway);
         drop(Client::open(&target(url, false), &identity, As::Cli, 10_000, Clock::start()).unwrap());
         assert_eq!(thread.join().unwrap()[0]["params"]["auth"]["token"], "shared");

@@ -61,6 +61,8 @@ pub struct Gateway {
     /// `gateway.auth.allowTailscale`; what it is when not set depends on the mode and on what else is required.
     pub allow_tailscale: Option<bool>,
     pub reload: Reload,
+    /// `gateway.nodes.allowCommands`, and `denyCommands`, which wins.
+    pub node_commands: NodeCommands,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
 }
@@ -114,6 +116,13 @@ impl Default for RateLimit {
             exempt_loopback: true,
         }
     }
+}
+
+/// Commands of nodes, besides those that their platform may have.
+#[derive(Debug, Default)]
+pub struct NodeCommands {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
 }
 
 /// `gateway.reload`.
@@ -400,6 +409,10 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         tailscale: tailscale(&at.at("tailscale"), r),
         allow_tailscale: r.boolean(at.at("auth.allowTailscale")),
         reload: reload(&at.at("reload"), r),
+        node_commands: NodeCommands {
+            allow: r.strings(at.at("nodes.allowCommands")),
+            deny: r.strings(at.at("nodes.denyCommands")),
+        },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
     }
 }

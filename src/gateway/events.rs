@@ -1,6 +1,8 @@
 //! Events: who gets which, numbered once for all.
+use super::approvals::ApprovalDecision;
 use super::health::Snapshot;
 use super::methods::talk::TalkModeReply;
+use super::nodes::subscriptions;
 use super::runs::events::{AgentEvent, ChatEvent};
 use super::{Core, Effect, Ready};
 use crate::base::ids::ConnId;
@@ -8,7 +10,10 @@ use crate::protocol::frame;
 use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Access, Role};
 use crate::store::devices::{About, Pending};
+use crate::store::nodes;
 use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 /// One kind of event, and the type of what it carries.
@@ -17,24 +22,31 @@ pub struct EventKind<P> {
     pub access: Access,
     /// Skipped for a client that does not keep up; others close that client.
     pub drop_if_slow: bool,
+    /// The session that it is about, whose listeners among the nodes get it too.
+    session: fn(&P) -> Option<&str>,
     payload: PhantomData<fn(P)>,
 }
 
 #[cfg(test)]
 impl EventKind<serde_json::Value> {
     pub fn of(name: &'static str, access: Access) -> EventKind<serde_json::Value> {
-        EventKind { name, access, drop_if_slow: false, payload: PhantomData }
+        EventKind { name, access, drop_if_slow: false, session: no_session, payload: PhantomData }
     }
 }
 
-/// Declares the events, one a row: `KIND: Payload = "name", access, drop_if_slow;`.
+fn no_session<P>(_: &P) -> Option<&str> {
+    None
+}
+
+/// Declares the events, one a row: `KIND: Payload = "name", access, drop_if_slow;`, and the session that they are about, if any.
 macro_rules! events {
-    ($($kind:ident: $payload:ty = $name:literal, $access:ident, $drop_if_slow:literal;)*) => {
+    ($($kind:ident: $payload:ty = $name:literal, $access:ident, $drop_if_slow:literal $(, $session:expr)?;)*) => {
         $(
             pub const $kind: EventKind<$payload> = EventKind {
                 name: $name,
                 access: Access::$access,
                 drop_if_slow: $drop_if_slow,
+                session: events!(@session $($session)?),
                 payload: PhantomData,
             };
         )*
@@ -45,20 +57,27 @@ macro_rules! events {
         pub const SCHEMAS: &[(Access, fn(&mut schemars::SchemaGenerator) -> schemars::Schema)] =
             &[$((Access::$access, |generator| generator.subschema_for::<$payload>())),*];
     };
+    (@session) => { no_session };
+    (@session $session:expr) => { $session };
 }
 
 events! {
     CHALLENGE: Challenge = "connect.challenge", Anyone, false;
-    AGENT: AgentEvent = "agent", Read, false;
-    CHAT: ChatEvent = "chat", Read, false;
+    AGENT: AgentEvent = "agent", Read, false, |it| it.session_key.as_deref();
+    CHAT: ChatEvent = "chat", Read, false, |it| Some(&it.session_key);
     PRESENCE: PresenceList = "presence", Anyone, true;
     TICK: Tick = "tick", Anyone, true;
     TALK_MODE: TalkModeReply = "talk.mode", Anyone, true;
     SHUTDOWN: Shutdown = "shutdown", Anyone, false;
     HEALTH: Snapshot = "health", Anyone, false;
+    NODE_PAIR_REQUESTED: nodes::PendingNode = "node.pair.requested", Pairing, true;
+    NODE_PAIR_RESOLVED: NodePairResolved = "node.pair.resolved", Pairing, true;
+    NODE_INVOKE_REQUEST: NodeInvokeRequest = "node.invoke.request", NodeOnly, false;
     DEVICE_PAIR_REQUESTED: PairingRequest = "device.pair.requested", Pairing, true;
     DEVICE_PAIR_RESOLVED: DevicePairResolved = "device.pair.resolved", Pairing, true;
     VOICEWAKE_CHANGED: WakeWords = "voicewake.changed", Anyone, true;
+    EXEC_APPROVAL_REQUESTED: ApprovalRequested = "exec.approval.requested", Approvals, true;
+    EXEC_APPROVAL_RESOLVED: ApprovalResolved = "exec.approval.resolved", Approvals, true;
 }
 
 /// The first frame of a connection. A device signs the nonce in its `connect`.
@@ -140,6 +159,80 @@ pub struct DevicePairResolved {
     pub ts: i64,
 }
 
+/// Somebody has decided on a node.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct NodePairResolved {
+    pub request_id: String,
+    pub node_id: String,
+    pub decision: Decision,
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
+/// A node is asked to do something; it answers with `node.invoke.result`. Sent to that node alone.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInvokeRequest {
+    pub id: String,
+    pub node_id: String,
+    pub command: String,
+    /// The params as JSON; null when there are none.
+    #[serde(rename = "paramsJSON")]
+    pub params_json: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Somebody asks whether a command may run. Control and invisible characters are escaped.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRequested {
+    pub id: String,
+    pub request: ApprovalRequest,
+    /// Milliseconds since 1970.
+    pub created_at_ms: i64,
+    pub expires_at_ms: i64,
+}
+
+/// The command, and where it would run.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRequest {
+    pub command: String,
+    pub cwd: Option<String>,
+    pub host: Option<String>,
+    pub security: Option<String>,
+    pub ask: Option<String>,
+    pub agent_id: Option<String>,
+    pub resolved_path: Option<String>,
+    pub session_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Somebody has decided whether a command may run.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalResolved {
+    pub id: String,
+    pub decision: ApprovalDecision,
+    /// The name of who did, or of its client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_by: Option<String>,
+    /// Milliseconds since 1970.
+    pub ts: i64,
+}
+
 /// What a listening device reacts to.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -152,12 +245,19 @@ impl Core {
     pub fn broadcast<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P) {
         self.event_seq += 1;
         self.send_to(kind, payload, kind.drop_if_slow, |_| true);
+        self.copy_to_listeners(kind, payload, kind.drop_if_slow);
     }
     /// As [`Core::broadcast`], skipped for a client that does not keep up, and in another form for protocol 4.
     pub fn broadcast_delta<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P, newer: &P) {
         self.event_seq += 1;
         self.send_to(kind, payload, true, |it| it.protocol < 4);
         self.send_to(kind, newer, true, |it| it.protocol >= 4);
+        self.copy_to_listeners(kind, payload, true);
+    }
+    fn copy_to_listeners<P: Serialize>(&mut self, kind: &EventKind<P>, payload: &P, drop_if_slow: bool) {
+        if let Some(key) = (kind.session)(payload) {
+            subscriptions::copy(self, kind.name, key, drop_if_slow, || json!(payload));
+        }
     }
     fn send_to<P: Serialize>(
         &mut self,

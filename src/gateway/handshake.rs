@@ -12,10 +12,12 @@ use super::device;
 use super::events::WakeWords;
 use super::grants::{self, Wanted};
 use super::peer::Peer;
-use super::{Core, Effect, Node, Phase, Ready, Timer, events, health, tailscale};
+use super::{Core, Effect, Node, Phase, Ready, Timer, events, health, nodes, tailscale};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
-use crate::base::limits::{FRAME_BYTES_MAX, IDENTITY_CHARS_MAX, OUT_QUEUE_BYTES_MAX, SCOPES_MAX, TICK_MS};
+use crate::base::limits::{
+    FRAME_BYTES_MAX, IDENTITY_CHARS_MAX, NODE_NAMES_MAX, OUT_QUEUE_BYTES_MAX, SCOPES_MAX, TICK_MS,
+};
 use crate::base::secret::Secret;
 use crate::protocol::connect::{ClientId, ClientMode, ConnectParams, PROTOCOLS};
 use crate::protocol::error::RpcError;
@@ -371,6 +373,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
         role: accepted.role,
         scopes: Scopes::of(&accepted.scopes),
         client_id: accepted.params.client.id,
+        display_name: accepted.params.client.display_name.as_ref().map(|it| it.0.clone()),
         mode: accepted.params.client.mode,
         presence_key,
         sees_tools: accepted.params.caps.iter().flatten().any(|it| &**it == "tool-events"),
@@ -387,6 +390,7 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
     if accepted.role == Role::Node {
         let words = WakeWords { triggers: core.wake_words.clone() };
         core.tell(conn, &events::VOICEWAKE_CHANGED, &words);
+        nodes::on_connected(core, conn, now);
     }
     health::refresh(core, now);
 }
@@ -426,25 +430,24 @@ fn announce(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Op
 
 fn node(accepted: &Accepted, now: Now) -> Node {
     let (params, client) = (&accepted.params, &accepted.params.client);
-    let sorted = |it: &Option<Vec<NonEmpty>>| {
-        let mut all: Vec<String> = it.iter().flatten().map(|it| it.0.clone()).collect();
-        all.sort();
-        all.dedup();
-        all
-    };
+    let text = |it: &Option<NonEmpty>| it.as_ref().map(|it| nodes::text(it));
+    let names = |it: &Option<Vec<NonEmpty>>| nodes::names(it.iter().flatten().map(|it| &**it));
+    let permissions = params.permissions.iter().flatten().take(NODE_NAMES_MAX);
     Node {
         node_id: accepted.device.as_ref().map_or_else(|| client.id.as_str().to_owned(), |it| it.id.clone()),
-        display_name: client.display_name.as_ref().map(|it| it.0.clone()),
-        platform: client.platform.0.clone(),
-        version: client.version.0.clone(),
-        device_family: client.device_family.as_ref().map(|it| it.0.clone()),
-        model_identifier: client.model_identifier.as_ref().map(|it| it.0.clone()),
+        has_device: accepted.device.is_some(),
+        display_name: text(&client.display_name),
+        platform: nodes::text(&client.platform),
+        version: nodes::text(&client.version),
+        device_family: text(&client.device_family),
+        model_identifier: text(&client.model_identifier),
         remote_ip: accepted.client_ip.clone(),
-        caps: sorted(&params.caps),
-        commands: sorted(&params.commands),
+        declared_caps: names(&params.caps),
+        declared_commands: names(&params.commands),
         path_env: params.path_env.clone(),
-        permissions: params.permissions.clone().unwrap_or_default(),
+        permissions: permissions.map(|(name, it)| (nodes::text(name), *it)).collect(),
         connected_at_ms: now.unix_ms,
+        ..Node::default()
     }
 }
 

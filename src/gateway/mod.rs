@@ -7,6 +7,7 @@
 //! * `Core` never touches a socket, a file or the clock: time and randomness arrive from outside.
 //! * One owner: no lock anywhere.
 //! * Every map keyed by remote data has a cap in `base/limits.rs`.
+pub mod approvals;
 pub mod attachments;
 pub mod auth;
 mod calls;
@@ -23,6 +24,7 @@ mod handshake;
 pub mod health;
 mod leave;
 pub mod methods;
+pub mod nodes;
 pub mod pairing;
 pub mod peer;
 pub mod presence;
@@ -113,6 +115,10 @@ enum Timer {
     RunTooLong(RunRef),
     ChatDelta(RunRef),
     Words(RunRef),
+    /// Somebody has waited long enough for a node.
+    NodeInvoke,
+    /// Somebody has waited long enough for an approval.
+    Approval,
     /// Somebody has waited long enough for a run.
     RunWait,
     /// Somebody has waited long enough for a session to be free.
@@ -156,6 +162,7 @@ pub struct Ready {
     pub role: Role,
     pub scopes: Scopes,
     pub client_id: ClientId,
+    pub display_name: Option<String>,
     pub mode: ClientMode,
     pub presence_key: Option<String>,
     /// It said `caps: ["tool-events"]`.
@@ -166,16 +173,22 @@ pub struct Ready {
     pub node: Option<Box<Node>>,
 }
 
-/// What a connected node declared.
-#[derive(Debug, Clone)]
+/// What a connected node declared, and what of it counts.
+#[derive(Debug, Clone, Default)]
 pub struct Node {
     pub node_id: String,
+    /// Its id is that of a key, and it is paired by that.
+    pub has_device: bool,
     pub display_name: Option<String>,
     pub platform: String,
     pub version: String,
     pub device_family: Option<String>,
     pub model_identifier: Option<String>,
     pub remote_ip: Option<String>,
+    /// Sorted, each once.
+    pub declared_caps: Vec<String>,
+    pub declared_commands: Vec<String>,
+    /// Of those, what its pairing and its platform let it have.
     pub caps: Vec<String>,
     pub commands: Vec<String>,
     pub path_env: Option<String>,
@@ -186,6 +199,12 @@ pub struct Node {
 impl Client {
     pub fn ready(&self) -> Option<&Ready> {
         match &self.phase {
+            Phase::Ready(it) => Some(it),
+            _ => None,
+        }
+    }
+    fn ready_mut(&mut self) -> Option<&mut Ready> {
+        match &mut self.phase {
             Phase::Ready(it) => Some(it),
             _ => None,
         }
@@ -209,6 +228,8 @@ pub struct Core {
     /// System events queued for the main session, oldest first.
     pub system_events: VecDeque<SystemEvent>,
     pub config_writes: methods::config::Writes,
+    nodes: nodes::Nodes,
+    approvals: approvals::Approvals,
     runs: runs::Runs,
     reload: reload::Reload,
     whois: tailscale::Whois,
@@ -242,6 +263,7 @@ pub struct Start {
     pub clock: Clock,
     pub auth: SharedAuth,
     pub devices: Devices,
+    pub nodes: crate::store::nodes::Nodes,
     pub wake_words: Vec<String>,
     pub entropy: Entropy,
     /// When this process last started over, on the monotonic clock.
@@ -273,6 +295,8 @@ impl Core {
             wake_words: start.wake_words,
             system_events: VecDeque::new(),
             config_writes: methods::config::Writes::default(),
+            nodes: nodes::Nodes::new(start.nodes),
+            approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
             whois: tailscale::Whois::default(),
@@ -339,6 +363,7 @@ impl Core {
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
         let Some(client) = self.clients.remove(&conn) else { return };
         runs::wait::on_gone(self, conn);
+        nodes::on_gone(self, conn, client.ready().and_then(|it| it.node.as_deref()), now);
         if let Phase::Ready(ready) = client.phase {
             self.ready -= 1;
             if self.ready == 0 {
@@ -364,6 +389,8 @@ impl Core {
                 Timer::RunTooLong(run) => runs::on_timeout(self, run, now),
                 Timer::ChatDelta(run) => runs::on_delta_due(self, run, now),
                 Timer::Words(run) => runs::on_words_due(self, run, now),
+                Timer::NodeInvoke => nodes::invoke::on_timer(self, now),
+                Timer::Approval => approvals::on_timer(self, now),
                 Timer::RunWait => runs::wait::on_timer(self, now),
                 Timer::SessionIdle => runs::abort::check_idle(self, now),
                 Timer::Leave => self.on_leave_timer(now),
@@ -408,6 +435,16 @@ impl Core {
     fn arm(&mut self, due_ms: u64, timer: Timer) {
         self.timers.push(Reverse((due_ms, timer)));
     }
+    /// For ids that a method makes.
+    fn entropy(&mut self) -> &mut Entropy {
+        &mut self.entropy
+    }
+    /// As [`Core::arm`], for a timer that stands for many deadlines: one of its kind that is due before is enough.
+    fn arm_by(&mut self, due_ms: u64, timer: Timer) {
+        if !self.timers.iter().any(|it| it.0.1 == timer && it.0.0 <= due_ms) {
+            self.arm(due_ms, timer);
+        }
+    }
     /// Nothing wakes for what is over.
     fn disarm(&mut self, over: impl Fn(&Timer) -> bool) {
         self.timers.retain(|it| !over(&it.0.1));
@@ -423,11 +460,6 @@ impl Core {
         if !armed(self, &Timer::Health) {
             self.arm(now.mono_ms + HEALTH_REFRESH_MS, Timer::Health);
         }
-    }
-
-    /// The nodes that are connected.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.clients.values().filter_map(|it| it.ready()?.node.as_deref())
     }
 
     /// The restart that a client asked for is done: the session hears of it.

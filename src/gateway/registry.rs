@@ -101,6 +101,8 @@ pub trait Rpc {
     fn gate(_core: &Core, _call: Call) -> RpcResult<()> {
         Ok(())
     }
+    /// Puts right what some clients say in another form.
+    fn adapt(_params: &mut Value) {}
     /// # Errors
     /// What the caller is told.
     fn call(core: &mut Core, call: Call, params: Self::Params) -> RpcResult<Answer<Self::Reply>>;
@@ -170,7 +172,8 @@ fn ignores_unknown_params(access_v4: Access, protocol: u32) -> bool {
 
 fn run<M: Rpc>(core: &mut Core, call: Call, params: Value) -> RpcResult<Outcome> {
     M::gate(core, call)?;
-    let params = if params.is_null() { Value::Object(Default::default()) } else { params };
+    let mut params = if params.is_null() { Value::Object(Default::default()) } else { params };
+    M::adapt(&mut params);
     let mut complaints = M::Params::SHAPE.check(&params);
     if ignores_unknown_params(M::ACCESS_V4, call.protocol) {
         complaints.retain(|it| !(it.at.is_empty() && matches!(it.kind, Kind::Unexpected(_))));

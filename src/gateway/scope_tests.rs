@@ -22,6 +22,7 @@ fn core(protocol: u32, home: &std::path::Path) -> Core {
     let mut core = super::tests::core(&mut Seed(1), home, Clock::start(), now);
     for (slot, (_, role, scopes)) in (0..).zip(KINDS) {
         let ready = Ready {
+            display_name: None,
             protocol,
             role,
             scopes: Scopes::of(scopes),

@@ -69,6 +69,7 @@ pub(super) fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: N
         clock,
         auth,
         devices: Devices::default(),
+        nodes: Default::default(),
         wake_words: vec![],
         entropy,
         restarted_ms: None,
@@ -78,7 +79,7 @@ pub(super) fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: N
 
 /// A value that fits a JSON Schema, more or less.
 fn value_of(schema: &Value, defs: &Value, seed: &mut Seed, depth: usize) -> Value {
-    const TEXTS: [&str; 11] = [
+    const TEXTS: [&str; 13] = [
         "",
         "a",
         "main",
@@ -90,6 +91,8 @@ fn value_of(schema: &Value, defs: &Value, seed: &mut Seed, depth: usize) -> Valu
         "/status",
         "/new hi",
         "/usage cost",
+        "cli",
+        "system.which",
     ];
     if let Some(name) = schema["$ref"].as_str() {
         return value_of(&defs[name.rsplit('/').next().unwrap()], defs, seed, depth);
@@ -298,6 +301,9 @@ impl Sim {
             "minProtocol": low, "maxProtocol": high, "role": role, "scopes": scopes, "auth": { "token": token },
             "client": { "id": id, "mode": mode, "version": "1", "platform": "linux" },
         });
+        if seed.one_in(2) {
+            params["commands"] = json!(["system.which", "system.run", "a"]);
+        }
         if seed.one_in(12) {
             params["extra"] = json!(1);
         }
@@ -470,8 +476,8 @@ impl Sim {
             return;
         }
         assert!(self.core.runs.is_empty(), "a run is left over");
-        // Whoever waits for a run that never comes.
-        self.pass(RUN_WAIT_MS);
+        // Whoever waits for a run that never comes, for a node, or for an approval.
+        self.pass(APPROVAL_MS);
         self.take();
         for it in self.clients.values().filter(|it| it.hello && !it.closed) {
             assert!(it.pending.is_empty(), "unanswered: {:?}", it.pending);

@@ -28,6 +28,7 @@ impl Shape {
                 it
             }
             Shape::Literal(text) => json!({ "type": "string", "const": text }),
+            Shape::Constant(n) => json!({ "type": "number", "const": n }),
             Shape::AnyOf(branches) => {
                 json!({ "anyOf": branches.iter().map(|it| it.json_schema(defs)).collect::<Vec<_>>() })
             }

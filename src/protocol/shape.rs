@@ -32,6 +32,7 @@ pub enum Shape {
         chars_max: usize,
     },
     Literal(&'static str),
+    Constant(i64),
     AnyOf(&'static [Shape]),
     Array {
         item: &'static Shape,
@@ -141,6 +142,14 @@ impl Shape {
                     say("must be string".into());
                 }
                 if value.as_str() != Some(text) {
+                    say("must be equal to constant".into());
+                }
+            }
+            Shape::Constant(n) => {
+                if !value.is_number() {
+                    say("must be number".into());
+                }
+                if value.as_f64() != Some(*n as f64) {
                     say("must be equal to constant".into());
                 }
             }

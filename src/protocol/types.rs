@@ -20,6 +20,15 @@ impl<const MIN: usize, const MAX: usize> std::ops::Deref for Text<MIN, MAX> {
 /// A string that is not empty.
 pub type NonEmpty = Text<1, { usize::MAX }>;
 
+/// A value, or null.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct OrNull<T>(pub T);
+
+impl<T: Shaped> Shaped for OrNull<T> {
+    const SHAPE: Shape = Shape::AnyOf(&[T::SHAPE, Shape::Null]);
+}
+
 /// A list of at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -98,6 +98,7 @@ pub struct Ended {
 pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let state = &options.world.paths.state;
     let devices = store::devices::load(state).map_err(RunError::State)?;
+    let nodes = store::nodes::load(state).map_err(RunError::State)?;
     let wake_words = store::settings::wake_words(state).unwrap_or_else(|err| {
         log::warn!(target: "gateway", "{err}; using the default wake words");
         None
@@ -113,6 +114,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
         clock: options.clock,
         auth: options.auth,
         devices,
+        nodes,
         wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
         entropy: ids::os_entropy(),
         restarted_ms: options.restarted_ms,

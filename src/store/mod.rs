@@ -9,6 +9,7 @@ pub mod devices;
 pub mod entry;
 #[cfg(test)]
 mod entry_tests;
+pub mod exec_approvals;
 pub mod history;
 pub mod index;
 pub mod index_file;
@@ -16,6 +17,7 @@ pub mod index_file;
 mod index_file_tests;
 pub mod lines;
 pub mod lookup;
+pub mod nodes;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;

@@ -1,7 +1,9 @@
 //! Golden transcripts: `tests/data/transcripts/<method>.txt`, one connection each, over the state folder of `tests/data/state`.
 //!
 //! `> {method, params}` is sent; `< {frame}` lines are all that came until the next request, what only a run knows replaced:
-//! times by 0, addresses, ids and paths by names; a run that the request begins is waited for, and fails: there is no model. `$HASH` is the base hash that `config.get` tells. `+ {…}` changes the connect params. `UPDATE_EXPECT=1` rewrites the answers.
+//! times by 0, addresses, ids and paths by names; a run that the request begins is waited for, and fails: there is no model. `$HASH` is
+//! the base hash that `config.get` tells, `$REQUEST` the last request id that came. `+ {…}` changes the connect params.
+//! `UPDATE_EXPECT=1` rewrites the answers.
 use crate::client::{Client, now_ms};
 use crate::harness::{Home, Server, config};
 use crate::schemas::Contract;
@@ -59,6 +61,7 @@ fn play(script: &str) -> String {
     let mut contract = Contract::of(3).closed();
     let mut client = None;
     let mut out = String::new();
+    let mut asked = String::new();
     for line in script.lines().filter(|it| !it.starts_with('<')) {
         out += &format!("{line}\n");
         if let Some(text) = line.strip_prefix("+ ") {
@@ -72,7 +75,8 @@ fn play(script: &str) -> String {
             true => client.call("config.get", &json!({}))["payload"]["hash"].as_str().unwrap().to_owned(),
             false => String::new(),
         };
-        let request: Value = serde_json::from_str(&text.replace("$HASH", &hash)).unwrap();
+        let request: Value =
+            serde_json::from_str(&text.replace("$HASH", &hash).replace("$REQUEST", &asked)).unwrap();
         let answer = client.call(request["method"].as_str().unwrap(), &request["params"]);
         let outcome = end_of_run(client, &answer);
         // Refused at once and in order: whatever the request before set off has come by then.
@@ -83,6 +87,12 @@ fn play(script: &str) -> String {
                 continue;
             }
             judge(&contract, request["method"].as_str().unwrap(), &frame);
+            if let Some(id) = [&frame["payload"], &frame["payload"]["request"]]
+                .iter()
+                .find_map(|it| it["requestId"].as_str())
+            {
+                id.clone_into(&mut asked);
+            }
             if let Some(seq) = frame.get_mut("seq") {
                 // How many snapshots of health were told before is a matter of time.
                 *seq = 0.into();
@@ -172,7 +182,9 @@ fn mask(value: &mut Value, name: &str, server: &Server) {
                 Some((file, Some((why, _)))) => format!("{file}.jsonl.{why}.<time>"),
                 _ => new,
             };
-            let machine = matches!(name, "host" | "ip" | "platform" | "modelIdentifier" | "version" | "hash")
+            let random = name == "requestId" || name == "token" && new.len() == 32;
+            let machine = random
+                || matches!(name, "host" | "ip" | "platform" | "modelIdentifier" | "version" | "hash")
                 || matches!(name, "sessionId" | "messageId" | "runId") && !SESSIONS.contains(&*new);
             *text = if machine || new.starts_with("Gateway: ") { format!("<{name}>") } else { new };
         }

@@ -4,42 +4,50 @@
 use std::path::Path;
 
 /// Where those programs come from, so that no other folder can put its own in their place (security plan 1.4).
-pub(super) const PATH: &str = "/usr/bin:/bin";
+pub const PATH: &str = "/usr/bin:/bin";
 
 /// Letters of options by which the usual ones open, write or wait for files, although no path is named.
 const OPENING: &[(&str, &str)] = &[("grep", "rRfdD"), ("jq", "fL"), ("sort", "oT"), ("tail", "fF")];
 
 /// Passes a command, or says what keeps it from passing.
 pub(super) fn check(command: &str, safe_bins: &[String], cwd: &Path) -> Result<(), String> {
-    for words in segments(command)? {
-        let Some((program, args)) = words.split_first() else {
-            return Err("a program is missing beside | ; && or ||".to_owned());
-        };
-        if program.contains('/') || !safe_bins.iter().any(|it| it == program) {
-            return Err(format!("{program} is not in tools.exec.safeBins"));
-        }
-        if !PATH.split(':').any(|it| Path::new(it).join(program).is_file()) {
-            return Err(format!("{program} is not in {PATH}"));
-        }
-        let opening = OPENING.iter().find(|it| it.0 == program).map_or("", |it| it.1);
-        for arg in args {
-            let option = arg.strip_prefix('-').filter(|it| !it.is_empty());
-            let opens = option.is_some_and(|it| it.starts_with('-') || it.contains(|c| opening.contains(c)));
-            let plain = || arg == "-" || arg.bytes().all(|it| it.is_ascii_digit());
-            // Its second argument is a file that it writes.
-            let names_output = program == "uniq" && option.is_none() && !plain();
-            let names_file =
-                arg.contains('/') || !matches!(arg.as_str(), "." | "-") && cwd.join(arg).exists();
-            if opens || names_output || names_file || arg.starts_with('~') {
-                return Err(format!("{program} may read what comes through the pipe alone, not {arg:?}"));
-            }
+    segments(command)?.iter().try_for_each(|it| check_program(it, safe_bins, cwd))
+}
+
+/// Passes one program with its arguments, or says what keeps it from passing.
+///
+/// # Errors
+/// Half a sentence.
+pub fn check_program(words: &[String], safe_bins: &[String], cwd: &Path) -> Result<(), String> {
+    let Some((program, args)) = words.split_first() else {
+        return Err("a program is missing beside | ; && or ||".to_owned());
+    };
+    if program.contains('/') || !safe_bins.iter().any(|it| it == program) {
+        return Err(format!("{program} is not in tools.exec.safeBins"));
+    }
+    if !PATH.split(':').any(|it| Path::new(it).join(program).is_file()) {
+        return Err(format!("{program} is not in {PATH}"));
+    }
+    let opening = OPENING.iter().find(|it| it.0 == program).map_or("", |it| it.1);
+    for arg in args {
+        let option = arg.strip_prefix('-').filter(|it| !it.is_empty());
+        let opens = option.is_some_and(|it| it.starts_with('-') || it.contains(|c| opening.contains(c)));
+        let plain = || arg == "-" || arg.bytes().all(|it| it.is_ascii_digit());
+        // Its second argument is a file that it writes.
+        let names_output = program == "uniq" && option.is_none() && !plain();
+        let names_file = arg.contains('/') || !matches!(arg.as_str(), "." | "-") && cwd.join(arg).exists();
+        if opens || names_output || names_file || arg.starts_with('~') {
+            return Err(format!("{program} may read what comes through the pipe alone, not {arg:?}"));
         }
     }
     Ok(())
 }
 
-/// The words of each program of the command line.
-fn segments(command: &str) -> Result<Vec<Vec<String>>, String> {
+/// The words of each program of the command line, as a shell would read it.
+///
+/// # Errors
+/// What is not understood.
+pub fn segments(command: &str) -> Result<Vec<Vec<String>>, String> {
     let mut all: Vec<Vec<String>> = vec![vec![]];
     let mut word: Option<String> = None;
     let mut chars = command.trim().chars().peekable();

@@ -2,10 +2,11 @@
 //!
 //! Text is run by `/bin/sh -c`; an array is a program and its arguments, which no shell reads. `tools.exec.{host,security,ask}` decide
 //! whether it runs at all: what would need a person's approval does not.
-use super::child::{self, End, Output, Ran};
+use super::output::Output;
 use super::settings::{Ask, ExecConfig, Host, Security};
 use super::{Outcome, Place, Tool, allowlist, number_of, one_line, text_of};
 use crate::base::cancel::Cancel;
+use crate::base::child::{self, End, INHERITED, PATH_DEFAULT, is_variable, may_set};
 use crate::base::files;
 use crate::base::limits::{EXEC_TAIL_CHARS, EXEC_TIMEOUT_S_MAX};
 use crate::config::paths::expand_home;
@@ -14,15 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) struct Exec;
-
-/// What a command sees of the gateway's environment. Everything else may be a secret, or change what programs do.
-const INHERITED: &str = "HOME LANG LANGUAGE LC_ALL LC_COLLATE LC_CTYPE LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME LOGNAME SHELL TERM \
-                         TMPDIR TZ USER";
-/// Without one in the gateway's environment. Debian's.
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a call may not set: it would run other programs than those that the command names. Reference: PATH and the loader's; ours: shells' too.
-const FORBIDDEN: &str = "PATH NODE_OPTIONS BASH_ENV ENV IFS SHELLOPTS BASHOPTS PS4 PERL5OPT RUBYOPT";
-const FORBIDDEN_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_"];
 
 impl Tool for Exec {
     fn name(&self) -> &'static str {
@@ -82,7 +74,7 @@ fn exec(
     command.args(&words[1..]).current_dir(&cwd).env_clear().envs(inherited(place)).envs(added);
     let started_at = place.clock.now().unix_ms;
     let timeout_ms = (timeout_s * 1000.0) as u64;
-    let ran = child::run(command, timeout_ms, &place.clock, cancel, &mut |pid, output| {
+    let ran = child::run(command, timeout_ms, &place.clock, cancel, &mut |pid, output: &Output| {
         update(partial(pid, output, started_at, &cwd));
     });
     let ran = ran.map_err(|err| format!("{} cannot be run: {err}", words[0]))?;
@@ -116,13 +108,10 @@ fn added(env: &Value) -> Result<Vec<(String, String)>, String> {
         _ => return Err("env must be an object of strings".to_owned()),
     };
     let one = |(name, value): (&String, &Value)| {
-        let plain = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
-        if !plain || name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
+        if !is_variable(name) {
             return Err(format!("env: {name:?} is no name of a variable"));
         }
-        if FORBIDDEN.split(' ').any(|it| it == name)
-            || FORBIDDEN_PREFIXES.iter().any(|it| name.starts_with(it))
-        {
+        if !may_set(name) {
             return Err(format!("env: {name} may not be set"));
         }
         match value {
@@ -190,7 +179,7 @@ fn partial(pid: u32, output: &Output, started_at: i64, cwd: &Path) -> Value {
     })
 }
 
-fn outcome(ran: &Ran, cwd: &Path, timeout_s: f64) -> Outcome {
+fn outcome(ran: &child::Ran<Output>, cwd: &Path, timeout_s: f64) -> Outcome {
     let aggregated = ran.output.text();
     let failure = match ran.end {
         End::Code(0) => None,

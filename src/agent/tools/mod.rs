@@ -8,14 +8,14 @@
 //! ```
 //!
 //! A tool knows its place and nothing of who asked. What it tells the model has a limit; a failure is an answer, never an error.
-mod allowlist;
-mod child;
+pub mod allowlist;
 mod edit;
 mod exec;
 #[cfg(test)]
 mod exec_tests;
 #[cfg(test)]
 mod file_tests;
+mod output;
 mod policy;
 mod read;
 mod settings;

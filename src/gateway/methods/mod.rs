@@ -10,7 +10,10 @@ macro_rules! families {
     };
 }
 
-families! { health, logs, channels, usage, config, talk, models, agents, skills, voicewake, sessions, system, nodes, devices, cron, agent, chat }
+families! {
+    health, logs, channels, usage, config, approvals, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
+    nodes, cron, agent, chat,
+}
 
 pub fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();

@@ -1,16 +1,18 @@
-//! `skills.status`: the skills found on disk.
+//! `skills.status`: the skills found on disk; `skills.bins`: the programs that they ask for.
 use crate::base::{files, limits::WORKSPACE_FILE_BYTES_MAX};
-use crate::config::normal_id;
+use crate::config::document::Document;
+use crate::config::{json5, normal_id};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Core, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
-use crate::protocol::types::NonEmpty;
+use crate::protocol::types::{NoParams, NonEmpty};
 use crate::shaped;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-pub const METHODS: &[Method] = &[Method::of::<SkillsStatus>()];
+pub const METHODS: &[Method] = &[Method::of::<SkillsStatus>(), Method::of::<SkillsBins>()];
 
 shaped! { struct SkillsStatusParams { agent_id = "agentId": Option<NonEmpty> } }
 
@@ -45,15 +47,52 @@ struct Skill {
     install: Vec<String>,
 }
 
-#[derive(Default, Serialize)]
+/// What its head says under `metadata`, in the reference's shape: `{"openclaw": {"requires": {"bins": [], ...}}}`.
+#[derive(Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 struct Requirements {
     bins: Vec<String>,
     any_bins: Vec<String>,
     env: Vec<String>,
     config: Vec<String>,
     os: Vec<String>,
+}
+
+fn requirements(text: &str) -> Requirements {
+    let metadata = front_matter(text, "metadata").and_then(|it| json5::parse(&it).ok()).map(Document::into_value);
+    let asked = metadata.map(|it| it["openclaw"]["requires"].clone()).unwrap_or_default();
+    serde_json::from_value(asked).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct SkillsBinsReply {
+    /// Sorted, each once.
+    bins: Vec<String>,
+}
+
+/// What a node may run unasked when its owner says so (`autoAllowSkills`).
+enum SkillsBins {}
+impl Rpc for SkillsBins {
+    const NAME: &'static str = "skills.bins";
+    const ACCESS: Access = Access::NodeOnly;
+    type Params = NoParams;
+    type Reply = SkillsBinsReply;
+    fn call(core: &mut Core, _: Call, _: NoParams) -> RpcResult<Answer<SkillsBinsReply>> {
+        let world = core.world.clone();
+        Ok(Answer::read(move || {
+            let agents = sessions::agent_ids(&world);
+            let folders = agents.iter().map(|it| sessions::workspace(&world, it).join("skills"));
+            let mut bins = BTreeSet::new();
+            for folder in folders.chain([world.paths.state.join("skills")]) {
+                let asked = found(&folder, "").into_iter().map(|it| it.requirements);
+                bins.extend(asked.flat_map(|it| it.bins.into_iter().chain(it.any_bins)));
+            }
+            let named = |it: &String| !it.trim().is_empty();
+            Ok(SkillsBinsReply { bins: bins.into_iter().filter(named).collect() })
+        }))
+    }
 }
 
 enum SkillsStatus {}
@@ -102,7 +141,7 @@ fn found(dir: &Path, source: &'static str) -> Vec<Skill> {
             disabled: false,
             blocked_by_allowlist: false,
             eligible: false,
-            requirements: Requirements::default(),
+            requirements: requirements(&text),
             missing: Requirements::default(),
             config_checks: vec![],
             install: vec![],

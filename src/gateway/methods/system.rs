@@ -21,7 +21,7 @@ pub const METHODS: &[Method] = &[
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Okay {
-    ok: bool,
+    pub ok: bool,
 }
 
 /// The last heartbeat event, or null. No heartbeat runs before an agent does.

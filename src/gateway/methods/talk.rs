@@ -34,7 +34,7 @@ impl Rpc for TalkMode {
             .and_then(|it| it.ready())
             .is_some_and(|it| it.mode == ClientMode::Webchat);
         let has_phone = core
-            .nodes()
+            .connected_nodes()
             .any(|it| ["ios", "android"].iter().any(|os| it.platform.to_lowercase().starts_with(os)));
         if is_webchat && !has_phone {
             let mut error = RpcError::unavailable("");

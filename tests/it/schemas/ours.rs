@@ -83,6 +83,7 @@ impl Gateway {
             world,
             clock,
             auth,
+            nodes: Default::default(),
             devices,
             wake_words,
             entropy: os_entropy(),
