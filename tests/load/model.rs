@@ -131,9 +131,9 @@ fn answer(request: &Value, out: &mut Out) -> Result<&'static str, Error> {
         return Ok("tool_calls");
     } else {
         let nth = messages.iter().filter(|it| it["role"] == "user").count();
-        let said = said.lines().find(|it| !it.trim().is_empty()).unwrap_or_default();
-        // Behind the time that gateways put in front.
-        let said = said.strip_prefix('[').and_then(|it| it.split_once("] ")).map_or(said, |it| it.1);
+        // Behind the time that gateways put in front, and what they say before that.
+        let stamped = said.lines().find_map(|it| Some(it.strip_prefix('[')?.split_once("] ")?.1));
+        let said = stamped.or_else(|| said.lines().find(|it| !it.trim().is_empty())).unwrap_or_default();
         for word in format!("Answer {nth} to: {said}").split_inclusive(' ') {
             out.say(word)?;
             std::thread::sleep(Duration::from_millis(20));
