@@ -20,6 +20,13 @@ pub struct EventKind<P> {
     payload: PhantomData<fn(P)>,
 }
 
+#[cfg(test)]
+impl EventKind<serde_json::Value> {
+    pub fn of(name: &'static str, access: Access) -> EventKind<serde_json::Value> {
+        EventKind { name, access, drop_if_slow: false, payload: PhantomData }
+    }
+}
+
 /// Declares the events, one a row: `KIND: Payload = "name", access, drop_if_slow;`.
 macro_rules! events {
     ($($kind:ident: $payload:ty = $name:literal, $access:ident, $drop_if_slow:literal;)*) => {

@@ -17,6 +17,8 @@ pub mod device;
 pub mod events;
 pub mod freshness;
 pub mod grants;
+#[cfg(test)]
+mod grants_tests;
 mod handshake;
 pub mod health;
 mod leave;
@@ -30,6 +32,8 @@ pub mod routing;
 #[cfg(test)]
 mod routing_tests;
 pub mod runs;
+#[cfg(test)]
+mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
 pub mod tailscale;

@@ -53,7 +53,7 @@ impl Drop for Sim {
     }
 }
 
-fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core {
+pub(super) fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: Now) -> Core {
     let env = Env::from([("HOME", home.to_str().unwrap()), ("OPENCLAW_GATEWAY_TOKEN", "right")]);
     let paths = Paths::resolve(&env, None);
     std::fs::create_dir_all(&paths.state).unwrap();

@@ -8,6 +8,7 @@ use crate::agent::tools::{Place, Policy, Toolbox, ToolsConfig};
 use crate::agent::{compact, envelope};
 use crate::base::clock::{Clock, Now};
 use crate::base::ids;
+use crate::base::limits::RUN_TIMEOUT_MS_MAX;
 use crate::config::PeerKind;
 use crate::gateway::{World, freshness, routing, sessions};
 use crate::store::entry;
@@ -57,7 +58,7 @@ pub(super) fn task(
             None => compact::Rule::default(),
         },
         place,
-        timeout_ms: request.timeout_ms,
+        timeout_ms: request.timeout_ms.min(RUN_TIMEOUT_MS_MAX),
         steering,
         only_compact: request.only_compact.clone(),
         agent_id,

@@ -26,12 +26,12 @@ use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
-use crate::base::limits::{RUN_TIMEOUT_MS_MAX, RUNS_MAX, RUNS_WAITING_MAX};
+use crate::base::limits::{RUNS_MAX, RUNS_WAITING_MAX};
 use crate::config::QueueMode;
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::store::dedupe::Dedupe;
 use crate::store::stores::Stores;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use events::{Lifecycle, Stop};
 use request::{Kind, Request};
 use serde_json::{Value, json};
@@ -180,7 +180,8 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
 }
 
 fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
-    let (steer, steering) = bounded(core.world.config.config.queue.cap);
+    // What is steered waits in the lane too, and is counted there.
+    let (steer, steering) = unbounded();
     let run = RunRef(core.runs.next);
     core.runs.next += 1;
     let entry = Run {
@@ -306,7 +307,7 @@ fn start(core: &mut Core, run: RunRef, now: Now) {
     entry.stage = Stage::Running;
     (entry.started_ms, entry.mono_ms) = (now.unix_ms, now.mono_ms);
     let task = begin::task(&world, core.clock, &entry.request, notes, entry.steering.clone());
-    let timeout_ms = task.timeout_ms.min(RUN_TIMEOUT_MS_MAX);
+    let timeout_ms = task.timeout_ms;
     let start = Start { run, task, models: world.models.clone(), cancel: entry.cancel.clone() };
     core.runs.running += 1;
     core.effects.push(Effect::Run(Box::new(start)));

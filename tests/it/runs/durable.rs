@@ -241,6 +241,26 @@ fn a_second_sigterm_is_meant() {
     assert_eq!(lines, ["user: a", "assistant: 1", "user: b", "assistant: 2"]);
 }
 
+/// A restart in the same process waits as well, and what waited goes on behind it.
+#[test]
+fn a_restart_in_place() {
+    let (model, mut server) = pair(&json!({ "commands": { "restart": true } }));
+    let mut talk = Talk::new(&server);
+    talk.say("A", "a");
+    let asked = model.asked();
+    talk.say("B", "b");
+    server.signal(libc::SIGUSR1);
+    server.wait_line("waiting up to 30 s for what is being answered");
+    asked.answer("1");
+    assert_eq!(talk.final_text("A"), "1");
+    let line = server.wait_line("listening on ws://127.0.0.1:");
+    server.port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let mut talk = Talk::new(&server);
+    model.asked().answer("2");
+    assert_eq!(talk.call("agent.wait", &json!({ "runId": "B" }))["payload"]["status"], "ok");
+    assert_eq!(said(&server.home, MAIN), ["user: a", "assistant: 1", "user: b", "assistant: 2"]);
+}
+
 /// Where the promise cannot be kept it is not given; nothing is lost, and it works again when the disk does.
 #[test]
 fn a_journal_that_cannot_be_written() {
@@ -280,10 +300,8 @@ fn a_transcript_that_cannot_be_written() {
     std::fs::rename(&file, &aside).unwrap();
     std::fs::create_dir(&file).unwrap();
     talk.say("B", "b");
-    // Its question was never stored: it may have been asked, but what was said is not told as an answer.
-    if let Ok(asked) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.asked())) {
-        asked.answer("lost");
-    }
+    // It is asked while its words are being stored; what was said is not told as an answer when they were not.
+    model.asked().answer("lost");
     let event = talk.chat("B", "error");
     assert!(event["errorMessage"].as_str().unwrap().contains(&id), "{event}");
     std::fs::remove_dir(&file).unwrap();

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 
+type Play = fn(Asked);
+type Begin = fn(&mut Asked);
+
 /// What the model server does to the one question, and what the person hears of it.
 struct Case {
     name: &'static str,
-    play: fn(Asked),
+    play: Play,
     /// In the chat's error.
     says: &'static str,
 }
@@ -99,7 +102,7 @@ fn stream_error(mut asked: Asked) {
 /// A run that takes too long ends as such, wherever it hangs.
 #[test]
 fn a_model_that_hangs() {
-    let hangs: [(&str, fn(&mut Asked)); 3] = [
+    let hangs: [(&str, Begin); 3] = [
         ("never answers", |_| {}),
         ("falls silent", |it| it.say("Half a")),
         ("one token now and then", |it| {
@@ -210,7 +213,7 @@ fn with_fallback() -> (ModelServer, Server) {
 /// The next model answers in the same run; nobody is told of the first one's trouble.
 #[test]
 fn another_model_steps_in() {
-    let first: [(&str, fn(Asked)); 4] = [
+    let first: [(&str, Play); 4] = [
         ("401", |it| it.refuse(401, "", "key refused")),
         ("404", |it| it.refuse(404, "", "no such model")),
         ("429", |it| it.refuse(429, "retry-after: 3600\r\n", "slow down")),

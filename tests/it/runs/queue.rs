@@ -215,6 +215,28 @@ fn one_at_a_time_in_all() {
     assert_eq!(talk.count(|it| it["event"] == "agent" && it["payload"]["runId"] == "E"), 0);
 }
 
+/// The largest numbers that fit mean for ever, not never.
+#[test]
+fn the_largest_numbers() {
+    // What a JavaScript client can say.
+    const MOST: i64 = (1 << 53) - 1;
+    let (model, server) = queue(json!({ "cap": u32::MAX }));
+    let mut talk = Talk::new(&server);
+    let with = |run: &str, name: &str| {
+        let mut params = json!({ "sessionKey": MAIN, "message": run, "idempotencyKey": run });
+        params[name] = MOST.into();
+        params
+    };
+    talk.ask("A", "agent", &with("A", "timeout"));
+    talk.ask("B", "chat.send", &with("B", "timeoutMs"));
+    talk.ask("wait", "agent.wait", &json!({ "runId": "B", "timeoutMs": MOST }));
+    answers(&model, "A", "1");
+    assert_eq!(talk.outcome("A")["payload"]["status"], "ok");
+    answers(&model, "B", "2");
+    assert_eq!(talk.final_text("B"), "2");
+    assert_eq!(talk.answer("wait")["payload"]["status"], "ok");
+}
+
 /// Sessions do not wait for each other otherwise, not even for a model that hangs.
 #[test]
 fn sessions_run_side_by_side() {

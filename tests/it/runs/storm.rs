@@ -88,6 +88,7 @@ impl Storm {
         }
         self.home = Some(server.crash());
     }
+    #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
     fn play(mut self, lives: usize) {
         (0..lives).for_each(|_| self.life());
         let mut client = self.start();
