@@ -213,7 +213,7 @@ pub(super) fn expose(core: &mut Core) {
     });
 }
 
-/// Undoes [`expose`] where that is asked for. Blocks: only when nobody is served any more.
+/// Undoes `expose` where that is asked for. Blocks: only when nobody is served any more.
 pub fn hide(config: &Config, env: &Env, clock: Clock) {
     let tailscale = config.gateway.tailscale;
     if tailscale.mode == TailscaleMode::Off || !tailscale.reset_on_exit {
