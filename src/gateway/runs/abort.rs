@@ -4,7 +4,7 @@ use super::request::Kind;
 use super::{Answer, Run, RunRef, Stage, told};
 use crate::base::clock::Now;
 use crate::base::limits::SESSION_IDLE_WAIT_MS;
-use crate::gateway::{Core, Timer};
+use crate::gateway::{Core, Timer, sessions};
 use crate::protocol::error::RpcError;
 use serde_json::json;
 
@@ -40,20 +40,22 @@ pub fn stop(core: &mut Core, run: RunRef, why: Stop, now: Now) {
     super::remember(core, &entry, answer, now);
 }
 
-/// What `chat.abort` may end: runs that `chat.send` started under the same name of a session.
-fn is_chat_of(run: &Run, session_key: &str) -> bool {
-    run.request.kind == Kind::Chat && run.request.session_key.as_deref() == Some(session_key)
+/// What `chat.abort` may end: runs that `chat.send` started in a session, however either of them called it. (The reference
+/// compares the names as they came, so that `main` cannot stop `agent:main:main`.)
+fn is_chat_of(run: &Run, key: Option<&str>) -> bool {
+    run.request.kind == Kind::Chat && Some(run.request.key.as_str()) == key
 }
 
 /// `chat.abort` without a run id, and `/stop`: what runs there ends, or is next to and waits for a place among all; what waits
 /// behind it does not. The ids of those that end.
 pub fn stop_chat(core: &mut Core, session_key: &str, why: Stop, now: Now) -> Vec<String> {
+    let key = sessions::canonical(&core.world, session_key);
     let runs = &core.runs;
     let is_first = |run: RunRef, it: &Run| runs.lanes.get(&it.request.key).is_some_and(|it| it[0] == run);
     let runs: Vec<(RunRef, String)> = runs
         .all
         .iter()
-        .filter(|it| it.1.stop.is_none() && is_chat_of(it.1, session_key) && is_first(*it.0, it.1))
+        .filter(|it| it.1.stop.is_none() && is_chat_of(it.1, key.as_deref()) && is_first(*it.0, it.1))
         .map(|(run, it)| (*run, it.request.run_id.clone()))
         .collect();
     for (run, _) in &runs {
@@ -73,7 +75,7 @@ pub fn stop_one(core: &mut Core, session_key: &str, run_id: &str, now: Now) -> R
     if is_over {
         return Ok(false);
     }
-    if !is_chat_of(entry, session_key) {
+    if !is_chat_of(entry, sessions::canonical(&core.world, session_key).as_deref()) {
         return Err(RpcError::invalid("runId does not match sessionKey"));
     }
     stop(core, run, Stop::Rpc, now);
