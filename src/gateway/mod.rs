@@ -276,6 +276,7 @@ impl Core {
         let gateway = &start.world.config.config.gateway;
         let names =
             HostNames::new(&start.world.host, &gateway.allowed_origins, gateway.custom_bind_host.as_deref());
+        let whois = tailscale::Whois::new(gateway, start.auth.mode);
         let limiter = Limiter::new(&gateway.rate_limit);
         for it in gateway.trusted_proxies.iter().filter(|it| !peer::is_range(it)) {
             log::warn!(target: "config", "gateway.trustedProxies: {it:?} is no address and no range such as 10.0.0.0/8, and is trusted by nobody");
@@ -299,7 +300,7 @@ impl Core {
             approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
             reload: reload::Reload::new(start.restarted_ms),
-            whois: tailscale::Whois::default(),
+            whois,
             limiter,
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,

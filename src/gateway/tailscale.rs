@@ -51,7 +51,7 @@ impl Claim {
 }
 
 /// Reference 2.3: on by default when Serve is the way in and no password is asked for; nowhere else.
-pub fn accepts(gateway: &Gateway, auth: AuthMode) -> bool {
+fn accepts(gateway: &Gateway, auth: AuthMode) -> bool {
     let allowed = gateway.allow_tailscale.unwrap_or(auth != AuthMode::Password);
     gateway.tailscale.mode == TailscaleMode::Serve && allowed
 }
@@ -93,13 +93,21 @@ fn word(mode: TailscaleMode) -> &'static str {
 // Who comes.
 
 /// What tailscaled has said of addresses, and who waits for its word.
-#[derive(Default)]
 pub(super) struct Whois {
+    /// Claims count: as it was when this life began, which is when Serve was turned on.
+    accepts: bool,
     /// The login, or None where it knows nobody; until when that holds.
     known: BTreeMap<IpAddr, (Option<String>, u64)>,
     /// One question at a time: a daemon that hangs must not take the workers.
     asking: bool,
     waiting: VecDeque<(ConnId, IpAddr, Box<Peer>, String)>,
+}
+
+impl Whois {
+    pub fn new(gateway: &Gateway, auth: AuthMode) -> Whois {
+        let (known, waiting) = (BTreeMap::new(), VecDeque::new());
+        Whois { accepts: accepts(gateway, auth), known, asking: false, waiting }
+    }
 }
 
 /// The peer with its claim confirmed or dropped. None: tailscaled is asked first, and what the client sends waits in its phase.
@@ -113,7 +121,7 @@ pub(super) fn settle(
 ) -> Option<Box<Peer>> {
     let Some(claim) = peer.claim.as_mut().filter(|it| !it.confirmed) else { return Some(peer) };
     let ip = claim.ip;
-    if !accepts(&core.world.config.config.gateway, core.auth.mode) {
+    if !core.whois.accepts {
         peer.claim = None;
         return Some(peer);
     }
@@ -205,7 +213,7 @@ pub(super) fn expose(core: &mut Core) {
     });
 }
 
-/// Undoes [`expose`] where that is asked for. Blocks: only when nobody is served any more.
+/// Undoes `expose` where that is asked for. Blocks: only when nobody is served any more.
 pub fn hide(config: &Config, env: &Env, clock: Clock) {
     let tailscale = config.gateway.tailscale;
     if tailscale.mode == TailscaleMode::Off || !tailscale.reset_on_exit {

@@ -96,6 +96,8 @@ pub struct Ended {
 /// # Errors
 /// A state file that cannot be trusted, or a refusal of the system.
 pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
+    // What this life shows is hidden at its end, whatever is configured by then.
+    let (begun, env) = (options.world.config.clone(), options.world.env.clone());
     let state = &options.world.paths.state;
     let devices = store::devices::load(state).map_err(RunError::State)?;
     let nodes = store::nodes::load(state).map_err(RunError::State)?;
@@ -139,6 +141,6 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
     };
-    tailscale::hide(&world.config.config, &world.env, options.clock);
+    tailscale::hide(&begun.config, &env, options.clock);
     Ok(Ended { end, world, listeners })
 }

@@ -1,7 +1,7 @@
 //! The net thread: one mio loop that owns every socket, timer and signal. It moves bytes and decides nothing.
 //!
 //! * Nothing here blocks, except in `epoll_wait`; with nothing due it sleeps for ever.
-//! * Bytes leave in one place, [`Net::flush`], once a turn for every connection that was touched.
+//! * Bytes leave in one place, [`Entry::flush`], once a turn for every connection that was touched.
 //! * Edge-triggered: who stops reading early keeps `readable` set and visits the connection again.
 use super::tls::{Fed, Session};
 use super::watch::Watch;
