@@ -32,7 +32,7 @@ impl Status {
         let started_at = Some(started_ms).filter(|it| *it > 0);
         Status { status, started_at, ended_at: Some(ended_ms), error }
     }
-    /// As [`super::remember`] has kept it.
+    /// From what the journal keeps.
     pub fn kept(value: &Value) -> Option<Status> {
         let status = ["ok", "error"].into_iter().find(|it| value["status"] == *it)?;
         let at = |name: &str| value[name].as_i64();
