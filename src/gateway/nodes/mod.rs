@@ -5,7 +5,7 @@
 //!                 └─ more than it was paired with: a pairing request; until that is approved it keeps what it had
 //! ```
 //!
-//! * [`store::nodes::Nodes`] here is what the disk holds; only [`Core::changed_nodes`] changes either.
+//! * [`crate::store::nodes::Nodes`] here is what the disk holds; only [`Core::changed_nodes`] changes either.
 //! * A node without a device identity has nothing to be paired with: it came with the gateway's own secret.
 pub mod allow;
 pub mod events;
