@@ -82,7 +82,8 @@ impl Rpc for Agent {
             return Ok(answer);
         }
         let images = attachments::images(params.attachments.as_deref().unwrap_or_default())?;
-        let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+        let given =
+            |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
         for channel in [given(&params.channel), given(&params.reply_channel)].into_iter().flatten() {
             if !CHANNELS.contains(&channel.to_lowercase().as_str()) {
                 return Err(RpcError::invalid(format!("invalid agent params: unknown channel: {channel}")));
@@ -144,7 +145,8 @@ fn problem(params: &AgentParams, request: &Request) -> Option<String> {
 /// What is asked for, with the session by its canonical name.
 fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request> {
     let world = &core.world;
-    let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let given =
+        |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let agents = &world.config.config.agents;
     let named = params.agent_id.as_ref().map(|it| normal_id(it));
     if let (Some(id), Some(raw)) = (&named, &params.agent_id)
@@ -163,12 +165,16 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
     }
     let session_id = given(&params.session_id).filter(|_| session_key.is_none());
     if session_id.as_deref().is_some_and(|it| !is_session_id(it)) {
-        return Err(RpcError::invalid("invalid agent params: sessionId may hold letters, digits, '-', '_' and '.'"));
+        return Err(RpcError::invalid(
+            "invalid agent params: sessionId may hold letters, digits, '-', '_' and '.'",
+        ));
     }
     let main = |agent: &str| sessions::main_key(agent, world.config.config.session.global);
     let default = agents.default_id().to_owned();
     let (echo, key) = match (&session_key, &session_id) {
-        (Some(key), _) => (Some(key.clone()), sessions::canonical(world, key).unwrap_or_else(|| main(&default))),
+        (Some(key), _) => {
+            (Some(key.clone()), sessions::canonical(world, key).unwrap_or_else(|| main(&default)))
+        }
         (None, Some(id)) => {
             let agent = named.as_deref().unwrap_or(&default);
             (None, format!("agent:{agent}:{}", id.to_lowercase()))
@@ -224,7 +230,8 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
 
 /// The channel that is to get the answer. Reference: whatsapp when none is named.
 fn deliver_to(params: &AgentParams) -> String {
-    let named = [&params.reply_channel, &params.channel].into_iter().flatten().map(|it| it.trim().to_lowercase());
+    let named =
+        [&params.reply_channel, &params.channel].into_iter().flatten().map(|it| it.trim().to_lowercase());
     named.into_iter().find(|it| !it.is_empty()).unwrap_or_else(|| "whatsapp".into())
 }
 
@@ -248,4 +255,3 @@ impl Rpc for AgentWait {
         Ok(status.map_or(Answer::Held, |status| Answer::Now(WaitReply { run_id, status })))
     }
 }
-

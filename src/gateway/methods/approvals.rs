@@ -1,17 +1,17 @@
 //! `exec.approvals.*`, the file that says what may run unasked, here and on nodes; `exec.approval.*`, one command at a time.
 use super::system::Okay;
+use crate::base::ids;
+use crate::gateway::Core;
 use crate::gateway::approvals::{self, ApprovalDecision, ApprovalReply, Wanted};
 use crate::gateway::nodes::invoke::{self, Ask, End};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
-use crate::gateway::Core;
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
 use crate::protocol::shape::{Int, Shape, Shaped};
 use crate::protocol::types::{NoParams, NonEmpty, OrNull};
-use crate::store::exec_approvals::{self, Refused, ExecApprovalsSnapshot};
+use crate::store::exec_approvals::{self, ExecApprovalsSnapshot, Refused};
 use crate::{described_by_shape, shaped};
-use crate::base::ids;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -123,19 +123,23 @@ impl Rpc for ExecApprovalsSet {
     const ACCESS: Access = Access::Admin;
     type Params = ExecApprovalsSetParams;
     type Reply = ExecApprovalsSnapshot;
-    fn call(core: &mut Core, _: Call, params: ExecApprovalsSetParams) -> RpcResult<Answer<ExecApprovalsSnapshot>> {
+    fn call(
+        core: &mut Core,
+        _: Call,
+        params: ExecApprovalsSetParams,
+    ) -> RpcResult<Answer<ExecApprovalsSnapshot>> {
         let state = core.world.paths.state.clone();
         Ok(Answer::store(move |_| {
             let (mut entropy, base) = (ids::os_entropy(), params.base_hash.as_deref());
             // Whoever writes has looked; so there is a file.
             exec_approvals::snapshot(&state, &mut entropy).map_err(RpcError::unavailable)?;
             exec_approvals::replace(&state, &params.file.0, base, &mut entropy).map_err(|it| match it {
-                Refused::NoHash => {
-                    RpcError::invalid("exec approvals base hash required; re-run exec.approvals.get and retry")
-                }
-                Refused::Changed => {
-                    RpcError::invalid("exec approvals changed since last load; re-run exec.approvals.get and retry")
-                }
+                Refused::NoHash => RpcError::invalid(
+                    "exec approvals base hash required; re-run exec.approvals.get and retry",
+                ),
+                Refused::Changed => RpcError::invalid(
+                    "exec approvals changed since last load; re-run exec.approvals.get and retry",
+                ),
                 Refused::Disk(err) => RpcError::unavailable(err),
             })
         }))
@@ -143,7 +147,13 @@ impl Rpc for ExecApprovalsSet {
 }
 
 /// A node's own file, asked for over its own command. The answer is the node's.
-fn at_node(core: &mut Core, call: Call, node_id: &str, command: &str, params: Value) -> RpcResult<Answer<Value>> {
+fn at_node(
+    core: &mut Core,
+    call: Call,
+    node_id: &str,
+    command: &str,
+    params: Value,
+) -> RpcResult<Answer<Value>> {
     let node_id = node_id.trim();
     if node_id.is_empty() {
         return Err(RpcError::invalid("nodeId required"));
@@ -233,7 +243,11 @@ impl Rpc for ExecApprovalRequest {
     const ACCESS: Access = Access::Approvals;
     type Params = ExecApprovalRequestParams;
     type Reply = ApprovalReply;
-    fn call(core: &mut Core, call: Call, params: ExecApprovalRequestParams) -> RpcResult<Answer<ApprovalReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: ExecApprovalRequestParams,
+    ) -> RpcResult<Answer<ApprovalReply>> {
         let wanted = Wanted {
             command: params.command.0,
             argv: params.command_argv,

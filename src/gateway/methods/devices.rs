@@ -1,11 +1,11 @@
 //! `device.pair.*` and `device.token.*`: who is paired, who asks to be, and the tokens they hold. The rules are in [`grants`].
+use crate::base::clock::Now;
+use crate::base::ids::Entropy;
+use crate::base::limits::PAIRED_MAX;
 use crate::gateway::events::{self, Decision, DevicePairResolved, PairingRequest};
 use crate::gateway::grants::{self, Caller, Denied};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Client, Core};
-use crate::base::clock::Now;
-use crate::base::ids::Entropy;
-use crate::base::limits::PAIRED_MAX;
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
@@ -81,9 +81,7 @@ pub fn offline(
         serde_json::to_value(reply).map_err(|err| err.to_string())
     }
     match method {
-        DevicePairList::NAME => {
-            serde_json::to_value(list(devices, unix_ms)).map_err(|err| err.to_string())
-        }
+        DevicePairList::NAME => serde_json::to_value(list(devices, unix_ms)).map_err(|err| err.to_string()),
         DevicePairApprove::NAME => done(approve, devices, params, unix_ms, entropy),
         DevicePairReject::NAME => done(reject, devices, params, unix_ms, entropy),
         DevicePairRemove::NAME => done(remove, devices, params, unix_ms, entropy),
@@ -352,8 +350,7 @@ fn rotate(
 ) -> Result<DeviceTokenRotateReply, Denied> {
     let (device_id, role) = (params.device_id.0, params.role.0);
     let scopes: Option<Vec<String>> = params.scopes.map(|it| it.into_iter().map(|it| it.0).collect());
-    let token =
-        grants::rotate(devices, who, &device_id, &role, scopes.as_deref(), rotated_at_ms, entropy)?;
+    let token = grants::rotate(devices, who, &device_id, &role, scopes.as_deref(), rotated_at_ms, entropy)?;
     log::info!(target: "pairing", "token of device {device_id} as {role} rotated");
     let own = who.device_id.as_ref() == Some(&device_id);
     let (token, scopes) = (own.then_some(token.token), token.scopes);

@@ -52,7 +52,9 @@ fn kept(name: &str, it: &NonEmpty) -> RpcResult<String> {
     // The file is shared with a program in which these names are no plain keys.
     let odd = ["__proto__", "constructor", "prototype"].contains(&&**it);
     if it.len() > NODE_TEXT_BYTES_MAX || odd {
-        return Err(RpcError::invalid(format!("invalid node.pair.request params: {name} may hold {NODE_TEXT_BYTES_MAX} bytes, and not be __proto__, constructor or prototype")));
+        return Err(RpcError::invalid(format!(
+            "invalid node.pair.request params: {name} may hold {NODE_TEXT_BYTES_MAX} bytes, and not be __proto__, constructor or prototype"
+        )));
     }
     Ok(it.trim().to_owned())
 }
@@ -63,16 +65,20 @@ impl Rpc for NodePairRequest {
     const ACCESS: Access = Access::Pairing;
     type Params = NodePairRequestParams;
     type Reply = NodePairRequestReply;
-    fn call(core: &mut Core, call: Call, params: NodePairRequestParams) -> RpcResult<Answer<NodePairRequestReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: NodePairRequestParams,
+    ) -> RpcResult<Answer<NodePairRequestReply>> {
         let node_id = kept("nodeId", &params.node_id)?;
         if node_id.is_empty() {
             return Err(RpcError::unavailable("nodeId required"));
         }
         let text = |name: &str, it: &Option<NonEmpty>| it.as_ref().map(|it| kept(name, it)).transpose();
         let list = |name: &str, it: Option<Vec<NonEmpty>>| match it {
-            Some(all) if all.len() > NODE_NAMES_MAX => {
-                Err(RpcError::invalid(format!("invalid node.pair.request params: {name} may hold {NODE_NAMES_MAX} names")))
-            }
+            Some(all) if all.len() > NODE_NAMES_MAX => Err(RpcError::invalid(format!(
+                "invalid node.pair.request params: {name} may hold {NODE_NAMES_MAX} names"
+            ))),
             Some(all) => all.iter().map(|it| kept(name, it)).collect::<RpcResult<Vec<_>>>().map(Some),
             None => Ok(None),
         };
@@ -89,7 +95,8 @@ impl Rpc for NodePairRequest {
             remote_ip: text("remoteIp", &params.remote_ip)?,
         };
         let request_id = ids::uuid(core.entropy());
-        let request = PendingNode { request_id, node_id, about, silent: params.silent, ..PendingNode::default() };
+        let request =
+            PendingNode { request_id, node_id, about, silent: params.silent, ..PendingNode::default() };
         let change = move |nodes: &mut Nodes| Ok(pairing::request(nodes, request, call.now.unix_ms));
         Ok(Answer::Stored(core.changed_nodes(change, |core, (request, created), _| {
             pairing::announce(core, &request, created);
@@ -143,7 +150,11 @@ impl Rpc for NodePairApprove {
     const ACCESS: Access = Access::Pairing;
     type Params = NodePairApproveParams;
     type Reply = NodePairApproveReply;
-    fn call(core: &mut Core, call: Call, params: NodePairApproveParams) -> RpcResult<Answer<NodePairApproveReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: NodePairApproveParams,
+    ) -> RpcResult<Answer<NodePairApproveReply>> {
         let (request_id, token) = (params.request_id.0, ids::token(core.entropy()));
         let id = request_id.clone();
         let change = move |nodes: &mut Nodes| pairing::approve(nodes, &id, token, call.now.unix_ms);
@@ -170,7 +181,11 @@ impl Rpc for NodePairReject {
     const ACCESS: Access = Access::Pairing;
     type Params = NodePairRejectParams;
     type Reply = NodePairRejectReply;
-    fn call(core: &mut Core, call: Call, params: NodePairRejectParams) -> RpcResult<Answer<NodePairRejectReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: NodePairRejectParams,
+    ) -> RpcResult<Answer<NodePairRejectReply>> {
         let id = params.request_id.0;
         let change = move |nodes: &mut Nodes| pairing::reject(nodes, &id, call.now.unix_ms);
         Ok(Answer::Stored(core.changed_nodes(change, |core, request, now| {
@@ -197,8 +212,14 @@ impl Rpc for NodePairVerify {
     const ACCESS: Access = Access::Pairing;
     type Params = NodePairVerifyParams;
     type Reply = NodePairVerifyReply;
-    fn call(core: &mut Core, _: Call, params: NodePairVerifyParams) -> RpcResult<Answer<NodePairVerifyReply>> {
+    fn call(
+        core: &mut Core,
+        _: Call,
+        params: NodePairVerifyParams,
+    ) -> RpcResult<Answer<NodePairVerifyReply>> {
         let look = move |nodes: &mut Nodes| Ok(pairing::verify(nodes, params.node_id.trim(), &params.token));
-        Ok(Answer::Stored(core.changed_nodes(look, |_, node, _| Ok(NodePairVerifyReply { ok: node.is_some(), node }))))
+        Ok(Answer::Stored(
+            core.changed_nodes(look, |_, node, _| Ok(NodePairVerifyReply { ok: node.is_some(), node })),
+        ))
     }
 }

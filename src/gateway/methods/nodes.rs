@@ -1,8 +1,8 @@
 //! Nodes: other machines that work for this gateway: who they are, calls to them, and what they tell by themselves.
 use super::system::Okay;
 use crate::base::limits::NODE_TEXT_BYTES_MAX;
-use crate::gateway::nodes::invoke::{self, Ask, End, Returned};
 use crate::gateway::nodes::events;
+use crate::gateway::nodes::invoke::{self, Ask, End, Returned};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Client, Core, Node, approvals};
 use crate::protocol::error::{RpcError, RpcResult};
@@ -181,12 +181,14 @@ impl Rpc for NodeRename {
     type Params = NodeRenameParams;
     type Reply = NodeRenameReply;
     fn call(core: &mut Core, _: Call, params: NodeRenameParams) -> RpcResult<Answer<NodeRenameReply>> {
-        let (node_id, display_name) = (params.node_id.trim().to_owned(), params.display_name.trim().to_owned());
+        let (node_id, display_name) =
+            (params.node_id.trim().to_owned(), params.display_name.trim().to_owned());
         if display_name.is_empty() {
             return Err(RpcError::invalid("displayName required"));
         }
         if display_name.len() > NODE_TEXT_BYTES_MAX {
-            let text = format!("invalid node.rename params: displayName may hold {NODE_TEXT_BYTES_MAX} bytes");
+            let text =
+                format!("invalid node.rename params: displayName may hold {NODE_TEXT_BYTES_MAX} bytes");
             return Err(RpcError::invalid(text));
         }
         let change = move |nodes: &mut Nodes| {
@@ -236,12 +238,22 @@ impl Rpc for NodeInvoke {
         }
         invoke::check(core, &node_id, &command)?;
         // What decides about approvals is for those alone who may decide about them (security plan 1.4).
-        let admin = core.clients.get(&call.conn).and_then(Client::ready).is_some_and(|it| it.scopes.allow(Access::Admin));
+        let admin = core
+            .clients
+            .get(&call.conn)
+            .and_then(Client::ready)
+            .is_some_and(|it| it.scopes.allow(Access::Admin));
         if command.starts_with("system.execApprovals.") && !admin {
             return Err(RpcError::missing_scope(Access::Admin.scope(), call.protocol));
         }
         if command == "system.run" {
-            approvals::pass(core, call.conn, &node_id, params.params.as_ref().unwrap_or(&Value::Null), call.now)?;
+            approvals::pass(
+                core,
+                call.conn,
+                &node_id,
+                params.params.as_ref().unwrap_or(&Value::Null),
+                call.now,
+            )?;
         }
         let ask = Ask {
             node_id: node_id.clone(),
@@ -311,7 +323,11 @@ impl Rpc for NodeInvokeResult {
     fn adapt(params: &mut Value) {
         adapt_payload(params);
     }
-    fn call(core: &mut Core, call: Call, params: NodeInvokeResultParams) -> RpcResult<Answer<NodeInvokeResultReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: NodeInvokeResultParams,
+    ) -> RpcResult<Answer<NodeInvokeResultReply>> {
         let node_id = params.node_id.0;
         if core.node_at(call.conn).is_none_or(|it| it.node_id != node_id) {
             return Err(RpcError::invalid("nodeId mismatch"));

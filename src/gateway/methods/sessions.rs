@@ -9,12 +9,12 @@ use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
 use crate::protocol::shape::Int;
 use crate::protocol::types::{NonEmpty, NonEmptyList, Text};
+use crate::shaped;
 use crate::store::agent_sessions::transcript_file;
 use crate::store::history::{self, PreviewItem};
 use crate::store::index::Slot;
 use crate::store::stores::Stores;
 use crate::store::{lookup, transcript};
-use crate::shaped;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::cmp::Reverse;
@@ -142,7 +142,9 @@ fn default_id(world: &World) -> String {
 fn wanted(world: &World, params: &SessionsListParams, row: &Map<String, Value>) -> bool {
     let keys = sessions::keys(world);
     let search = params.search.as_deref().unwrap_or_default().trim().to_lowercase();
-    let mut texts = ["key", "displayName", "label", "subject", "sessionId"].iter().filter_map(|it| row.get(*it)?.as_str());
+    let mut texts = ["key", "displayName", "label", "subject", "sessionId"]
+        .iter()
+        .filter_map(|it| row.get(*it)?.as_str());
     params.spawned_by.as_deref().is_none_or(|by| lookup::is_spawned_by(row, by, keys))
         && (search.is_empty() || texts.any(|it| it.to_lowercase().contains(&search)))
 }
@@ -153,8 +155,14 @@ const LAST_MESSAGE_CHARS_MAX: usize = 1000;
 const LAST_MESSAGES_MAX: usize = 64;
 
 /// Title and last message. A transcript that cannot be read has neither.
-fn add_texts(row: &mut Map<String, Value>, store: &Path, entry: &Map<String, Value>, params: &SessionsListParams) {
-    let (titles, last) = (params.include_derived_titles == Some(true), params.include_last_message == Some(true));
+fn add_texts(
+    row: &mut Map<String, Value>,
+    store: &Path,
+    entry: &Map<String, Value>,
+    params: &SessionsListParams,
+) {
+    let (titles, last) =
+        (params.include_derived_titles == Some(true), params.include_last_message == Some(true));
     let Some(file) = transcript_file(store, entry).filter(|_| titles || last) else { return };
     let says = |it: &Value, roles: &[&str]| {
         let role = it["role"].as_str().unwrap_or_default();
@@ -162,7 +170,12 @@ fn add_texts(row: &mut Map<String, Value>, store: &Path, entry: &Map<String, Val
     };
     if titles {
         let field = |name: &str| {
-            entry.get(name).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned)
+            entry
+                .get(name)
+                .and_then(Value::as_str)
+                .map(str::trim)
+                .filter(|it| !it.is_empty())
+                .map(str::to_owned)
         };
         let asked = || {
             let first = transcript::first_messages(&file).unwrap_or_default();
@@ -230,14 +243,20 @@ impl Rpc for SessionsPreview {
     const ACCESS: Access = Access::Read;
     type Params = SessionsPreviewParams;
     type Reply = SessionsPreviewReply;
-    fn call(core: &mut Core, call: Call, params: SessionsPreviewParams) -> RpcResult<Answer<SessionsPreviewReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: SessionsPreviewParams,
+    ) -> RpcResult<Answer<SessionsPreviewReply>> {
         let (world, ts) = (core.world.clone(), call.now.unix_ms);
         let limit = params.limit.map_or(ITEMS_DEFAULT, |it| it.0) as usize;
         let chars_max = params.max_chars.map_or(CHARS_DEFAULT, |it| it.0).min(CHARS_MAX) as usize;
         Ok(Answer::locate(move |stores| {
             let keys = params.keys.0.iter().map(|it| it.trim()).filter(|it| !it.is_empty());
-            let found: Vec<_> =
-                keys.take(PREVIEW_KEYS_MAX).map(|key| (key.to_owned(), session(&world, stores, key))).collect();
+            let found: Vec<_> = keys
+                .take(PREVIEW_KEYS_MAX)
+                .map(|key| (key.to_owned(), session(&world, stores, key)))
+                .collect();
             let preview = move |(key, found)| preview(key, found, limit.min(PREVIEW_ITEMS_MAX), chars_max);
             Ok(move || Ok(SessionsPreviewReply { ts, previews: found.into_iter().map(preview).collect() }))
         }))
@@ -306,7 +325,11 @@ impl Rpc for SessionsResolve {
     const ACCESS: Access = Access::Admin;
     type Params = SessionsResolveParams;
     type Reply = SessionsResolveReply;
-    fn call(core: &mut Core, _: Call, params: SessionsResolveParams) -> RpcResult<Answer<SessionsResolveReply>> {
+    fn call(
+        core: &mut Core,
+        _: Call,
+        params: SessionsResolveParams,
+    ) -> RpcResult<Answer<SessionsResolveReply>> {
         let world = core.world.clone();
         Ok(Answer::store(move |stores| {
             let wanted = lookup::Wanted {

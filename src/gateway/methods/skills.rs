@@ -60,7 +60,8 @@ struct Requirements {
 }
 
 fn requirements(text: &str) -> Requirements {
-    let metadata = front_matter(text, "metadata").and_then(|it| json5::parse(&it).ok()).map(Document::into_value);
+    let metadata =
+        front_matter(text, "metadata").and_then(|it| json5::parse(&it).ok()).map(Document::into_value);
     let asked = metadata.map(|it| it["openclaw"]["requires"].clone()).unwrap_or_default();
     serde_json::from_value(asked).unwrap_or_default()
 }

@@ -91,7 +91,9 @@ impl Totals {
     /// Of one conversation.
     pub fn of<'m>(messages: impl Iterator<Item = &'m Value>) -> Totals {
         let mut out = Totals::default();
-        messages.filter(|it| it["role"] == "assistant" && it["usage"].is_object()).for_each(|it| out.add(&it["usage"]));
+        messages
+            .filter(|it| it["role"] == "assistant" && it["usage"].is_object())
+            .for_each(|it| out.add(&it["usage"]));
         out
     }
     fn add(&mut self, usage: &Value) {

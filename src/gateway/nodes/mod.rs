@@ -154,7 +154,10 @@ fn pin(core: &mut Core, node_id: String, about: About, now: Now) {
     let id = node_id.clone();
     let change = move |nodes: &mut store::Nodes| {
         if !nodes.paired.contains_key(&id) {
-            pairing::insert(nodes, &id, token, about, now.unix_ms)?;
+            pairing::insert(nodes, &id, token, about.clone(), now.unix_ms)?;
+        }
+        if let Some(it) = nodes.paired.get_mut(&id) {
+            pairing::note(it, about, now.unix_ms);
         }
         Ok(())
     };

@@ -181,7 +181,11 @@ impl Rpc for SessionsDelete {
     const ACCESS: Access = Access::Admin;
     type Params = SessionsDeleteParams;
     type Reply = SessionsDeleteReply;
-    fn call(core: &mut Core, call: Call, params: SessionsDeleteParams) -> RpcResult<Answer<SessionsDeleteReply>> {
+    fn call(
+        core: &mut Core,
+        call: Call,
+        params: SessionsDeleteParams,
+    ) -> RpcResult<Answer<SessionsDeleteReply>> {
         let Place { key, agent_id, store } = sessions::place(&core.world, &params.key)?;
         let keys = sessions::keys(&core.world);
         if key == sessions::main_key(keys.default_agent, keys.global) {
@@ -244,7 +248,11 @@ impl Rpc for SessionsCompact {
     const ACCESS: Access = Access::Admin;
     type Params = SessionsCompactParams;
     type Reply = SessionsCompactReply;
-    fn call(core: &mut Core, _: Call, params: SessionsCompactParams) -> RpcResult<Answer<SessionsCompactReply>> {
+    fn call(
+        core: &mut Core,
+        _: Call,
+        params: SessionsCompactParams,
+    ) -> RpcResult<Answer<SessionsCompactReply>> {
         let Place { key, agent_id, store } = sessions::place(&core.world, &params.key)?;
         let lines_max = params.max_lines.map_or(LINES_DEFAULT, |it| it.0) as usize;
         Ok(Answer::store(move |stores| compact(stores, key, &agent_id, &store, lines_max)))
@@ -259,7 +267,14 @@ fn compact(
     lines_max: usize,
 ) -> RpcResult<SessionsCompactReply> {
     let nothing = |key, reason| {
-        Ok(SessionsCompactReply { ok: true, key, compacted: false, reason: Some(reason), archived: None, kept: None })
+        Ok(SessionsCompactReply {
+            ok: true,
+            key,
+            compacted: false,
+            reason: Some(reason),
+            archived: None,
+            kept: None,
+        })
     };
     let slot = stores.existing(store, agent_id)?.and_then(|it| it.index().get(&key));
     if slot.and_then(|it| it.session_id()).is_none() {
