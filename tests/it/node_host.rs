@@ -4,7 +4,7 @@ use crate::harness::{DEADLINE, Home, Server, TOKEN, config};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 struct Node {
     home: Home,
@@ -32,11 +32,15 @@ impl Node {
         let line = self.lines.recv_timeout(DEADLINE).unwrap();
         assert!(line.contains("\"Attic\" serves ws://127.0.0.1:"), "{line}");
     }
-    fn signal(&self, signal: libc::c_int) {
+    /// SIGTERM, and its end.
+    fn stop(&mut self) {
         // SAFETY: kill(2) on a child that has not been waited for.
         #[expect(unsafe_code, reason = "std has no kill with a signal")]
-        let done = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        let done = unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
         assert_eq!(done, 0);
+        // What it writes to ends when it does.
+        assert_eq!(self.lines.recv_timeout(DEADLINE), Err(RecvTimeoutError::Disconnected));
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
@@ -147,12 +151,21 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
         assert!(std::time::Instant::now() < deadline);
         which(&mut op, &json!({ "bins": [] }));
     }
-    node.signal(libc::SIGTERM);
-    assert!(node.child.wait().unwrap().success());
+    node.stop();
     let error = op.response("long")["error"].clone();
     assert_eq!(error["message"], "Error: node disconnected (system.run)");
     let pid = std::fs::read_to_string(pid_file).unwrap();
     assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn it_can_be_stopped_while_nobody_is_there() {
+    let server = Server::start(&config());
+    let mut node = Node::start(&server);
+    drop(server);
+    let mut errors = BufReader::new(node.child.stderr.take().unwrap()).lines();
+    assert!(errors.any(|it| it.unwrap().contains("trying again")));
+    node.stop();
 }
 
 #[test]
@@ -176,12 +189,22 @@ fn allowed_programs_run_and_always_means_always() {
     };
     assert_eq!(stdout(&mut op, "a", &json!({ "command": ["echo", "hi"] })), "hi\n");
     assert_eq!(stdout(&mut op, "b", &json!({ "command": ["/bin/sh", "-lc", "echo a | grep a"] })), "a\n");
+    // What was denied and then approved is no call that was made before.
+    let mut id_of = json!({ "command": ["id", "-u"] });
+    assert_eq!(stdout(&mut op, "same", &id_of), "SYSTEM_RUN_DENIED: approval required");
+    let mut person = Client::connect(&server, &json!({ "scopes": ["operator.approvals"] }));
+    let asked = json!({ "type": "req", "id": "asked", "method": "exec.approval.request", "params": { "id": "ap", "command": "id -u" } });
+    op.send(&asked.to_string());
+    person.event("exec.approval.requested");
+    person.call("exec.approval.resolve", &json!({ "id": "ap", "decision": "allow-once" }));
+    assert_eq!(op.response("asked")["payload"]["decision"], "allow-once");
+    id_of["approved"] = true.into();
+    assert!(stdout(&mut op, "same", &id_of).trim().bytes().all(|it| it.is_ascii_digit()));
     // A text that is allowed does not let something else run.
     let forged = json!({ "command": ["uname"], "rawCommand": "echo hi" });
     assert_eq!(stdout(&mut op, "c", &forged), "SYSTEM_RUN_DENIED: approval required");
 
     // The whole way, over the command line: it asks, a person says always, and from then on nobody is asked.
-    let mut person = Client::connect(&server, &json!({ "scopes": ["operator.approvals"] }));
     let port = server.port.to_string();
     let cli = |args: &[&str]| {
         let mut command = server.home.command(&[&["nodes", "run", "--node", "attic"], args].concat());

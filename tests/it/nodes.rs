@@ -261,6 +261,8 @@ fn what_a_node_was_paired_for_is_all_it_may_do() {
     let (_phone, _) = node(&server, 1, &["system.which", "camera.snap"], &phone);
     op.event("node.pair.requested");
     assert_eq!(commands(&mut op), json!(["system.which"]));
+    invoke(&mut op, "no", &id, "camera.snap", &json!({}));
+    assert_eq!(op.response("no")["error"]["details"]["reason"], "command not declared by node");
     let path = server.home.state().join("nodes/paired.json");
     let stored: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(

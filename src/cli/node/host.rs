@@ -173,8 +173,10 @@ impl Host {
                 return false;
             }
             // A failure of poll itself ends the wait early: the next attempt fails by itself.
-            if sys::poll([Some(self.signals.as_fd())], left).is_err() || self.stopped() {
-                return self.stopped();
+            let waited = sys::poll([Some(self.signals.as_fd())], left);
+            let stopped = self.stopped();
+            if stopped || waited.is_err() {
+                return stopped;
             }
         }
     }
@@ -327,7 +329,11 @@ impl Host {
         while let Ok(Done { key, outcome }) = self.done.1.try_recv() {
             client.renew();
             let (event, payload) = outcome.event;
-            let waiting = self.once.end(&key, &outcome.result);
+            // What was denied has not run: with an approval it may come again.
+            let waiting = match event {
+                "exec.denied" => self.once.forget(&key),
+                _ => self.once.end(&key, &outcome.result),
+            };
             client.post("node.event", Some(json!({ "event": event, "payloadJSON": payload.to_string() })))?;
             self.answer_all(client, waiting, &outcome.result)?;
         }

@@ -41,7 +41,7 @@ impl Once {
         self.ended.push_back((key.to_owned(), answer.clone()));
         self.running.remove(key).unwrap_or_default()
     }
-    /// It could not be begun, and may be tried again: who waits for it.
+    /// It was not run, and may be tried again: who waits for it.
     pub fn forget(&mut self, key: &str) -> Vec<(u64, String)> {
         self.running.remove(key).unwrap_or_default()
     }
