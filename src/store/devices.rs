@@ -114,11 +114,12 @@ pub fn load(state: &Path) -> Result<Devices, String> {
 /// A sentence that names the file.
 pub fn save(state: &Path, devices: &Devices, before: &Devices) -> Result<(), String> {
     let dir = dir(state);
-    if devices.pending != before.pending {
-        write_json(&dir.join("pending.json"), &devices.pending)?;
-    }
+    // What is paired first: a request that is gone before that would be lost.
     if devices.paired != before.paired {
         write_json(&dir.join("paired.json"), &devices.paired)?;
+    }
+    if devices.pending != before.pending {
+        write_json(&dir.join("pending.json"), &devices.pending)?;
     }
     Ok(())
 }
