@@ -32,6 +32,7 @@ pub fn run(gatewayd: &str, limits: &str) -> bool {
     drop(Peer::connected(server.addr, TOKEN));
     wait(Duration::from_secs(2));
     let (pss, wake_ups) = (server.pss_kib(), server.wake_ups());
+    told("idle_anonymous_kib", server.anonymous_kib());
     told("idle_pss_kib", pss);
     told("threads", server.threads());
     wait(QUIET);

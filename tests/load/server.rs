@@ -98,8 +98,15 @@ impl Server {
     }
     /// Proportional set size, in KiB.
     pub fn pss_kib(&self) -> u64 {
+        self.smaps_kib("Pss:")
+    }
+    /// What is in no file, so the kernel cannot drop it, in KiB.
+    pub fn anonymous_kib(&self) -> u64 {
+        self.smaps_kib("Anonymous:")
+    }
+    fn smaps_kib(&self, field: &str) -> u64 {
         let text = self.proc("smaps_rollup");
-        let line = text.lines().find_map(|it| it.strip_prefix("Pss:")).unwrap();
+        let line = text.lines().find_map(|it| it.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
     /// Resident set size, in KiB.
