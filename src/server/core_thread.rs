@@ -96,6 +96,7 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Pulse => outputs.push(Output::Pulse),
                 Input::Request(conn, request) => {
                     outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
                 }
