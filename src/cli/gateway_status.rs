@@ -8,7 +8,7 @@ use super::{Context, say};
 use crate::base::clock::{self, Clock};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
 use crate::base::{accounts, files, log::daily_file};
-use crate::config::{Bind, File, paths, ports::Ports};
+use crate::config::{Bind, File, dotenv, paths, ports::Ports};
 use crate::server::{certificate, listen, port};
 use crate::service::last_exit::{self, Life};
 use serde_json::{Value, json};
@@ -64,16 +64,19 @@ impl Status {
         let daemon_paths =
             if service.file.is_some() { service.paths(context) } else { context.paths.clone() };
         let config = context.config();
-        let daemon = File::load(&daemon_paths, &context.env).or_last_good(&daemon_paths, &context.env);
+        // The service's own configuration and secrets count, whoever asks; who asks keeps an identity of their own.
+        let mut asker = Context { paths: daemon_paths.clone(), ..context.clone() };
+        let _ = dotenv::load(&daemon_paths, &mut asker.env);
+        let daemon = File::load(&daemon_paths, &asker.env).or_last_good(&daemon_paths, &asker.env);
         let service_port = link.port.or(service.port(context));
         let port = daemon_paths.port(service_port, &context.env, daemon.config.gateway.port);
         link.port = Some(port);
-        // The service's own secret and port count, whoever asks.
-        let asker = Context { paths: daemon_paths.clone(), ..context.clone() };
         let target = target::resolve(&link, &daemon.config, &asker);
         let url = target.as_ref().map_or_else(|_| link.url.clone().unwrap_or_default(), |it| it.url.clone());
         let rpc = (!self.no_probe).then(|| {
-            let mut client = asker.open(&link, As::Probe)?;
+            let target = target.clone().map_err(Trouble::refusal)?;
+            let client = context.open_at(&target, As::Probe, link.timeout_ms());
+            let mut client = client.map_err(|it| asker.explain(it, &target))?;
             client.call("status", None, false)?;
             Ok(())
         });

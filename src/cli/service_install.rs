@@ -131,6 +131,12 @@ impl Install {
             stop_s: stop_s(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        if self.system && spec.program.starts_with("/tmp") {
+            let program = spec.program.display();
+            return Err(format!(
+                "a service of the system does not see {program}: put it elsewhere first, for example\n  sudo install -m 755 {program} /usr/local/bin/"
+            ));
+        }
         let texts = [&spec.program, &spec.home, &spec.state];
         if texts.iter().any(|it| it.display().to_string().contains(['\n', '\r'])) {
             return Err("a path with a line break in it cannot stand in a unit file".to_owned());

@@ -29,7 +29,7 @@ fn systemd_accepts_every_unit() {
     }
     let home = Home::empty();
     for (user, profile, scope) in
-        [(None, None, "--user"), (None, Some("rescue"), "--user"), (Some("nobody"), None, "--system")]
+        [(None, None, "--user"), (None, Some("rescue"), "--user"), (Some("daemon"), None, "--system")]
     {
         let spec = spec(user, profile);
         let file = home.temp.path().join(spec.unit_name());

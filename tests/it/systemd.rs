@@ -2,7 +2,7 @@
 use crate::client::Client;
 use crate::harness::{DEADLINE, TOKEN, Temp};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -56,29 +56,33 @@ impl Machine {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|err| err.to_string())?;
-        let (to, lines) = channel();
-        let out = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|it| to.send(it)));
-        let mut said = vec![];
-        let deadline = Instant::now() + DEADLINE;
-        while !said.last().is_some_and(|it: &String| it.contains("Startup finished")) {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => said.push(line),
-                Err(_) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(format!("systemd does not boot here: {said:#?}"));
-                }
-            }
-        }
         // bash became unshare, whose child is PID 1 inside.
         let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let pid = std::fs::read_to_string(children).unwrap().trim().to_owned();
+        let deadline = Instant::now() + DEADLINE;
+        let (_never, pause) = channel::<()>();
+        let pid = loop {
+            let ended = child.try_wait().ok().flatten().is_some();
+            if ended || Instant::now() > deadline {
+                let _ = child.kill();
+                let mut said = String::new();
+                let _ = child.stderr.take().unwrap().read_to_string(&mut said);
+                let _ = child.wait();
+                return Err(format!("systemd does not boot here: {said}"));
+            }
+            let pid = std::fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+            let ask = ["-t", &*pid, "-m", "-p", "-C", "-r", "-w", "systemctl", "is-system-running"];
+            let says = Command::new("nsenter").args(ask).output().map(|it| it.stdout).unwrap_or_default();
+            if matches!(&*says, b"running\n" | b"degraded\n") {
+                break pid;
+            }
+            let _ = pause.recv_timeout(Duration::from_millis(100));
+        };
         let machine = Machine { dir, child, pid };
         let bin = machine.dir.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_gatewayd"), bin.join("openclaw")).unwrap();
-        machine.root("chmod 755 $DIR $DIR/bin && ln -s $DIR/bin/openclaw /usr/local/bin/openclaw");
+        // A service of the system has a /tmp of its own.
+        machine.root("cp $DIR/bin/openclaw /usr/local/bin/openclaw && chmod 755 /usr/local/bin/openclaw");
         Ok(machine)
     }
     fn shell(&self, before: &[&str], line: &str) -> Output {
@@ -145,6 +149,7 @@ fn client(port: u16) -> Client {
     it
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 fn booted(test: &str) -> Option<Machine> {
     match Machine::boot() {
         Ok(it) => Some(it),
@@ -238,6 +243,11 @@ fn a_unit_of_the_system() {
     let Some(it) = booted("a_unit_of_the_system") else { return };
     let out = it.shell(&[], "openclaw gateway install --system");
     assert!(out.status.code() == Some(1) && text(&out).contains("useradd --system"), "{}", text(&out));
+    let out = it.shell(
+        &[],
+        "cp $DIR/bin/openclaw /tmp/gatewayd && /tmp/gatewayd gateway install --system --user root",
+    );
+    assert!(out.status.code() == Some(1) && text(&out).contains("/usr/local/bin"), "{}", text(&out));
     it.root("useradd --system --create-home --home-dir /var/lib/openclaw openclaw");
     let out = it.shell(&[], "openclaw gateway install --system --user openclaw");
     assert!(
@@ -248,6 +258,7 @@ fn a_unit_of_the_system() {
     let port = free_port();
     let own = "setpriv --reuid openclaw --regid openclaw --clear-groups env HOME=/var/lib/openclaw";
     it.root(&format!("{own} openclaw setup --port {port} --token {TOKEN}"));
+    it.root(&format!("{own} openclaw config set agents.defaults.model.primary builtin/parrot"));
     let said = it.root("openclaw gateway install --system --user openclaw");
     assert!(said.contains("Installed and started /etc/systemd/system/openclaw-gateway.service"), "{said}");
     let status: Value = serde_json::from_str(&it.root("openclaw gateway status --deep --json")).unwrap();
