@@ -2520,6 +2520,37 @@ public enum GatewayModels {
         }
     }
 
+    public struct PollParams: Codable, Sendable {
+        public var to: String
+        public var question: String
+        public var options: [String]
+        public var maxSelections: Int?
+        public var durationHours: Int?
+        public var channel: String?
+        public var accountId: String?
+        public var idempotencyKey: String
+
+        public init(
+            to: String,
+            question: String,
+            options: [String],
+            maxSelections: Int? = nil,
+            durationHours: Int? = nil,
+            channel: String? = nil,
+            accountId: String? = nil,
+            idempotencyKey: String
+        ) {
+            self.to = to
+            self.question = question
+            self.options = options
+            self.maxSelections = maxSelections
+            self.durationHours = durationHours
+            self.channel = channel
+            self.accountId = accountId
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
     /// `{host, ip, version, …, ts}`; every field but `ts` may be absent.
     public struct PresenceEntry: Codable, Sendable {
         public var host: String?
@@ -2811,6 +2842,64 @@ public enum GatewayModels {
             self.details = details
             self.retryable = retryable
             self.retryAfterMs = retryAfterMs
+        }
+    }
+
+    public struct SendParams: Codable, Sendable {
+        public var to: String
+        public var message: String
+        public var mediaUrl: String?
+        public var mediaUrls: [String]?
+        public var gifPlayback: Bool?
+        public var channel: String?
+        public var accountId: String?
+        public var sessionKey: String?
+        public var idempotencyKey: String
+
+        public init(
+            to: String,
+            message: String,
+            mediaUrl: String? = nil,
+            mediaUrls: [String]? = nil,
+            gifPlayback: Bool? = nil,
+            channel: String? = nil,
+            accountId: String? = nil,
+            sessionKey: String? = nil,
+            idempotencyKey: String
+        ) {
+            self.to = to
+            self.message = message
+            self.mediaUrl = mediaUrl
+            self.mediaUrls = mediaUrls
+            self.gifPlayback = gifPlayback
+            self.channel = channel
+            self.accountId = accountId
+            self.sessionKey = sessionKey
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    /// What the network calls what was sent, and where it went.
+    public struct SentReply: Codable, Sendable {
+        /// The idempotency key.
+        public var runId: String
+        public var messageId: String
+        public var channel: String
+        public var chatId: String?
+        public var pollId: String?
+
+        public init(
+            runId: String,
+            messageId: String,
+            channel: String,
+            chatId: String? = nil,
+            pollId: String? = nil
+        ) {
+            self.runId = runId
+            self.messageId = messageId
+            self.channel = channel
+            self.chatId = chatId
+            self.pollId = pollId
         }
     }
 
@@ -3752,6 +3841,8 @@ public enum GatewayModels {
         case nodeEvent = "node.event"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
+        case send = "send"
+        case poll = "poll"
         case agent = "agent"
         case agentWait = "agent.wait"
         case chatHistory = "chat.history"

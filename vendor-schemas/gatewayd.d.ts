@@ -959,6 +959,17 @@ export interface Policy {
   tickIntervalMs: number;
 }
 
+export interface PollParams {
+  to: string;
+  question: string;
+  options: Array<string>;
+  maxSelections?: number;
+  durationHours?: number;
+  channel?: string;
+  accountId?: string;
+  idempotencyKey: string;
+}
+
 /** `{host, ip, version, …, ts}`; every field but `ts` may be absent. */
 export interface PresenceEntry {
   host?: string;
@@ -1073,6 +1084,28 @@ export interface RpcError {
   details?: unknown;
   retryable?: boolean;
   retryAfterMs?: number;
+}
+
+export interface SendParams {
+  to: string;
+  message: string;
+  mediaUrl?: string;
+  mediaUrls?: Array<string>;
+  gifPlayback?: boolean;
+  channel?: string;
+  accountId?: string;
+  sessionKey?: string;
+  idempotencyKey: string;
+}
+
+/** What the network calls what was sent, and where it went. */
+export interface SentReply {
+  /** The idempotency key. */
+  runId: string;
+  messageId: string;
+  channel: string;
+  chatId?: string;
+  pollId?: string;
 }
 
 /** As the reference writes it. */
@@ -1479,6 +1512,8 @@ export interface Methods {
   "node.event": { params: NodeEventParams; result: Okay };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
+  "send": { params: SendParams; result: SentReply };
+  "poll": { params: PollParams; result: SentReply };
   "agent": { params: AgentParams; result: AgentReply };
   "agent.wait": { params: AgentWaitParams; result: WaitReply };
   "chat.history": { params: ChatHistoryParams; result: ChatHistoryReply };
