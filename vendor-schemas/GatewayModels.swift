@@ -651,6 +651,16 @@ public enum GatewayModels {
         case error = "error"
     }
 
+    public struct Chosen: Codable, Sendable {
+        public var provider: String
+
+        public init(
+            provider: String
+        ) {
+            self.provider = provider
+        }
+    }
+
     public struct Client: Codable, Sendable {
         public var id: ClientId
         public var displayName: String?
@@ -899,6 +909,27 @@ public enum GatewayModels {
             self.auth = auth
             self.locale = locale
             self.userAgent = userAgent
+        }
+    }
+
+    public struct Converted: Codable, Sendable {
+        /// A file of this machine, for some minutes.
+        public var audioPath: String
+        public var provider: String
+        public var outputFormat: String
+        /// It can be sent as a voice message.
+        public var voiceCompatible: Bool
+
+        public init(
+            audioPath: String,
+            provider: String,
+            outputFormat: String,
+            voiceCompatible: Bool
+        ) {
+            self.audioPath = audioPath
+            self.provider = provider
+            self.outputFormat = outputFormat
+            self.voiceCompatible = voiceCompatible
         }
     }
 
@@ -1170,6 +1201,16 @@ public enum GatewayModels {
             self.token = token
             self.scopes = scopes
             self.rotatedAtMs = rotatedAtMs
+        }
+    }
+
+    public struct Enabled: Codable, Sendable {
+        public var enabled: Bool
+
+        public init(
+            enabled: Bool
+        ) {
+            self.enabled = enabled
         }
     }
 
@@ -2281,6 +2322,42 @@ public enum GatewayModels {
             self.connectedAtMs = connectedAtMs
             self.paired = paired
             self.connected = connected
+        }
+    }
+
+    public struct Offer: Codable, Sendable {
+        public var id: String
+        public var name: String
+        /// It can be asked: there is a key.
+        public var configured: Bool
+        public var models: [String]
+        public var voices: [String]?
+
+        public init(
+            id: String,
+            name: String,
+            configured: Bool,
+            models: [String],
+            voices: [String]? = nil
+        ) {
+            self.id = id
+            self.name = name
+            self.configured = configured
+            self.models = models
+            self.voices = voices
+        }
+    }
+
+    public struct Offers: Codable, Sendable {
+        public var providers: [Offer]
+        public var active: String
+
+        public init(
+            providers: [Offer],
+            active: String
+        ) {
+            self.providers = providers
+            self.active = active
         }
     }
 
@@ -3494,6 +3571,42 @@ public enum GatewayModels {
         }
     }
 
+    public struct Status: Codable, Sendable {
+        public var enabled: Bool
+        /// `off`, `always`, `inbound` or `tagged`.
+        public var auto: String
+        public var provider: String
+        public var fallbackProvider: String?
+        public var fallbackProviders: [String]
+        public var prefsPath: String
+        public var hasOpenAIKey: Bool
+        public var hasElevenLabsKey: Bool
+        /// Never: that service has no published interface.
+        public var edgeEnabled: Bool
+
+        public init(
+            enabled: Bool,
+            auto: String,
+            provider: String,
+            fallbackProvider: String? = nil,
+            fallbackProviders: [String],
+            prefsPath: String,
+            hasOpenAIKey: Bool,
+            hasElevenLabsKey: Bool,
+            edgeEnabled: Bool
+        ) {
+            self.enabled = enabled
+            self.auto = auto
+            self.provider = provider
+            self.fallbackProvider = fallbackProvider
+            self.fallbackProviders = fallbackProviders
+            self.prefsPath = prefsPath
+            self.hasOpenAIKey = hasOpenAIKey
+            self.hasElevenLabsKey = hasElevenLabsKey
+            self.edgeEnabled = edgeEnabled
+        }
+    }
+
     public struct StatusDefaults: Codable, Sendable {
         public var model: String?
         public var contextTokens: Int?
@@ -3788,6 +3901,12 @@ public enum GatewayModels {
         case channelsStatus = "channels.status"
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
+        case ttsStatus = "tts.status"
+        case ttsProviders = "tts.providers"
+        case ttsEnable = "tts.enable"
+        case ttsDisable = "tts.disable"
+        case ttsConvert = "tts.convert"
+        case ttsSetProvider = "tts.setProvider"
         case configGet = "config.get"
         case configSchema = "config.schema"
         case configSet = "config.set"
