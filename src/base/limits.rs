@@ -110,6 +110,8 @@ pub const HEALTH_REFRESH_MS: u64 = 60_000;
 pub const HEALTH_REFRESH_MIN_MS: u64 = 1_000;
 /// Queued system events of a session; the oldest goes first. Reference: 20.
 pub const SYSTEM_EVENTS_MAX: usize = 20;
+/// Of all sessions together; the oldest goes first. Ours: nodes name sessions.
+pub const SYSTEM_EVENTS_ALL_MAX: usize = 400;
 /// Text of a system event, presence field or wake, in bytes. Ours: a frame may be far larger than what is worth keeping.
 pub const EVENT_TEXT_BYTES_MAX: usize = 4096;
 /// Wake words: at most 32 of 64 characters. Reference.
