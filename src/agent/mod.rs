@@ -23,6 +23,7 @@ pub mod conversation;
 mod dns;
 pub mod envelope;
 pub mod error;
+pub mod fetch;
 pub mod http;
 pub mod keys;
 mod known;
