@@ -39,5 +39,6 @@ pub mod run;
 pub mod sse;
 mod task;
 pub mod tools;
+pub mod untrusted;
 
 pub use error::{ErrorKind, TurnError};
