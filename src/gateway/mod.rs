@@ -272,6 +272,8 @@ pub struct Core {
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
+    /// Of guesses at the token of webhooks.
+    hook_limiter: Limiter,
     old_signatures: device::OldSignatures,
     entropy: Entropy,
     registry: &'static Registry,
@@ -335,6 +337,7 @@ impl Core {
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
+            hook_limiter: Limiter::of_hooks(),
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
             registry: methods::registry(),

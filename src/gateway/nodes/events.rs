@@ -14,7 +14,7 @@ use crate::gateway::{Core, Node, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::store::entry::thinking_level;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Answers at once, or when what the event begins is on disk.
 ///
@@ -136,22 +136,13 @@ fn request(
         session_key: Some(session_key),
         agent_id: agent_id.unwrap_or_else(|| agents.default_id().to_owned()),
         key,
-        session_id: None,
         message: message.to_owned(),
-        images: vec![],
         thinking: thinking.and_then(thinking_level).map(str::to_owned),
-        extra_system_prompt: None,
         timeout_ms: seconds.map_or(agents.timeout_ms, |it| (it * 1000.0) as u64),
         channel: text("channel").map(str::to_owned),
         deliver_to: text("channel").filter(|_| deliver).map(str::to_lowercase),
-        entry: Map::new(),
-        only_compact: None,
-        command: None,
-        new_session: None,
-        once: Map::new(),
-        queue_mode: None,
         accepted_at: call.now.unix_ms,
-        lives: 0,
+        ..Request::default()
     })
 }
 
