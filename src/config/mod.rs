@@ -7,6 +7,7 @@ pub mod dotenv;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod generate;
+mod hooks;
 mod include;
 pub mod json5;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod ports;
 mod reader;
 pub mod schema;
 mod session;
+mod speech;
 mod substitute;
 pub mod write;
 
@@ -30,10 +32,12 @@ use crate::base::{
     limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
 };
 use document::Lines;
+pub use hooks::{Hooks, Mapping};
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
 pub use session::*;
+pub use speech::*;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -16,6 +16,7 @@ pub mod commands;
 mod contract;
 pub mod device;
 pub mod events;
+pub mod exchange;
 pub mod freshness;
 pub mod grants;
 #[cfg(test)]
@@ -38,16 +39,17 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+mod system_events;
 pub mod tailscale;
 mod world;
 pub mod ws_log;
 
 use crate::agent;
-use crate::agent::envelope;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
 use crate::conn::Bytes;
+use crate::conn::answer::Answer;
 use crate::protocol::connect::{ClientId, ClientMode};
 use crate::protocol::frame::StateVersion;
 use crate::protocol::scope::{Role, Scopes};
@@ -60,7 +62,7 @@ use registry::Registry;
 use runs::RunRef;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 pub use world::{World, zones};
 use ws_log::WsLog;
@@ -68,13 +70,48 @@ use ws_log::WsLog;
 /// What the core asks of its driver.
 pub enum Effect {
     /// A text frame for one connection.
-    Send { conn: ConnId, text: String },
+    Send {
+        conn: ConnId,
+        text: String,
+    },
     /// One text frame for many.
-    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Broadcast {
+        to: Vec<ConnId>,
+        text: String,
+        drop_if_slow: bool,
+    },
+    /// The body of a HTTP request may be read.
+    Admit {
+        conn: ConnId,
+        bytes_max: u64,
+    },
+    /// The whole answer to a HTTP request.
+    Answer {
+        conn: ConnId,
+        answer: Answer,
+    },
+    /// The beginning of one that comes in pieces, a piece, and its end.
+    Stream {
+        conn: ConnId,
+        head: Answer,
+    },
+    Piece {
+        conn: ConnId,
+        piece: Bytes,
+    },
+    EndStream {
+        conn: ConnId,
+    },
     /// A WebSocket close.
-    Close { conn: ConnId, code: u16, reason: String },
-    /// `connect` was accepted.
-    Authenticated { conn: ConnId },
+    Close {
+        conn: ConnId,
+        code: u16,
+        reason: String,
+    },
+    /// `connect` was accepted, or a request was the owner's: it is no longer among those that may be anybody.
+    Authenticated {
+        conn: ConnId,
+    },
     /// Work that may block; what it returns comes back through [`Core::on_done`].
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
@@ -225,8 +262,9 @@ pub struct Core {
     pub state_version: StateVersion,
     pub heartbeats_enabled: bool,
     pub wake_words: Vec<String>,
-    /// System events queued for the main session, oldest first.
-    pub system_events: VecDeque<SystemEvent>,
+    /// Held a second time by the worker that has a text read aloud.
+    reading_aloud: Arc<()>,
+    system_events: system_events::SystemEvents,
     pub config_writes: methods::config::Writes,
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
@@ -234,12 +272,16 @@ pub struct Core {
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
+    /// Of guesses at the token of webhooks.
+    hook_limiter: Limiter,
     old_signatures: device::OldSignatures,
     entropy: Entropy,
     registry: &'static Registry,
     event_seq: u64,
     ws_log: WsLog,
     ready: usize,
+    /// HTTP requests that are being answered, and what happens when their client hangs up; one for each connection.
+    exchanges: BTreeMap<ConnId, exchange::Gone>,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
@@ -247,14 +289,6 @@ pub struct Core {
     /// It ends once no run is under way.
     leaving: Option<End>,
     ending: bool,
-}
-
-/// A line that waits for the main session's next turn.
-#[derive(Debug, Clone)]
-pub struct SystemEvent {
-    pub text: String,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
 }
 
 /// What the core starts with.
@@ -294,7 +328,8 @@ impl Core {
             state_version: StateVersion { presence: 1, health: 1 },
             heartbeats_enabled: true,
             wake_words: start.wake_words,
-            system_events: VecDeque::new(),
+            reading_aloud: Arc::new(()),
+            system_events: system_events::SystemEvents::default(),
             config_writes: methods::config::Writes::default(),
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
@@ -302,12 +337,14 @@ impl Core {
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
+            hook_limiter: Limiter::of_hooks(),
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
             registry: methods::registry(),
             event_seq: 0,
             ws_log: start.ws_log,
             ready: 0,
+            exchanges: BTreeMap::new(),
             calls_at_work: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
@@ -362,6 +399,9 @@ impl Core {
     }
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        if let Some(gone) = self.exchanges.remove(&conn) {
+            gone(self, now);
+        }
         let Some(client) = self.clients.remove(&conn) else { return };
         runs::wait::on_gone(self, conn);
         nodes::on_gone(self, conn, client.ready().and_then(|it| it.node.as_deref()), now);
@@ -437,7 +477,7 @@ impl Core {
         self.timers.push(Reverse((due_ms, timer)));
     }
     /// For ids that a method makes.
-    fn entropy(&mut self) -> &mut Entropy {
+    pub fn entropy(&mut self) -> &mut Entropy {
         &mut self.entropy
     }
     /// As [`Core::arm`], for a timer that stands for many deadlines: one of its kind that is due before is enough.
@@ -471,16 +511,8 @@ impl Core {
         self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
     }
 
-    /// Queues a line for the main session's next turn.
-    pub fn queue_system_event(&mut self, text: &str, now: Now) {
-        if self.system_events.len() == SYSTEM_EVENTS_MAX {
-            self.system_events.pop_front();
-        }
-        self.system_events.push_back(SystemEvent { text: text.to_owned(), at_ms: now.unix_ms });
-    }
-
     /// Asks a worker.
-    fn job<T: Send + 'static>(
+    pub fn job<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
@@ -491,7 +523,7 @@ impl Core {
         })));
     }
     /// Asks the thread that writes state files.
-    fn store<T: Send + 'static>(
+    pub fn store<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Stores) -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
@@ -502,20 +534,8 @@ impl Core {
         })));
     }
 
-    /// The lines that wait for a session's next turn: those of the main session.
-    fn take_system_events(&mut self, key: &str) -> Vec<String> {
-        let main = sessions::main_key(
-            self.world.config.config.agents.default_id(),
-            self.world.config.config.session.global,
-        );
-        let events = if key == main { std::mem::take(&mut self.system_events) } else { VecDeque::new() };
-        let zone = &self.world.zones.user;
-        events.iter().map(|it| format!("[{}] {}", envelope::told(it.at_ms, zone), it.text)).collect()
-    }
-
     fn check(&self) {
         debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
-        debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
 }
 

@@ -24,6 +24,7 @@ use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
 use crate::conn::answer::Answer;
+use crate::conn::head::Head;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
@@ -34,6 +35,7 @@ use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::service::notify::Notify;
 use crate::store;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -42,7 +44,9 @@ enum Input {
     Opened(ConnId, Box<Peer>),
     Message(ConnId, Bytes),
     Gone(ConnId),
-    Request(ConnId, Box<Request>),
+    /// A request with a body, which may be refused before it is read.
+    Head(ConnId, IpAddr, Arc<Head>),
+    Request(ConnId, IpAddr, Request),
     Signal(Signal),
     ConfigTouched,
     /// The supervisor wants to know whether we live.
@@ -62,7 +66,11 @@ enum Output {
     },
     Close(ConnId, u16, String),
     Authenticated(ConnId),
+    Admit(ConnId, u64),
     Answer(ConnId, Answer),
+    Stream(ConnId, Answer),
+    Piece(ConnId, Bytes),
+    EndStream(ConnId),
     Watch(Vec<std::path::PathBuf>),
     /// The core lives.
     Pulse,
