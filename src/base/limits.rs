@@ -205,6 +205,10 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// Tool calls over HTTP at a time; each has a thread. Ours.
+pub const ANSWER_THREADS_MAX: usize = 8;
+/// The body of such a call. Reference: 2 MiB.
+pub const TOOL_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Wrong webhook tokens of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 20.
 pub const HOOK_ATTEMPTS_MAX: u32 = 20;
 /// How long. Latest: a minute.

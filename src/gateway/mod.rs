@@ -116,6 +116,11 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// As [`Effect::Job`], on a thread of its own: it may take long. Where the system gives none, `refused` happens.
+    Thread {
+        work: Job,
+        refused: Done,
+    },
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
     /// Tell when one of these files changes, and forget those named before.
@@ -283,6 +288,8 @@ pub struct Core {
     exchanges: BTreeMap<ConnId, exchange::Gone>,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
+    /// Answers that have a thread of their own.
+    threads: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
     /// It ends once no run is under way.
@@ -352,6 +359,7 @@ impl Core {
             ready: 0,
             exchanges: BTreeMap::new(),
             calls_at_work: 0,
+            threads: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
             leaving: None,

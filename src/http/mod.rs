@@ -7,6 +7,7 @@ pub mod body;
 pub mod guard;
 mod hooks;
 mod probes;
+mod tools;
 
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -62,6 +63,7 @@ pub const ROUTES: &[Route] = &[
     probe("/ready", probes::ready),
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
+    Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
 ];
 
 /// RFC 9110 section 9: methods that are known but do nothing here.

@@ -8,7 +8,7 @@ use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
-use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
+use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
@@ -128,6 +128,11 @@ impl Driver {
                     self.start_job(job);
                     continue;
                 }
+                Effect::Thread { work, refused } => {
+                    self.start_thread(work, refused);
+                    effects.extend(self.core.take_effects());
+                    continue;
+                }
                 Effect::Run(start) => {
                     self.start_run(*start);
                     // A run that cannot be started has more to say.
@@ -155,6 +160,19 @@ impl Driver {
         });
         if self.workers.run(work).is_err() {
             log::error!(target: "gateway", "the job queue is full, which its size should make impossible");
+        }
+    }
+
+    fn start_thread(&mut self, work: Job, refused: Done) {
+        let back = self.back.clone();
+        let work = move || {
+            // The core is gone: nobody waits for this any more.
+            let _ = back.send(vec![Input::Done(work())]);
+        };
+        let thread = Builder::new().name("answer".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
+        if let Err(err) = thread {
+            log::warn!(target: "gateway", "the system gives no thread for an answer: {err}");
+            self.core.on_done(refused, self.clock.now());
         }
     }
 

@@ -11,7 +11,7 @@
 //! * A run tells its sinks, and knows nothing else of who listens.
 pub mod abort;
 pub mod accept;
-pub(super) mod begin;
+pub mod begin;
 pub mod commanded;
 pub mod events;
 pub mod ordered;

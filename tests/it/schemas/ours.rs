@@ -131,6 +131,7 @@ impl Gateway {
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
+                    | Effect::Thread { .. }
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
