@@ -205,6 +205,8 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// How often it is looked whether somebody who has sent his last byte still waits for the answer. Ours: most answers come sooner.
+pub const EOF_PROBE_MS: u64 = 2_000;
 /// Tool calls over HTTP at a time; each has a thread. Ours.
 pub const ANSWER_THREADS_MAX: usize = 8;
 /// The body of such a call. Reference: 2 MiB.
