@@ -110,6 +110,8 @@ pub const HEALTH_REFRESH_MS: u64 = 60_000;
 pub const HEALTH_REFRESH_MIN_MS: u64 = 1_000;
 /// Queued system events of a session; the oldest goes first. Reference: 20.
 pub const SYSTEM_EVENTS_MAX: usize = 20;
+/// Of all sessions together; the oldest goes first. Ours: nodes name sessions.
+pub const SYSTEM_EVENTS_ALL_MAX: usize = 400;
 /// Text of a system event, presence field or wake, in bytes. Ours: a frame may be far larger than what is worth keeping.
 pub const EVENT_TEXT_BYTES_MAX: usize = 4096;
 /// Wake words: at most 32 of 64 characters. Reference.
@@ -310,6 +312,15 @@ pub const BILLING_REST_HOURS: f64 = 5.0;
 pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
+
+/// One text that is read aloud, in UTF-16 units. Reference: 4096.
+pub const SPEECH_CHARS_MAX: usize = 4096;
+/// One request to a service that reads aloud. Reference: 30 s.
+pub const SPEECH_MS: u64 = 30_000;
+/// How long what was read aloud stays on disk. Reference: 5 minutes.
+pub const SPEECH_KEPT_MS: i64 = 300_000;
+/// How many of them stay at most. Ours: some 10 MB of speech.
+pub const SPEECHES_KEPT_MAX: usize = 64;
 
 /// What one tool call tells the model, in bytes. Reference: 50 KiB for `read`; its `exec` keeps 200,000 characters.
 pub const TOOL_TEXT_BYTES_MAX: usize = 50 * 1024;

@@ -3,6 +3,7 @@ use super::Issue;
 use super::hooks::{Hooks, hooks};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
+use super::speech::{Speech, speech};
 use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
@@ -16,6 +17,7 @@ pub struct Config {
     pub models: Vec<Model>,
     pub session: Session,
     pub queue: Queue,
+    pub speech: Speech,
     /// In the file's order.
     pub bindings: Vec<Binding>,
     pub cron: Cron,
@@ -365,6 +367,7 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
         models: models(&root.at("models.providers"), r),
         session: session(&root.at("session"), r),
         queue: queue(&root.at("messages.queue"), r),
+        speech: speech(&root.at("messages.tts"), r),
         hooks: hooks(&root.at("hooks"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
