@@ -18,6 +18,7 @@ mod watch;
 
 use crate::agent;
 use crate::agent::run::Event;
+use crate::agent::tools::NodeCommand;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -50,6 +51,8 @@ enum Input {
     ConfigTouched,
     Done(Done),
     Run(RunRef, Event),
+    /// A run has a command for a node.
+    ForNode(RunRef, NodeCommand),
     RunEnded(RunRef, agent::run::End),
 }
 

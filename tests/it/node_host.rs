@@ -6,14 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-struct Node {
-    home: Home,
+pub struct Node {
+    pub home: Home,
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Node {
-    fn start(server: &Server) -> Node {
+    pub fn start(server: &Server) -> Node {
         Node::start_with(server, &[])
     }
     fn start_with(server: &Server, more: &[&str]) -> Node {
@@ -54,7 +54,7 @@ impl Drop for Node {
     }
 }
 
-fn attic(op: &mut Client) -> Value {
+pub fn attic(op: &mut Client) -> Value {
     op.call("node.list", &json!({}))["payload"]["nodes"][0].clone()
 }
 
@@ -65,7 +65,7 @@ fn run(op: &mut Client, id: &Value, key: &str, params: &Value) -> Value {
     )
 }
 
-fn allow(op: &mut Client, id: &Value, file: &Value) {
+pub fn allow(op: &mut Client, id: &Value, file: &Value) {
     let now = op.call("exec.approvals.node.get", &json!({ "nodeId": id }))["payload"].clone();
     let set =
         op.call("exec.approvals.node.set", &json!({ "nodeId": id, "file": file, "baseHash": now["hash"] }));

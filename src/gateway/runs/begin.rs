@@ -36,10 +36,14 @@ pub(super) fn task(
         config: ToolsConfig::read(&world.config.resolved, &agent_id),
         env: Arc::new(world.env.clone()),
         clock,
+        // Whoever starts the run knows the way to the core.
+        nodes: None,
     };
     let (file, id) = (world.config.clone(), agent_id.clone());
-    let tools =
-        move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
+    let exec_host = place.config.exec.host;
+    let tools = move |model: &crate::agent::model::ModelRef| {
+        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+    };
     Task {
         run_id: request.run_id.clone(),
         accepted_at: request.accepted_at,
