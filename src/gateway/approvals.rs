@@ -260,11 +260,21 @@ fn sleep(core: &mut Core) {
     }
 }
 
-/// `system.run` on a node. One that says it was approved passes when it was, and then not again.
+/// `system.run` on a node. One that says it was approved passes when it was, and then not again. The text beside the arguments must be
+/// what they read as: nodes in use judge by that text, and run the arguments.
 ///
 /// # Errors
-/// No approval of this very command is known.
+/// No approval of this very command is known, or two commands are named.
 pub fn pass(core: &mut Core, conn: ConnId, node_id: &str, params: &Value, now: Now) -> RpcResult<()> {
+    if let (Some(argv), Some(text)) = (argv(params), params["rawCommand"].as_str())
+        && !text.trim().is_empty()
+        && !reads_as(&argv, text)
+    {
+        return Err(RpcError::invalid(
+            "system.run names two commands: rawCommand must be what command reads as, or be left out",
+        )
+        .details(serde_json::json!({ "reason": "rawCommand mismatch", "command": "system.run" })));
+    }
     let said = ApprovalDecision::parse(params["approvalDecision"].as_str().unwrap_or_default());
     let says_so = params["approved"] == true || matches!(said, Some(it) if it != ApprovalDecision::Deny);
     if !says_so {
@@ -291,15 +301,14 @@ pub fn pass(core: &mut Core, conn: ConnId, node_id: &str, params: &Value, now: N
     Ok(())
 }
 
+fn argv(params: &Value) -> Option<Vec<&str>> {
+    params["command"].as_array()?.iter().map(Value::as_str).collect()
+}
+
 fn is_same(wanted: &Wanted, node_id: &str, params: &Value) -> bool {
     let text = |it: Option<&str>| it.map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let same = |wanted: &Option<String>, name: &str| text(wanted.as_deref()) == text(params[name].as_str());
-    let Some(argv) = params["command"]
-        .as_array()
-        .and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
-    else {
-        return false;
-    };
+    let Some(argv) = argv(params) else { return false };
     let command = match &wanted.argv {
         Some(it) => it.iter().eq(argv.iter()),
         None => reads_as(&argv, &wanted.command),

@@ -117,7 +117,8 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
         got,
         json!({ "exitCode": 3, "timedOut": false, "success": false, "stdout": "a b b\n", "stderr": "err\n", "error": null })
     );
-    let got = payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "ls" }));
+    let got =
+        payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "echo $HOME; *" }));
     assert_eq!(got["stdout"], "$HOME; *\n", "no shell reads it");
     let got = payload(&mut op, "d", json!({ "command": ["nosuchprogram"] }));
     assert_eq!((&got["error"], got.get("exitCode")), (&json!("spawn nosuchprogram ENOENT"), None));
@@ -232,8 +233,10 @@ fn allowed_programs_run_and_always_means_always() {
     id_of["approved"] = true.into();
     assert!(stdout(&mut op, "same", &id_of).trim().bytes().all(|it| it.is_ascii_digit()));
     // A text that is allowed does not let something else run.
-    let forged = json!({ "command": ["uname"], "rawCommand": "echo hi" });
-    assert_eq!(stdout(&mut op, "c", &forged), "SYSTEM_RUN_DENIED: approval required");
+    for (command, text) in [(json!(["uname"]), "echo hi"), (json!(["/bin/sh", "-lc", "uname"]), "echo hi")] {
+        let forged = stdout(&mut op, "c", &json!({ "command": command, "rawCommand": text }));
+        assert!(forged.starts_with("system.run names two commands"), "{forged}");
+    }
 
     // A pattern more, by the command line, and it runs; less, and it does not.
     let port = server.port.to_string();
