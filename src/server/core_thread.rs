@@ -29,6 +29,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Pool,
     store: Hand,
+    /// The net thread asked whether this one is alive.
+    pulse: bool,
 }
 
 pub(super) fn start(
@@ -43,7 +45,7 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
+    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, pulse: false };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -98,6 +100,7 @@ impl Driver {
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Pulse => self.pulse = true,
                 Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
                 Input::Request(conn, ip, request) => {
                     http::on_request(&mut self.core, conn, ip, request, now);
@@ -109,6 +112,9 @@ impl Driver {
     /// Hands the effects out. True when this was the end.
     fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut ended = false;
+        if std::mem::take(&mut self.pulse) {
+            outputs.push(Output::Pulse);
+        }
         let mut effects = VecDeque::from(self.core.take_effects());
         while let Some(effect) = effects.pop_front() {
             outputs.push(match effect {
