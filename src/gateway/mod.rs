@@ -462,6 +462,12 @@ impl Core {
         self.check();
     }
 
+    /// A run has a command for a node, and waits for what comes of it.
+    pub fn on_node_command(&mut self, run: RunRef, command: agent::tools::NodeCommand, now: Now) {
+        nodes::exec::on_asked(self, run, command, now);
+        self.check();
+    }
+
     pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
         runs::on_ended(self, run, end, now);
         self.check();

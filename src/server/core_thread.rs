@@ -2,6 +2,7 @@
 use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
+use crate::agent::tools::Nodes;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
@@ -97,6 +98,7 @@ impl Driver {
                 Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
+                Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Pulse => self.pulse = true,
                 Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
@@ -184,7 +186,12 @@ impl Driver {
 
     fn start_run(&mut self, start: runs::Start) {
         let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
-        let (run, task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let (run, mut task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let to_core = self.back.clone();
+        task.place.nodes = Some(Nodes(Arc::new(move |command| {
+            // The core is gone: the run is stopped, and waits no longer.
+            let _ = to_core.send(vec![Input::ForNode(run, command)]);
+        })));
         let work = move || {
             let mut emit = |event| {
                 // The core is gone: nobody hears of it any more.
@@ -237,6 +244,7 @@ mod tests {
             config: ToolsConfig::read(&Value::Null, "main"),
             env: Arc::new(Env::from([])),
             clock,
+            nodes: None,
         };
         Task {
             run_id: "A".into(),

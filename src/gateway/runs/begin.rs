@@ -31,8 +31,10 @@ pub(super) fn task(
     let images = request.images.clone();
     let place = place(world, clock, &request.key, &agent_id);
     let (file, id) = (world.config.clone(), agent_id.clone());
-    let tools =
-        move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
+    let exec_host = place.config.exec.host;
+    let tools = move |model: &crate::agent::model::ModelRef| {
+        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+    };
     Task {
         run_id: request.run_id.clone(),
         accepted_at: request.accepted_at,
@@ -67,6 +69,8 @@ pub fn place(world: &World, clock: Clock, key: &str, agent_id: &str) -> Place {
         config: ToolsConfig::read(&world.config.resolved, agent_id),
         env: Arc::new(world.env.clone()),
         clock,
+        // Whoever starts the run knows the way to the core.
+        nodes: None,
     }
 }
 
