@@ -355,6 +355,13 @@ pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
 
+/// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
+pub const TOKEN_CHARS_MIN: usize = 16;
+/// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
+pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which it calls the disk full. Ours.
+pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
 /// Commands that a node runs at a time; others wait. Ours.
 pub const NODE_RUNS_MAX: usize = 8;
 /// Calls that wait at a node; more are answered `UNAVAILABLE`. Ours.
