@@ -267,6 +267,8 @@ pub const TEXT_FREE_BYTES: usize = 8 * 1024;
 pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
+/// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.
+pub const IMAGE_PIXELS_MAX: u64 = 64_000_000;
 /// One attached image, decoded. Reference: 5,000,000 bytes.
 pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
 /// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.
