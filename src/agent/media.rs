@@ -13,26 +13,7 @@ use super::fetch::{Ask, Fetcher};
 use crate::base::cancel::Cancel;
 use crate::base::ids::{base64, from_base64};
 use crate::base::limits::IMAGE_PIXELS_MAX;
-
-/// What may be sent, and what it may cost: `gateway.http.endpoints.responses.images` and `files`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// It may be named by a URL.
-    pub allow_url: bool,
-    /// Lower case, without parameters.
-    pub mimes: Vec<String>,
-    pub bytes_max: usize,
-    /// Of a file's text; what is behind is left out.
-    pub chars_max: usize,
-    pub redirects_max: u32,
-    pub timeout_ms: u64,
-}
-
-impl Limits {
-    fn allow(&self, mime: &str) -> bool {
-        self.mimes.iter().any(|it| it == mime)
-    }
-}
+use crate::config::MediaLimits as Limits;
 
 /// Something that a URL names.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +64,7 @@ pub fn picture(data: &str, limits: &Limits) -> Result<Image, String> {
 
 fn of_bytes(bytes: &[u8], limits: &Limits) -> Result<Image, String> {
     let mime = sniff(bytes).ok_or("the image is none: its bytes are neither PNG, JPEG, GIF nor WebP")?;
-    if !limits.allow(mime) {
+    if !allows(limits, mime) {
         return Err(format!("Unsupported image MIME type: {mime}"));
     }
     let (width, height) = size(bytes).ok_or("the image has no readable size")?;
@@ -111,11 +92,13 @@ pub fn text(bytes: &[u8], content_type: &str, limits: &Limits) -> Result<String,
     if mime.is_empty() {
         return Err("input_file missing media type".into());
     }
-    if !limits.allow(&mime) {
+    if !allows(limits, &mime) {
         return Err(format!("Unsupported file MIME type: {mime}"));
     }
     if mime == "application/pdf" || bytes.starts_with(b"%PDF-") {
-        return Err("PDF files are not read here: send their text as text/plain, or their pages as images".into());
+        return Err(
+            "PDF files are not read here: send their text as text/plain, or their pages as images".into()
+        );
     }
     if bytes.contains(&0) {
         return Err(format!("the file is no text, though it is called {mime}"));
@@ -133,8 +116,13 @@ pub fn text(bytes: &[u8], content_type: &str, limits: &Limits) -> Result<String,
 
 /// A file's text as a model is told it: what is in it cannot end it.
 pub fn file(name: &str, text: &str) -> String {
-    let name: String = name.chars().map(|it| if it.is_control() || "<>\"&".contains(it) { '_' } else { it }).collect();
+    let name: String =
+        name.chars().map(|it| if it.is_control() || "<>\"&".contains(it) { '_' } else { it }).collect();
     format!("<file name=\"{name}\">\n{}\n</file>", text.replace("</file", "<\\/file"))
+}
+
+fn allows(limits: &Limits, mime: &str) -> bool {
+    limits.mimes.iter().any(|it| it == mime)
 }
 
 fn too_large(what: &str, bytes: usize, limits: &Limits) -> Result<(), String> {
@@ -230,12 +218,18 @@ mod tests {
     fn pictures_are_judged_before_they_are_taken() {
         let told = |data: &str| picture(data, &limits()).unwrap_err();
         assert_eq!(picture(&base64(&png(3, 5)), &limits()).unwrap().mime_type, "image/png");
-        assert_eq!(told(&base64(&png(30_000, 30_000))), "Image too large: 30000 x 30000 pixels (limit: 64000000 pixels)");
+        assert_eq!(
+            told(&base64(&png(30_000, 30_000))),
+            "Image too large: 30000 x 30000 pixels (limit: 64000000 pixels)"
+        );
         assert_eq!(told(&"A".repeat(400)), "Image too large: 300 bytes (limit: 100 bytes)");
         assert_eq!(told("***"), "the image is not base64");
         assert!(told(&base64(b"BM not a picture")).contains("neither PNG"));
         let none = Limits { mimes: vec![], ..limits() };
-        assert_eq!(picture(&base64(&png(3, 5)), &none).unwrap_err(), "Unsupported image MIME type: image/png");
+        assert_eq!(
+            picture(&base64(&png(3, 5)), &none).unwrap_err(),
+            "Unsupported image MIME type: image/png"
+        );
     }
     #[test]
     fn files_become_text() {

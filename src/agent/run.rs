@@ -10,12 +10,14 @@
 //! * What was said is durable before its end is told.
 //! * Nothing here knows who listens.
 use super::asking::{Asking, Told};
-use super::fetch::Fetcher;
-use super::media::Got;
 use super::compact::{self, Why};
 use super::conversation::{self, Image, Origin};
 use super::error::{ErrorKind, TurnError};
-use super::model::{Answer, Done, Message, ModelRef, Part, Role, Stop, Thinking, ToolCall, ToolChoice, ToolSpec, Usage};
+use super::fetch::Fetcher;
+use super::media::Got;
+use super::model::{
+    Answer, Done, Message, ModelRef, Part, Role, Stop, Thinking, ToolCall, ToolChoice, ToolSpec, Usage,
+};
 use super::prompt::System;
 use super::retry::{Attempts, Step};
 pub use super::task::{Around, Begin, Begun, Brought, End, Event, Failure, Prompt, Steer, Task, Tools};
@@ -62,6 +64,7 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
 /// What the message shows by a URL: pictures join its own, and the texts come back.
 fn fetch(task: &mut Task, cancel: &Cancel) -> Result<String, Failure> {
     let mut texts = String::new();
+    task.images.extend(task.brought.images.iter().cloned());
     for it in &task.brought.fetch {
         match it.fetch(&Fetcher::default(), cancel) {
             Ok(Got::Picture(it)) => task.images.push(it),
@@ -230,9 +233,11 @@ impl<'a> Run<'a> {
     /// What was said after that run's answer is another branch.
     fn go_back(&mut self, context: &mut Context, run_id: &str) {
         let is_mark = |it: &Value| it["customType"] == "gatewayd.run";
-        let mut later = context.entries.iter().skip_while(|it| !(is_mark(it) && it["data"]["runId"] == run_id));
+        let mut later =
+            context.entries.iter().skip_while(|it| !(is_mark(it) && it["data"]["runId"] == run_id));
         let next = later.next().and_then(|_| later.find(|it| is_mark(it)));
-        if let Some(at) = next.and_then(|it| context.entries.iter().position(|entry| entry["id"] == it["id"])) {
+        if let Some(at) = next.and_then(|it| context.entries.iter().position(|entry| entry["id"] == it["id"]))
+        {
             context.entries.truncate(at);
             self.behind = context.entries.last().and_then(|it| it["id"].as_str()).map(str::to_owned);
         }
@@ -302,7 +307,8 @@ impl<'a> Run<'a> {
             let done = ended.map_err(|err| Failure::of(&err, &self.origin.model.provider))?;
             (self.usage, self.is_cut) = (done.usage, done.stop == Stop::Length);
             self.spent.add(&done.usage);
-            let theirs = |it: &ToolCall| self.asking.task.brought.tools.iter().any(|tool| tool.name == it.name);
+            let theirs =
+                |it: &ToolCall| self.asking.task.brought.tools.iter().any(|tool| tool.name == it.name);
             let (pending, calls): (Vec<_>, Vec<_>) = answer.tool_calls().cloned().partition(theirs);
             self.messages.push(answer.into_message());
             self.use_tools(&calls)?;

@@ -2,8 +2,8 @@
 use super::compact;
 use super::conversation::Image;
 use super::error::{ErrorKind, TurnError};
-use super::model::{ModelRef, Thinking, ToolCall, ToolChoice, ToolSpec, Usage};
 use super::media::Wanted;
+use super::model::{ModelRef, Thinking, ToolCall, ToolChoice, ToolSpec, Usage};
 use super::models::Models;
 use super::prompt::System;
 use super::tools::{Place, Toolbox};
@@ -62,7 +62,9 @@ pub struct Brought {
     /// Tokens of one answer.
     pub max_tokens: Option<u64>,
     pub temperature: Option<f64>,
-    /// What the message shows and is still to be fetched.
+    /// What the message shows.
+    pub images: Vec<Image>,
+    /// And what is still to be fetched.
     pub fetch: Vec<Wanted>,
 }
 

@@ -267,6 +267,10 @@ pub const TEXT_FREE_BYTES: usize = 8 * 1024;
 pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
+/// A body of `/v1/chat/completions`. Reference: 1 MiB.
+pub const CHAT_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Pictures and files that one HTTP request names by URLs. Latest: 8.
+pub const HTTP_URLS_MAX: usize = 8;
 /// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.
 pub const IMAGE_PIXELS_MAX: u64 = 64_000_000;
 /// One attached image, decoded. Reference: 5,000,000 bytes.

@@ -1,5 +1,6 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
+use super::endpoints::{Endpoints, endpoints};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
 use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
@@ -65,6 +66,7 @@ pub struct Gateway {
     pub node_commands: NodeCommands,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+    pub endpoints: Endpoints,
 }
 
 /// `gateway.tls`. Paths as written.
@@ -414,6 +416,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
             deny: r.strings(at.at("nodes.denyCommands")),
         },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
+        endpoints: endpoints(&at.at("http.endpoints"), r),
     }
 }
 

@@ -4,6 +4,7 @@
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
 pub mod guard;
+mod openai;
 mod probes;
 
 use crate::base::clock::Now;
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 
 /// One path and what answers it.
 pub struct Route {
+    /// One that ends in `/` stands for all beneath it.
     pub path: &'static str,
     /// Allowed methods, as in an `Allow` header.
     pub allow: &'static str,
@@ -60,6 +62,10 @@ pub const ROUTES: &[Route] = &[
     probe("/ready", probes::ready),
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
+    openai::CHAT,
+    openai::RESPONSES,
+    openai::MODELS,
+    openai::MODEL,
 ];
 
 /// RFC 9110 section 9: methods that are known but do nothing here.
@@ -103,7 +109,9 @@ fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> R
 
 /// What answers a request; or the answer, when nothing does.
 fn route(core: &Core, head: &Head) -> Result<&'static Route, Answer> {
-    let route = ROUTES.iter().find(|it| it.path == head.path && (it.on)(core));
+    let is_for =
+        |it: &&Route| it.path == head.path || it.path.ends_with('/') && head.path.starts_with(it.path);
+    let route = ROUTES.iter().find(|it| is_for(it) && (it.on)(core));
     match head.method.as_str() {
         "OPTIONS" => {
             Err(Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow)))

@@ -18,6 +18,7 @@ use crate::shaped;
 use crate::store::entry::thinking_level;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 pub const METHODS: &[Method] = &[Method::of::<Agent>(), Method::of::<AgentWait>()];
 
@@ -223,6 +224,7 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         new_session: None,
         queue_mode: None,
         command: None,
+        brought: Arc::default(),
         accepted_at: unix_ms,
         lives: 0,
     })

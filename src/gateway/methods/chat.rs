@@ -25,6 +25,7 @@ use crate::store::transcript::{Entry, last_messages};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub const METHODS: &[Method] = &[
     Method::of::<ChatHistory>(),
@@ -174,6 +175,7 @@ fn request(core: &Core, params: &ChatSendParams, session_key: &str, unix_ms: i64
         new_session: None,
         queue_mode: None,
         command: None,
+        brought: Arc::default(),
         accepted_at: unix_ms,
         lives: 0,
     })

@@ -15,6 +15,7 @@ use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::store::entry::thinking_level;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Answers at once, or when what the event begins is on disk.
 ///
@@ -143,6 +144,7 @@ fn request(
         new_session: None,
         once: Map::new(),
         queue_mode: None,
+        brought: Arc::default(),
         accepted_at: call.now.unix_ms,
         lives: 0,
     })
