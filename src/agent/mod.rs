@@ -37,8 +37,10 @@ pub mod proxy;
 mod refusal;
 pub mod retry;
 pub mod run;
+pub mod speech;
 pub mod sse;
 mod task;
 pub mod tools;
+pub mod untrusted;
 
 pub use error::{ErrorKind, TurnError};

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod endpoints;
 #[cfg(test)]
 pub(crate) mod generate;
+mod hooks;
 mod include;
 pub mod json5;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod ports;
 mod reader;
 pub mod schema;
 mod session;
+mod speech;
 mod substitute;
 pub mod write;
 
@@ -31,10 +33,12 @@ use crate::base::{
 };
 use document::Lines;
 pub use endpoints::{Endpoints, MediaLimits};
+pub use hooks::{Hooks, Mapping};
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
 pub use session::*;
+pub use speech::*;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -205,7 +205,7 @@ impl Conn {
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
         let (http10, keep_alive) = match self.phase {
             Phase::Admit { .. } => (false, false),
-            Phase::Respond { http10, keep_alive } => (http10, keep_alive),
+            Phase::Respond { http10, keep_alive, .. } => (http10, keep_alive),
             _ => return,
         };
         let close = answer.close || !keep_alive;
@@ -213,9 +213,20 @@ impl Conn {
         self.answered(close, now_ms);
     }
 
+    /// The answer to the request last given out costs something: who sends its last byte before it is gone, as from a stream.
+    pub fn attend(&mut self, now_ms: u64) {
+        if let Phase::Respond { attended, .. } = &mut self.phase {
+            *attended = true;
+            if self.eof {
+                self.settle_eof(now_ms);
+            }
+        }
+        self.check();
+    }
+
     /// Begins the answer to the request last given out: the head of `answer`, whose body comes in pieces.
     pub fn begin_stream(&mut self, answer: Answer, now_ms: u64) {
-        let Phase::Respond { http10, keep_alive } = self.phase else { return };
+        let Phase::Respond { http10, keep_alive, .. } = self.phase else { return };
         let (chunked, keep_alive) = (!http10, keep_alive && !http10 && !answer.close);
         self.out.push(answer.into_stream_head(chunked, !keep_alive).into());
         if self.head_only {
@@ -369,7 +380,7 @@ impl Conn {
         self.deadline = None;
         let head = Arc::new(head);
         if head.content.is_empty() {
-            self.phase = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
+            self.phase = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive, attended: false };
             self.events.push_back(ConnEvent::Request(Request { head, body: vec![] }));
         } else {
             self.events.push_back(ConnEvent::Head(head.clone()));
@@ -386,7 +397,7 @@ impl Conn {
             self.deadline = Some(*since + BODY_GRACE_MS + body.taken * 1000 / BODY_RATE_MIN);
             return Ok(false);
         }
-        let respond = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
+        let respond = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive, attended: false };
         let Phase::Body { head, body, .. } = std::mem::replace(&mut self.phase, respond) else {
             return Ok(false);
         };

@@ -9,7 +9,7 @@ use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 
 /// One client as it sees itself.
@@ -418,7 +418,9 @@ impl Sim {
                 Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
                     panic!("no HTTP request was made")
                 }
-                Effect::Piece { .. } | Effect::EndStream { .. } => panic!("no HTTP request was made"),
+                Effect::Attend { .. } | Effect::Piece { .. } | Effect::EndStream { .. } => {
+                    panic!("no HTTP request was made")
+                }
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }

@@ -3,7 +3,9 @@
 //! * What does not exist is a 404 in plain text, never a page.
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
+pub mod body;
 pub mod guard;
+mod hooks;
 mod openai;
 mod probes;
 
@@ -100,18 +102,23 @@ fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> R
         let text = "Misdirected Request: this gateway does not go by that name (add it to gateway.controlUi.allowedOrigins)";
         return Err(Answer::text(421, text));
     }
-    match route(core, head) {
-        Ok(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
+    match find(core, head).filter(|_| KNOWN.contains(&head.method.as_str())) {
+        Some(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
         // It is refused when all of it has come, so that the connection can stay.
-        Err(_) => Ok(BODY_UNUSED_BYTES_MAX),
+        None => Ok(BODY_UNUSED_BYTES_MAX),
     }
+}
+
+fn find(core: &Core, head: &Head) -> Option<&'static Route> {
+    let is_for =
+        |it: &&Route| it.path == head.path || it.path.ends_with('/') && head.path.starts_with(it.path);
+    let of_table = || ROUTES.iter().find(|it| is_for(it) && (it.on)(core));
+    hooks::route(core, &head.path).or_else(of_table)
 }
 
 /// What answers a request; or the answer, when nothing does.
 fn route(core: &Core, head: &Head) -> Result<&'static Route, Answer> {
-    let is_for =
-        |it: &&Route| it.path == head.path || it.path.ends_with('/') && head.path.starts_with(it.path);
-    let route = ROUTES.iter().find(|it| is_for(it) && (it.on)(core));
+    let route = find(core, head);
     match head.method.as_str() {
         "OPTIONS" => {
             Err(Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow)))

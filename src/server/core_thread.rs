@@ -28,6 +28,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Pool,
     store: Hand,
+    /// The net thread asked whether this one is alive.
+    pulse: bool,
 }
 
 pub(super) fn start(
@@ -42,7 +44,7 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
+    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, pulse: false };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -96,6 +98,7 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Pulse => self.pulse = true,
                 Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
                 Input::Request(conn, ip, request) => {
                     http::on_request(&mut self.core, conn, ip, request, now);
@@ -107,12 +110,16 @@ impl Driver {
     /// Hands the effects out. True when this was the end.
     fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut ended = false;
+        if std::mem::take(&mut self.pulse) {
+            outputs.push(Output::Pulse);
+        }
         let mut effects = VecDeque::from(self.core.take_effects());
         while let Some(effect) = effects.pop_front() {
             outputs.push(match effect {
                 Effect::Send { conn, text } => Output::Send(conn, text),
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
                 Effect::Admit { conn, bytes_max } => Output::Admit(conn, bytes_max),
+                Effect::Attend { conn } => Output::Attend(conn),
                 Effect::Answer { conn, answer } => Output::Answer(conn, answer),
                 Effect::Stream { conn, head } => Output::Stream(conn, head),
                 Effect::Piece { conn, piece } => Output::Piece(conn, piece),

@@ -18,7 +18,6 @@ use crate::shaped;
 use crate::store::entry::thinking_level;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 pub const METHODS: &[Method] = &[Method::of::<Agent>(), Method::of::<AgentWait>()];
 
@@ -212,21 +211,14 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         agent_id,
         session_id,
         message: params.message.to_string(),
-        images: vec![],
         thinking,
         extra_system_prompt: given(&params.extra_system_prompt),
         timeout_ms,
         channel: given(&params.channel),
         deliver_to: (params.deliver == Some(true)).then(|| deliver_to(params)),
         entry,
-        only_compact: None,
-        once: Map::new(),
-        new_session: None,
-        queue_mode: None,
-        command: None,
-        brought: Arc::default(),
         accepted_at: unix_ms,
-        lives: 0,
+        ..Request::default()
     })
 }
 

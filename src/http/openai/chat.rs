@@ -3,15 +3,16 @@
 //! Names that nobody knows are left alone, as OpenAI's own clients send new ones every month; what is known and wrong is refused.
 use super::prompt::{Ask, Turn};
 use super::shape::{Checked, Field};
-use super::{json, tools};
+use super::tools;
 use crate::agent::conversation::Image;
 use crate::agent::model::ToolCall;
 use crate::config::Endpoints;
+use crate::http::body;
 
 /// # Errors
 /// The text of a 400.
 pub(super) fn read(body: &[u8], limits: &Endpoints) -> Result<Ask, String> {
-    let body = json(body)?;
+    let body = body::json(body)?;
     let mut ask = Ask::default();
     let turns = options(&Field::root(&body), &mut ask)?;
     let mut heard = vec![];

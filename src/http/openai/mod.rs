@@ -17,6 +17,7 @@ mod responses_answer;
 mod shape;
 mod tools;
 
+use super::body::check_plain;
 use super::{Asker, Exchange, Route, guard};
 use crate::agent::run::{End, Failure};
 use crate::base::clock::Now;
@@ -31,7 +32,7 @@ use crate::gateway::runs::{self, Listener, Sink, abort, accept};
 use crate::gateway::{Core, sessions};
 use crate::protocol::error::{Code, RpcError};
 use prompt::Ask;
-use serde_json::{Map, Value, json as value};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(super) const CHAT: Route = Route {
@@ -104,11 +105,8 @@ struct To {
 /// Only the owner, and only a body that is what it says.
 fn admit(core: &mut Core, asker: &Asker, bytes_max: u64, now: Now) -> Result<u64, Answer> {
     guard::owner(core, asker, now)?;
-    match asker.head.header("content-encoding") {
-        None if !asker.head.has_header("content-encoding") => Ok(bytes_max),
-        Some(it) if it.eq_ignore_ascii_case("identity") => Ok(bytes_max),
-        _ => Err(refused(415, "a Content-Encoding is not taken here: send the body as it is")),
-    }
+    check_plain(asker.head)?;
+    Ok(bytes_max)
 }
 
 fn refused(status: u16, message: &str) -> Answer {
@@ -120,15 +118,7 @@ fn error(status: u16, message: &str, kind: &str) -> Answer {
 }
 
 fn error_body(message: &str, kind: &str) -> Value {
-    value!({ "error": { "message": message, "type": kind } })
-}
-
-/// No body at all is an empty object (reference).
-fn json(body: &[u8]) -> Result<Value, String> {
-    match body.is_empty() {
-        true => Ok(Value::Object(Map::new())),
-        false => crate::protocol::json::parse(body).map_err(|err| format!("SyntaxError: {err}")),
-    }
+    json!({ "error": { "message": message, "type": kind } })
 }
 
 /// A body may be large, and what is in it takes time to read: a worker does.
@@ -171,23 +161,13 @@ fn begin(
         session_key: Some(place.key.clone()),
         key: place.key,
         agent_id: place.agent_id,
-        session_id: None,
         message: ask.message,
-        images: vec![],
-        thinking: None,
         extra_system_prompt: Some(ask.system.join("\n\n")).filter(|it| !it.is_empty()),
         timeout_ms: core.world.config.config.agents.timeout_ms,
         channel: Some("webchat".into()),
-        deliver_to: None,
-        entry: Map::new(),
-        once: Map::new(),
-        new_session: None,
-        queue_mode: None,
-        command: None,
-        only_compact: None,
         brought: Arc::new(ask.brought),
         accepted_at: now.unix_ms,
-        lives: 0,
+        ..Request::default()
     };
     let sink = Sink::Listener((api.listener)(to));
     let run = runs::reserve(core, request.clone(), vec![sink]).map_err(|it| Failed::of(&it).answer())?;

@@ -1,11 +1,12 @@
 //! `POST /v1/responses`: what is asked. Strict, in the reference's words; what OpenAI's own clients send besides is taken too.
 use super::prompt::{Ask, Turn, data_url};
 use super::shape::{Checked, Field, Wrong};
-use super::{json, tools};
+use super::tools;
 use crate::agent::conversation::Image;
 use crate::agent::media;
 use crate::agent::model::ToolCall;
 use crate::config::Endpoints;
+use crate::http::body;
 
 /// The reference's names, and those that OpenAI's clients send where the answer is the same without them.
 const NAMES: [&str; 25] = [
@@ -39,7 +40,7 @@ const NAMES: [&str; 25] = [
 /// # Errors
 /// The text of a 400.
 pub(super) fn read(body: &[u8], limits: &Endpoints) -> Result<Ask, String> {
-    let body = json(body)?;
+    let body = body::json(body)?;
     let at = Field::root(&body);
     let mut ask = Ask::default();
     let (theirs, choice) = options(&at, &mut ask).map_err(|it| it.to_string())?;

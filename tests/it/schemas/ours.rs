@@ -127,6 +127,7 @@ impl Gateway {
                         self.core.on_done(job(&mut self.stores), now);
                     }
                     Effect::Admit { .. }
+                    | Effect::Attend { .. }
                     | Effect::Answer { .. }
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
