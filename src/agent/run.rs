@@ -135,9 +135,14 @@ impl<'a> Run<'a> {
             .or_else(|| Thinking::of_word(word("thinkingLevel")?))
             .or(task.thinking_default)
             .unwrap_or(if around.models.catalog.thinks(&model) { Thinking::Low } else { Thinking::Off });
+        let told = |path: &std::path::Path| match &task.brought.after {
+            Some(run_id) => transcript::context_after(path, run_id),
+            None => transcript::context(path),
+        };
         let context = match &begun.transcript {
-            Some(path) => transcript::context(path)
-                .map_err(|err| Failure::Failed(format!("cannot read {}: {err}", path.display())))?,
+            Some(path) => {
+                told(path).map_err(|err| Failure::Failed(format!("cannot read {}: {err}", path.display())))?
+            }
             None => Context::default(),
         };
         let toolbox = (task.tools)(&model);
@@ -196,8 +201,8 @@ impl<'a> Run<'a> {
             self.messages = conversation::messages(&context);
             return;
         }
-        if let Some(run_id) = &task.brought.after {
-            self.go_back(&mut context, run_id);
+        if task.brought.after.is_some() {
+            self.behind = context.entries.last().and_then(|it| it["id"].as_str()).map(str::to_owned);
         }
         if let Some(parent) = refused(&mut context) {
             self.behind = Some(parent);
@@ -228,18 +233,6 @@ impl<'a> Run<'a> {
         self.messages = conversation::messages(&context);
         if !text.is_empty() || !task.images.is_empty() {
             self.say(&text, &task.images, unix_ms);
-        }
-    }
-    /// What was said after that run's answer is another branch.
-    fn go_back(&mut self, context: &mut Context, run_id: &str) {
-        let is_mark = |it: &Value| it["customType"] == "gatewayd.run";
-        let mut later =
-            context.entries.iter().skip_while(|it| !(is_mark(it) && it["data"]["runId"] == run_id));
-        let next = later.next().and_then(|_| later.find(|it| is_mark(it)));
-        if let Some(at) = next.and_then(|it| context.entries.iter().position(|entry| entry["id"] == it["id"]))
-        {
-            context.entries.truncate(at);
-            self.behind = context.entries.last().and_then(|it| it["id"].as_str()).map(str::to_owned);
         }
     }
     /// Puts what came of the client's calls behind them. What the person says, with the answers to calls that nobody knows of.
@@ -620,12 +613,12 @@ fn named(name: &str) -> ModelRef {
 /// Stands in front of a run's question, so that a restart knows whether it was stored.
 fn mark(run_id: &str, accepted_at: i64) -> Entry {
     let data = json!({ "runId": run_id, "acceptedAt": accepted_at });
-    Entry::Custom { custom_type: "gatewayd.run".into(), data }
+    Entry::Custom { custom_type: transcript::RUN.into(), data }
 }
 
 fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
     let data = &entry["data"];
-    entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
+    entry["customType"] == transcript::RUN && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
 /// Takes away a question that the model's server would not take, with all that followed it, so that the next one is not refused for

@@ -259,7 +259,7 @@ pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
 /// Runs at a time whatever the configuration says; each has a thread. Ours.
-pub const RUNS_MAX: usize = 64;
+pub const RUNS_MAX: usize = 128;
 /// Runs that are under way or wait, in all sessions; each holds its message. Ours.
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.

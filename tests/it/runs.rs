@@ -4,5 +4,5 @@ mod failures;
 mod golden;
 mod queue;
 mod storm;
-mod talk;
+pub mod talk;
 mod told;

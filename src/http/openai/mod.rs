@@ -195,7 +195,10 @@ fn name(core: &mut Core, head: &Head, api: &Api, ask: &Ask) -> Result<(String, S
     let agent = agent.unwrap_or_else(|| agents.default_id().to_owned());
     let prefix = api.prefix;
     if let Some(user) = ask.user.as_deref().map(str::trim).filter(|it| !it.is_empty()) {
-        return Ok((format!("{}_{uuid}", api.mark), format!("agent:{agent}:{prefix}-user:{user}")));
+        return Ok((
+            format!("{}_{uuid}", api.mark),
+            format!("agent:{agent}:{prefix}-user:{}", user.to_lowercase()),
+        ));
     }
     let Some(previous) = ask.previous.as_deref() else {
         return Ok((format!("{}_{uuid}", api.mark), format!("agent:{agent}:{prefix}:{uuid}")));
