@@ -164,7 +164,7 @@ mod tests {
     }
     fn heard(turns: Vec<Turn>) -> Option<(String, usize, usize)> {
         let mut ask = Ask::default();
-        ask.hear(turns).then(|| (ask.message, ask.brought.history.len(), ask.brought.results.len()))
+        ask.hear(turns).then_some((ask.message, ask.brought.history.len(), ask.brought.results.len()))
     }
 
     #[test]
