@@ -265,7 +265,7 @@ pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
 /// Runs at a time whatever the configuration says; each has a thread. Ours.
-pub const RUNS_MAX: usize = 64;
+pub const RUNS_MAX: usize = 128;
 /// Runs that are under way or wait, in all sessions; each holds its message. Ours.
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.
@@ -290,6 +290,12 @@ pub const TEXT_FREE_BYTES: usize = 8 * 1024;
 pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
+/// A body of `/v1/chat/completions`. Reference: 1 MiB.
+pub const CHAT_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Pictures and files that one HTTP request names by URLs. Latest: 8.
+pub const HTTP_URLS_MAX: usize = 8;
+/// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.
+pub const IMAGE_PIXELS_MAX: u64 = 64_000_000;
 /// One attached image, decoded. Reference: 5,000,000 bytes.
 pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
 /// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.

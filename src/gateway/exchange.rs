@@ -41,13 +41,26 @@ impl Core {
     }
     /// A worker makes the answer; 503 when all are busy.
     pub fn respond_later(&mut self, conn: ConnId, work: impl FnOnce() -> Answer + Send + 'static) {
+        self.work_for(conn, work, move |core, answer, _| core.respond(conn, answer));
+    }
+    /// A worker does something for an answer, which `then` goes on with; 503 when all are busy. A client that hangs up
+    /// meanwhile wants nothing more.
+    pub fn work_for<T: Send + 'static>(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
+    ) {
         if self.calls_at_work >= JOBS_MAX {
             return self.respond(conn, too_busy());
         }
         self.calls_at_work += 1;
-        self.job(work, move |core, answer, _| {
+        self.exchanges.entry(conn).or_insert_with(|| Box::new(|_, _| {}));
+        self.job(work, move |core, done, now| {
             core.calls_at_work -= 1;
-            core.respond(conn, answer);
+            if core.exchanges.contains_key(&conn) {
+                then(core, done, now);
+            }
         });
     }
     /// A thread of its own makes the answer, however long that takes; it is told to stop when the client hangs up. 503 when there are

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod guard;
 mod hooks;
+mod openai;
 mod probes;
 mod tools;
 
@@ -21,6 +22,7 @@ use std::net::IpAddr;
 
 /// One path and what answers it.
 pub struct Route {
+    /// One that ends in `/` stands for all beneath it.
     pub path: &'static str,
     /// Allowed methods, as in an `Allow` header.
     pub allow: &'static str,
@@ -64,6 +66,10 @@ pub const ROUTES: &[Route] = &[
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
     Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
+    openai::CHAT,
+    openai::RESPONSES,
+    openai::MODELS,
+    openai::MODEL,
 ];
 
 /// RFC 9110 section 9: methods that are known but do nothing here.
@@ -106,8 +112,10 @@ fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> R
 }
 
 fn find(core: &Core, head: &Head) -> Option<&'static Route> {
-    let exact = || ROUTES.iter().find(|it| it.path == head.path && (it.on)(core));
-    hooks::route(core, &head.path).or_else(exact)
+    let is_for =
+        |it: &&Route| it.path == head.path || it.path.ends_with('/') && head.path.starts_with(it.path);
+    let of_table = || ROUTES.iter().find(|it| is_for(it) && (it.on)(core));
+    hooks::route(core, &head.path).or_else(of_table)
 }
 
 /// What answers a request; or the answer, when nothing does.
