@@ -31,6 +31,13 @@ pub enum Content {
     Chunked,
 }
 
+impl Content {
+    /// Nothing is behind the head.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Content::None | Content::Sized(0))
+    }
+}
+
 /// The `Host` of a request, or the authority of an absolute-form target.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Host {

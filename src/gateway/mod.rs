@@ -16,6 +16,7 @@ pub mod commands;
 mod contract;
 pub mod device;
 pub mod events;
+pub mod exchange;
 pub mod freshness;
 pub mod grants;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
 use crate::conn::Bytes;
+use crate::conn::answer::Answer;
 use crate::protocol::connect::{ClientId, ClientMode};
 use crate::protocol::frame::StateVersion;
 use crate::protocol::scope::{Role, Scopes};
@@ -68,13 +70,48 @@ use ws_log::WsLog;
 /// What the core asks of its driver.
 pub enum Effect {
     /// A text frame for one connection.
-    Send { conn: ConnId, text: String },
+    Send {
+        conn: ConnId,
+        text: String,
+    },
     /// One text frame for many.
-    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Broadcast {
+        to: Vec<ConnId>,
+        text: String,
+        drop_if_slow: bool,
+    },
+    /// The body of a HTTP request may be read.
+    Admit {
+        conn: ConnId,
+        bytes_max: u64,
+    },
+    /// The whole answer to a HTTP request.
+    Answer {
+        conn: ConnId,
+        answer: Answer,
+    },
+    /// The beginning of one that comes in pieces, a piece, and its end.
+    Stream {
+        conn: ConnId,
+        head: Answer,
+    },
+    Piece {
+        conn: ConnId,
+        piece: Bytes,
+    },
+    EndStream {
+        conn: ConnId,
+    },
     /// A WebSocket close.
-    Close { conn: ConnId, code: u16, reason: String },
-    /// `connect` was accepted.
-    Authenticated { conn: ConnId },
+    Close {
+        conn: ConnId,
+        code: u16,
+        reason: String,
+    },
+    /// `connect` was accepted, or a request was the owner's: it is no longer among those that may be anybody.
+    Authenticated {
+        conn: ConnId,
+    },
     /// Work that may block; what it returns comes back through [`Core::on_done`].
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
@@ -240,6 +277,8 @@ pub struct Core {
     event_seq: u64,
     ws_log: WsLog,
     ready: usize,
+    /// HTTP requests that are being answered, and what happens when their client hangs up; one for each connection.
+    exchanges: BTreeMap<ConnId, exchange::Gone>,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
@@ -308,6 +347,7 @@ impl Core {
             event_seq: 0,
             ws_log: start.ws_log,
             ready: 0,
+            exchanges: BTreeMap::new(),
             calls_at_work: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
@@ -362,6 +402,9 @@ impl Core {
     }
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        if let Some(gone) = self.exchanges.remove(&conn) {
+            gone(self, now);
+        }
         let Some(client) = self.clients.remove(&conn) else { return };
         runs::wait::on_gone(self, conn);
         nodes::on_gone(self, conn, client.ready().and_then(|it| it.node.as_deref()), now);
@@ -437,7 +480,7 @@ impl Core {
         self.timers.push(Reverse((due_ms, timer)));
     }
     /// For ids that a method makes.
-    fn entropy(&mut self) -> &mut Entropy {
+    pub fn entropy(&mut self) -> &mut Entropy {
         &mut self.entropy
     }
     /// As [`Core::arm`], for a timer that stands for many deadlines: one of its kind that is due before is enough.
@@ -480,7 +523,7 @@ impl Core {
     }
 
     /// Asks a worker.
-    fn job<T: Send + 'static>(
+    pub fn job<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
@@ -491,7 +534,7 @@ impl Core {
         })));
     }
     /// Asks the thread that writes state files.
-    fn store<T: Send + 'static>(
+    pub fn store<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Stores) -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,

@@ -415,6 +415,10 @@ impl Sim {
                 }
                 Effect::Job(job) => self.jobs.push(job),
                 Effect::Store(job) => self.store_jobs.push_back(job),
+                Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
+                    panic!("no HTTP request was made")
+                }
+                Effect::Piece { .. } | Effect::EndStream { .. } => panic!("no HTTP request was made"),
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }

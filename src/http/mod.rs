@@ -2,62 +2,120 @@
 //!
 //! * What does not exist is a 404 in plain text, never a page.
 //! * Liveness needs no secret and tells none.
+//! * Who asks is known before a body is read.
+pub mod guard;
 mod probes;
 
 use crate::base::clock::Now;
+use crate::base::ids::ConnId;
 use crate::base::limits::BODY_UNUSED_BYTES_MAX;
 use crate::conn::Request;
 use crate::conn::answer::Answer;
+use crate::conn::head::Head;
 use crate::gateway::Core;
+use crate::gateway::peer::Peer;
+use std::net::IpAddr;
 
 /// One path and what answers it.
 pub struct Route {
     pub path: &'static str,
     /// Allowed methods, as in an `Allow` header.
     pub allow: &'static str,
-    answer: fn(&Core, Now) -> Answer,
+    /// Whether it is there at all: what is switched off is a 404.
+    pub on: fn(&Core) -> bool,
+    /// Who may ask, and how many bytes of body they may send.
+    pub admit: fn(&mut Core, &Asker, Now) -> Result<u64, Answer>,
+    /// Answers, now or later.
+    pub answer: fn(&mut Core, Exchange, Now),
+}
+
+/// Who asks for what.
+pub struct Asker<'a> {
+    pub conn: ConnId,
+    pub head: &'a Head,
+    pub peer: &'a Peer,
+}
+
+/// A whole request, from somebody who may make it.
+pub struct Exchange {
+    pub conn: ConnId,
+    pub peer: Peer,
+    pub request: Request,
+}
+
+fn always(_: &Core) -> bool {
+    true
+}
+
+/// A probe takes no body worth reading, from anybody.
+const fn probe(path: &'static str, answer: fn(&mut Core, Exchange, Now)) -> Route {
+    Route { path, allow: "GET, HEAD", on: always, admit: |_, _, _| Ok(BODY_UNUSED_BYTES_MAX), answer }
 }
 
 /// Ahead of everything else.
 pub const ROUTES: &[Route] = &[
-    Route { path: "/healthz", allow: "GET, HEAD", answer: probes::live },
-    Route { path: "/health", allow: "GET, HEAD", answer: probes::live },
-    Route { path: "/readyz", allow: "GET, HEAD", answer: probes::ready },
-    Route { path: "/ready", allow: "GET, HEAD", answer: probes::ready },
-    Route { path: "/startupz", allow: "GET, HEAD", answer: probes::started },
-    Route { path: "/startup", allow: "GET, HEAD", answer: probes::started },
+    probe("/healthz", probes::live),
+    probe("/health", probes::live),
+    probe("/readyz", probes::ready),
+    probe("/ready", probes::ready),
+    probe("/startupz", probes::started),
+    probe("/startup", probes::started),
 ];
-
-/// How much body a path takes.
-pub fn body_max(_path: &str) -> u64 {
-    BODY_UNUSED_BYTES_MAX
-}
 
 /// RFC 9110 section 9: methods that are known but do nothing here.
 const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"];
 
-/// The answer to one request.
-pub fn answer(core: &Core, request: &Request, now: Now) -> Answer {
-    let head = &request.head;
+/// A request with a body begins: it is refused, or its body is read.
+pub fn on_head(core: &mut Core, conn: ConnId, ip: IpAddr, head: &Head, now: Now) {
+    match admit(core, conn, &Peer::of(ip, head), head, now) {
+        Ok(bytes_max) => core.admit(conn, bytes_max),
+        Err(refusal) => core.respond(conn, refusal),
+    }
+}
+
+/// A request is whole.
+pub fn on_request(core: &mut Core, conn: ConnId, ip: IpAddr, request: Request, now: Now) {
+    let head = &*request.head;
+    let peer = Peer::of(ip, head);
+    // One with a body was admitted by its head.
+    let admitted =
+        if head.content.is_empty() { admit(core, conn, &peer, head, now).map(drop) } else { Ok(()) };
+    let route = admitted.and_then(|()| route(core, head));
+    match route {
+        Ok(route) => (route.answer)(core, Exchange { conn, peer, request }, now),
+        Err(answer) => core.respond(conn, answer),
+    }
+}
+
+fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> Result<u64, Answer> {
     // HTTP/1.0 may come without a Host.
     let host = head.host.name.as_str();
     if !host.is_empty() && !core.host_names.allow(host) {
         let text = "Misdirected Request: this gateway does not go by that name (add it to gateway.controlUi.allowedOrigins)";
-        return Answer::text(421, text);
+        return Err(Answer::text(421, text));
     }
-    let route = ROUTES.iter().find(|it| it.path == head.path);
+    match route(core, head) {
+        Ok(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
+        // It is refused when all of it has come, so that the connection can stay.
+        Err(_) => Ok(BODY_UNUSED_BYTES_MAX),
+    }
+}
+
+/// What answers a request; or the answer, when nothing does.
+fn route(core: &Core, head: &Head) -> Result<&'static Route, Answer> {
+    let route = ROUTES.iter().find(|it| it.path == head.path && (it.on)(core));
     match head.method.as_str() {
         "OPTIONS" => {
-            Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow))
+            Err(Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow)))
         }
         "CONNECT" | "TRACE" => {
-            Answer::text(405, "Method Not Allowed").with("Allow", "GET, HEAD, POST, OPTIONS").closing()
+            Err(Answer::text(405, "Method Not Allowed").with("Allow", "GET, HEAD, POST, OPTIONS").closing())
         }
-        method if !KNOWN.contains(&method) => Answer::text(501, "Not Implemented"),
+        method if !KNOWN.contains(&method) => Err(Answer::text(501, "Not Implemented")),
         method => match route {
-            Some(route) if route.allow.split(", ").any(|it| it == method) => (route.answer)(core, now),
-            Some(route) => Answer::text(405, "Method Not Allowed").with("Allow", route.allow),
-            None => Answer::text(404, "Not Found"),
+            Some(route) if route.allow.split(", ").any(|it| it == method) => Ok(route),
+            Some(route) => Err(Answer::text(405, "Method Not Allowed").with("Allow", route.allow)),
+            None => Err(Answer::text(404, "Not Found")),
         },
     }
 }

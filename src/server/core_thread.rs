@@ -67,11 +67,11 @@ impl Driver {
             };
             match batch {
                 Ok(batch) => {
-                    self.handle(batch, &mut outputs);
+                    self.handle(batch);
                     // What is here already travels back in one go.
                     for _ in 0..BATCH_INPUTS_MAX {
                         let Ok(batch) = self.inbox.try_recv() else { break };
-                        self.handle(batch, &mut outputs);
+                        self.handle(batch);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -84,7 +84,7 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, batch: Vec<Input>, outputs: &mut Vec<Output>) {
+    fn handle(&mut self, batch: Vec<Input>) {
         let now = self.clock.now();
         for input in batch {
             match input {
@@ -96,8 +96,9 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
-                Input::Request(conn, request) => {
-                    outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
+                Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
+                Input::Request(conn, ip, request) => {
+                    http::on_request(&mut self.core, conn, ip, request, now);
                 }
             }
         }
@@ -111,6 +112,11 @@ impl Driver {
             outputs.push(match effect {
                 Effect::Send { conn, text } => Output::Send(conn, text),
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
+                Effect::Admit { conn, bytes_max } => Output::Admit(conn, bytes_max),
+                Effect::Answer { conn, answer } => Output::Answer(conn, answer),
+                Effect::Stream { conn, head } => Output::Stream(conn, head),
+                Effect::Piece { conn, piece } => Output::Piece(conn, piece),
+                Effect::EndStream { conn } => Output::EndStream(conn),
                 Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
                 Effect::Authenticated { conn } => Output::Authenticated(conn),
                 Effect::Watch(files) => Output::Watch(files),

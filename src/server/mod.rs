@@ -24,6 +24,7 @@ use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
 use crate::conn::answer::Answer;
+use crate::conn::head::Head;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
@@ -33,6 +34,7 @@ use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::store;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -41,7 +43,9 @@ enum Input {
     Opened(ConnId, Box<Peer>),
     Message(ConnId, Bytes),
     Gone(ConnId),
-    Request(ConnId, Box<Request>),
+    /// A request with a body, which may be refused before it is read.
+    Head(ConnId, IpAddr, Arc<Head>),
+    Request(ConnId, IpAddr, Request),
     Signal(Signal),
     ConfigTouched,
     Done(Done),
@@ -55,7 +59,11 @@ enum Output {
     Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
     Close(ConnId, u16, String),
     Authenticated(ConnId),
+    Admit(ConnId, u64),
     Answer(ConnId, Answer),
+    Stream(ConnId, Answer),
+    Piece(ConnId, Bytes),
+    EndStream(ConnId),
     Watch(Vec<std::path::PathBuf>),
     End(End),
 }

@@ -16,7 +16,6 @@ use crate::conn::websocket::text_frame;
 use crate::conn::{Bytes, Conn, ConnEvent};
 use crate::gateway::peer::Peer;
 use crate::gateway::{End, Signal};
-use crate::http;
 use crossbeam_channel::{Sender, TrySendError};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -54,7 +53,8 @@ struct Entry {
     readable: bool,
     writable: bool,
     shut: bool,
-    websocket: bool,
+    /// The core has heard of it, and wants to hear of its end: a WebSocket, or a request that has no answer yet.
+    known: bool,
     /// Stands in the list of this turn.
     touched: bool,
     /// When the timer heap will next look at it.
@@ -419,7 +419,7 @@ impl<'a> Net<'a> {
                 return;
             }
         };
-        let conn = Conn::new(http::body_max, self.clock.now().mono_ms);
+        let conn = Conn::new(self.clock.now().mono_ms);
         let id = ConnId { slot, generation: self.slots[slot as usize].generation };
         self.arrivals += 1;
         self.waiting[pool].insert(self.arrivals, id);
@@ -431,7 +431,7 @@ impl<'a> Net<'a> {
             readable: true,
             writable: true,
             shut: false,
-            websocket: false,
+            known: false,
             touched: false,
             armed: None,
             waiting_since: Some(self.arrivals),
@@ -482,7 +482,7 @@ impl<'a> Net<'a> {
         if let Some(arrival) = entry.waiting_since {
             self.waiting[usize::from(!entry.ip.is_loopback())].remove(&arrival);
         }
-        if entry.websocket {
+        if entry.known {
             self.batch.push(Input::Gone(id));
         }
         if self.open == 0 && self.crowd {
@@ -515,7 +515,17 @@ impl<'a> Net<'a> {
             }
             Output::Close(id, code, reason) => self.with(id, |it| it.conn.close(code, &reason, now_ms)),
             Output::Watch(files) => self.watch.set(&files),
-            Output::Answer(id, answer) => self.with(id, |it| it.conn.answer(answer, now_ms)),
+            Output::Admit(id, bytes_max) => self.with(id, |it| it.conn.admit(bytes_max, now_ms)),
+            Output::Answer(id, answer) => self.with(id, |it| {
+                it.known = false;
+                it.conn.answer(answer, now_ms);
+            }),
+            Output::Stream(id, head) => self.with(id, |it| it.conn.begin_stream(head, now_ms)),
+            Output::Piece(id, piece) => self.with(id, |it| feed(&mut it.conn, piece)),
+            Output::EndStream(id) => self.with(id, |it| {
+                it.known = false;
+                it.conn.end_stream(now_ms);
+            }),
             Output::Authenticated(id) => {
                 self.with(id, |it| it.conn.set_authenticated());
                 let Some(entry) = self.entry(id) else { return };
@@ -616,11 +626,22 @@ impl<'a> Net<'a> {
     fn collect(&mut self, id: ConnId) {
         while let Some(event) = self.entry(id).and_then(|it| it.conn.poll_event()) {
             match event {
-                ConnEvent::Request(request) => self.batch.push(Input::Request(id, Box::new(request))),
+                ConnEvent::Head(head) => {
+                    let Some(entry) = self.entry(id) else { return };
+                    entry.known = true;
+                    let ip = entry.ip;
+                    self.batch.push(Input::Head(id, ip, head));
+                }
+                ConnEvent::Request(request) => {
+                    let Some(entry) = self.entry(id) else { return };
+                    entry.known = true;
+                    let ip = entry.ip;
+                    self.batch.push(Input::Request(id, ip, request));
+                }
                 ConnEvent::Message(_, bytes) => self.batch.push(Input::Message(id, bytes)),
                 ConnEvent::Opened(head) => {
                     let Some(entry) = self.entry(id) else { return };
-                    entry.websocket = true;
+                    entry.known = true;
                     let peer = Box::new(Peer::of(entry.ip, &head));
                     self.batch.push(Input::Opened(id, peer));
                 }
@@ -659,6 +680,15 @@ impl<'a> Net<'a> {
             self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.has_nothing_to_write());
         (all_left || self.clock.now().mono_ms >= due).then_some(end)
     }
+}
+
+/// Who reads slower than a run speaks is cut off: what is behind would be worth nothing.
+fn feed(conn: &mut Conn, piece: Bytes) {
+    if conn.is_streaming() && conn.out().len() > OUT_QUEUE_BYTES_MAX {
+        log::info!(target: "net", "a client that does not read its stream is cut off");
+        return conn.on_lost();
+    }
+    conn.stream(piece);
 }
 
 /// Reference 5.1: a client whose queue is over the limit misses what may be missed, and is closed for what may not.

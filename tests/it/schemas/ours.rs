@@ -126,7 +126,12 @@ impl Gateway {
                         let now = self.now();
                         self.core.on_done(job(&mut self.stores), now);
                     }
-                    Effect::Close { .. }
+                    Effect::Admit { .. }
+                    | Effect::Answer { .. }
+                    | Effect::Stream { .. }
+                    | Effect::Piece { .. }
+                    | Effect::EndStream { .. }
+                    | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
                     | Effect::End(_) => {}

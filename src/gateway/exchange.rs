@@ -1,0 +1,95 @@
+//! HTTP requests that are not answered at once: by a worker, by a run, or piece by piece; and who may make them.
+//!
+//! ```text
+//! head with a body ─► admit(bytes) ─► request ─┬► respond                                  ─► over
+//!                └► respond                    ├► respond_later(work)                      ─► over
+//!                                              └► begin_stream ─► stream … ─► end_stream   ─► over
+//!                                 the client hangs up before: what when_gone was told happens
+//! ```
+use super::auth::Verdict;
+use super::peer::Peer;
+use super::{Core, Effect};
+use crate::base::clock::Now;
+use crate::base::ids::ConnId;
+use crate::base::limits::JOBS_MAX;
+use crate::conn::Bytes;
+use crate::conn::answer::Answer;
+
+/// What happens when a client hangs up before it has its whole answer.
+pub type Gone = Box<dyn FnOnce(&mut Core, Now) + Send>;
+
+/// Why a request is not the owner's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unauthorized {
+    Verdict(Verdict),
+    /// Too many guesses: milliseconds until the next one is looked at.
+    Locked(u64),
+}
+
+impl Core {
+    /// The body of the request whose head came may be read, up to this many bytes.
+    pub fn admit(&mut self, conn: ConnId, bytes_max: u64) {
+        self.effects.push(Effect::Admit { conn, bytes_max });
+    }
+    /// The whole answer.
+    pub fn respond(&mut self, conn: ConnId, answer: Answer) {
+        self.exchanges.remove(&conn);
+        self.effects.push(Effect::Answer { conn, answer });
+    }
+    /// A worker makes the answer; 503 when all are busy.
+    pub fn respond_later(&mut self, conn: ConnId, work: impl FnOnce() -> Answer + Send + 'static) {
+        if self.calls_at_work >= JOBS_MAX {
+            let text = "Service Unavailable: too much is being worked on, try again in a moment";
+            return self.respond(conn, Answer::text(503, text).with("Retry-After", "1"));
+        }
+        self.calls_at_work += 1;
+        self.job(work, move |core, answer, _| {
+            core.calls_at_work -= 1;
+            core.respond(conn, answer);
+        });
+    }
+    /// The head of an answer whose body comes in pieces.
+    pub fn begin_stream(&mut self, conn: ConnId, head: Answer) {
+        self.effects.push(Effect::Stream { conn, head });
+    }
+    /// The next piece. A client that does not read is cut off, and is gone.
+    pub fn stream(&mut self, conn: ConnId, piece: impl Into<Bytes>) {
+        self.effects.push(Effect::Piece { conn, piece: piece.into() });
+    }
+    pub fn end_stream(&mut self, conn: ConnId) {
+        self.exchanges.remove(&conn);
+        self.effects.push(Effect::EndStream { conn });
+    }
+    /// The one who asks is the owner, so this connection does not make room for strangers.
+    pub fn authenticated(&mut self, conn: ConnId) {
+        self.effects.push(Effect::Authenticated { conn });
+    }
+    /// What to do when this client hangs up before its answer is whole. One for each connection: the last one said.
+    pub fn when_gone(&mut self, conn: ConnId, gone: impl FnOnce(&mut Core, Now) + Send + 'static) {
+        self.exchanges.insert(conn, Box::new(gone));
+    }
+
+    /// Whether the shared secret was given; wrong ones are counted with those of the handshake.
+    ///
+    /// # Errors
+    /// [`Unauthorized`].
+    pub fn check_secret(&mut self, peer: &Peer, given: Option<&str>, now: Now) -> Result<(), Unauthorized> {
+        let client_ip = peer.client_ip(&self.world.config.config.gateway.trusted_proxies);
+        let guesser = self.limiter.guesser(client_ip, peer.forwarded, peer.origin.as_deref());
+        if let Some(ms) = self.limiter.locked(&guesser, now.mono_ms) {
+            return Err(Unauthorized::Locked(ms));
+        }
+        match given.filter(|it| !it.is_empty()) {
+            None => Err(Unauthorized::Verdict(Verdict::Missing)),
+            Some(given) if self.auth.secret.is(given) => {
+                self.limiter.right(&guesser);
+                Ok(())
+            }
+            Some(_) => {
+                // Nothing is held back here: the lock comes soon enough.
+                self.limiter.wrong(&guesser, now.mono_ms);
+                Err(Unauthorized::Verdict(Verdict::Mismatch))
+            }
+        }
+    }
+}
