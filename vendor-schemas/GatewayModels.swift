@@ -1677,13 +1677,17 @@ public enum GatewayModels {
         }
     }
 
-    /// The protocol 4 form differs only in `auth`, which is then always there.
+    /// The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host.
     public struct HelloOk: Codable, Sendable {
         public var type: String
         public var `protocol`: Int
         public var server: Server
         public var features: Features
         public var snapshot: Snapshot
+        /// Protocol 3.
+        public var canvasHostUrl: String?
+        /// Protocol 4.
+        public var pluginSurfaceUrls: Surfaces?
         public var auth: Auth?
         public var policy: Policy
 
@@ -1693,6 +1697,8 @@ public enum GatewayModels {
             server: Server,
             features: Features,
             snapshot: Snapshot,
+            canvasHostUrl: String? = nil,
+            pluginSurfaceUrls: Surfaces? = nil,
             auth: Auth? = nil,
             policy: Policy
         ) {
@@ -1701,6 +1707,8 @@ public enum GatewayModels {
             self.server = server
             self.features = features
             self.snapshot = snapshot
+            self.canvasHostUrl = canvasHostUrl
+            self.pluginSurfaceUrls = pluginSurfaceUrls
             self.auth = auth
             self.policy = policy
         }
@@ -3507,6 +3515,17 @@ public enum GatewayModels {
             self.model = model
             self.contextTokens = contextTokens
             self.flags = flags
+        }
+    }
+
+    /// Where a client's pages find what is served to them; good until this connection ends.
+    public struct Surfaces: Codable, Sendable {
+        public var canvas: String
+
+        public init(
+            canvas: String
+        ) {
+            self.canvas = canvas
         }
     }
 

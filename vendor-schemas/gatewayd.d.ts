@@ -635,13 +635,17 @@ export interface Heartbeats {
   enabled: boolean;
 }
 
-/** The protocol 4 form differs only in `auth`, which is then always there. */
+/** The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host. */
 export interface HelloOk {
   type: "hello-ok";
   protocol: number;
   server: Server;
   features: Features;
   snapshot: Snapshot;
+  /** Protocol 3. */
+  canvasHostUrl?: string;
+  /** Protocol 4. */
+  pluginSurfaceUrls?: Surfaces;
   auth?: Auth;
   policy: Policy;
 }
@@ -1343,6 +1347,11 @@ export interface StatusRow {
   model: string | null;
   contextTokens: number | null;
   flags: Array<string>;
+}
+
+/** Where a client's pages find what is served to them; good until this connection ends. */
+export interface Surfaces {
+  canvas: string;
 }
 
 export interface TalkModeParams {

@@ -187,7 +187,7 @@ impl Play {
         let piece = vec![b's'; self.seed.below(2000)];
         let (.., streamed) = self.answers.last_mut().expect("it was begun");
         streamed.as_mut().expect("it is a stream").extend(&piece);
-        self.conn.stream(piece.into());
+        self.conn.stream(piece.into(), self.now);
     }
 
     fn send(&mut self) {
@@ -237,9 +237,11 @@ impl Play {
         let over = self.eof && conn.out().is_empty() && !conn.is_busy();
         assert!(!over || conn.is_finished(), "the peer has gone and has everything");
         // Nobody stays for ever: only a request at work and an accepted client have no deadline.
-        assert_eq!(
-            conn.deadline().is_none(),
-            conn.is_finished() || conn.is_busy() || conn.is_authenticated(),
+        // A stream has one from its first piece, at which its client may stop reading.
+        assert!(
+            conn.is_streaming()
+                || conn.deadline().is_none()
+                    == (conn.is_finished() || conn.is_busy() || conn.is_authenticated()),
             "closed: {:?}",
             self.closed
         );

@@ -15,8 +15,8 @@ use crate::base::limits::JOBS_MAX;
 use crate::conn::Bytes;
 use crate::conn::answer::Answer;
 
-/// What happens when a client hangs up before it has its whole answer.
-pub type Gone = Box<dyn FnOnce(&mut Core, Now) + Send>;
+/// What happens when a client hangs up before it has its whole answer, or has taken all there is of it so far.
+pub type Then = Box<dyn FnOnce(&mut Core, Now) + Send>;
 
 /// Why a request is not the owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +38,23 @@ impl Core {
     }
     /// A worker makes the answer; 503 when all are busy.
     pub fn respond_later(&mut self, conn: ConnId, work: impl FnOnce() -> Answer + Send + 'static) {
+        self.work_for(conn, work, move |core, answer, _| core.respond(conn, answer));
+    }
+    /// A worker finds out what the answer is made of; 503 when all are busy.
+    pub fn work_for<T: Send + 'static>(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
+    ) {
         if self.calls_at_work >= JOBS_MAX {
             let text = "Service Unavailable: too much is being worked on, try again in a moment";
             return self.respond(conn, Answer::text(503, text).with("Retry-After", "1"));
         }
         self.calls_at_work += 1;
-        self.job(work, move |core, answer, _| {
+        self.job(work, move |core, found, now| {
             core.calls_at_work -= 1;
-            core.respond(conn, answer);
+            then(core, found, now);
         });
     }
     /// The head of an answer whose body comes in pieces.
@@ -55,6 +64,27 @@ impl Core {
     /// The next piece. A client that does not read is cut off, and is gone.
     pub fn stream(&mut self, conn: ConnId, piece: impl Into<Bytes>) {
         self.effects.push(Effect::Piece { conn, piece: piece.into() });
+    }
+    /// What to do once this client has taken all that was said; nothing when it is gone. Only for one that [`Core::when_gone`] knows.
+    pub fn when_drained(&mut self, conn: ConnId, then: impl FnOnce(&mut Core, Now) + Send + 'static) {
+        if self.exchanges.contains_key(&conn) {
+            self.drained.insert(conn, Box::new(then));
+            self.effects.push(Effect::TellDrained { conn });
+        }
+    }
+    pub fn on_drained(&mut self, conn: ConnId, now: Now) {
+        if let Some(then) = self.drained.remove(&conn) {
+            then(self, now);
+        }
+    }
+    /// Whether the one that [`Core::when_gone`] knows is still there.
+    pub fn is_answering(&self, conn: ConnId) -> bool {
+        self.exchanges.contains_key(&conn)
+    }
+    /// The answer cannot be finished: its client must not take it for whole.
+    pub fn cut(&mut self, conn: ConnId) {
+        self.exchanges.remove(&conn);
+        self.effects.push(Effect::Cut { conn });
     }
     pub fn end_stream(&mut self, conn: ConnId) {
         self.exchanges.remove(&conn);

@@ -419,6 +419,8 @@ impl Sim {
                     panic!("no HTTP request was made")
                 }
                 Effect::Piece { .. } | Effect::EndStream { .. } => panic!("no HTTP request was made"),
+                Effect::TellDrained { .. } | Effect::Cut { .. } => panic!("no HTTP request was made"),
+                Effect::WatchTree(_) => panic!("no page waits"),
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }

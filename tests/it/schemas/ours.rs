@@ -131,6 +131,9 @@ impl Gateway {
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
+                    | Effect::TellDrained { .. }
+                    | Effect::Cut { .. }
+                    | Effect::WatchTree(_)
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
@@ -172,6 +175,7 @@ impl Gateway {
             authority: "127.0.0.1".into(),
             origin: None,
             forwarded: false,
+            forwarded_https: false,
             forwarded_for: String::new(),
             claim: None,
         };
