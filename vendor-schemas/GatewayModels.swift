@@ -651,6 +651,16 @@ public enum GatewayModels {
         case error = "error"
     }
 
+    public struct Chosen: Codable, Sendable {
+        public var provider: String
+
+        public init(
+            provider: String
+        ) {
+            self.provider = provider
+        }
+    }
+
     public struct Client: Codable, Sendable {
         public var id: ClientId
         public var displayName: String?
@@ -899,6 +909,27 @@ public enum GatewayModels {
             self.auth = auth
             self.locale = locale
             self.userAgent = userAgent
+        }
+    }
+
+    public struct Converted: Codable, Sendable {
+        /// A file of this machine, for some minutes.
+        public var audioPath: String
+        public var provider: String
+        public var outputFormat: String
+        /// It can be sent as a voice message.
+        public var voiceCompatible: Bool
+
+        public init(
+            audioPath: String,
+            provider: String,
+            outputFormat: String,
+            voiceCompatible: Bool
+        ) {
+            self.audioPath = audioPath
+            self.provider = provider
+            self.outputFormat = outputFormat
+            self.voiceCompatible = voiceCompatible
         }
     }
 
@@ -1170,6 +1201,16 @@ public enum GatewayModels {
             self.token = token
             self.scopes = scopes
             self.rotatedAtMs = rotatedAtMs
+        }
+    }
+
+    public struct Enabled: Codable, Sendable {
+        public var enabled: Bool
+
+        public init(
+            enabled: Bool
+        ) {
+            self.enabled = enabled
         }
     }
 
@@ -2292,6 +2333,42 @@ public enum GatewayModels {
         }
     }
 
+    public struct Offer: Codable, Sendable {
+        public var id: String
+        public var name: String
+        /// It can be asked: there is a key.
+        public var configured: Bool
+        public var models: [String]
+        public var voices: [String]?
+
+        public init(
+            id: String,
+            name: String,
+            configured: Bool,
+            models: [String],
+            voices: [String]? = nil
+        ) {
+            self.id = id
+            self.name = name
+            self.configured = configured
+            self.models = models
+            self.voices = voices
+        }
+    }
+
+    public struct Offers: Codable, Sendable {
+        public var providers: [Offer]
+        public var active: String
+
+        public init(
+            providers: [Offer],
+            active: String
+        ) {
+            self.providers = providers
+            self.active = active
+        }
+    }
+
     public struct Okay: Codable, Sendable {
         public var ok: Bool
 
@@ -2525,6 +2602,37 @@ public enum GatewayModels {
             self.maxPayload = maxPayload
             self.maxBufferedBytes = maxBufferedBytes
             self.tickIntervalMs = tickIntervalMs
+        }
+    }
+
+    public struct PollParams: Codable, Sendable {
+        public var to: String
+        public var question: String
+        public var options: [String]
+        public var maxSelections: Int?
+        public var durationHours: Int?
+        public var channel: String?
+        public var accountId: String?
+        public var idempotencyKey: String
+
+        public init(
+            to: String,
+            question: String,
+            options: [String],
+            maxSelections: Int? = nil,
+            durationHours: Int? = nil,
+            channel: String? = nil,
+            accountId: String? = nil,
+            idempotencyKey: String
+        ) {
+            self.to = to
+            self.question = question
+            self.options = options
+            self.maxSelections = maxSelections
+            self.durationHours = durationHours
+            self.channel = channel
+            self.accountId = accountId
+            self.idempotencyKey = idempotencyKey
         }
     }
 
@@ -2819,6 +2927,64 @@ public enum GatewayModels {
             self.details = details
             self.retryable = retryable
             self.retryAfterMs = retryAfterMs
+        }
+    }
+
+    public struct SendParams: Codable, Sendable {
+        public var to: String
+        public var message: String
+        public var mediaUrl: String?
+        public var mediaUrls: [String]?
+        public var gifPlayback: Bool?
+        public var channel: String?
+        public var accountId: String?
+        public var sessionKey: String?
+        public var idempotencyKey: String
+
+        public init(
+            to: String,
+            message: String,
+            mediaUrl: String? = nil,
+            mediaUrls: [String]? = nil,
+            gifPlayback: Bool? = nil,
+            channel: String? = nil,
+            accountId: String? = nil,
+            sessionKey: String? = nil,
+            idempotencyKey: String
+        ) {
+            self.to = to
+            self.message = message
+            self.mediaUrl = mediaUrl
+            self.mediaUrls = mediaUrls
+            self.gifPlayback = gifPlayback
+            self.channel = channel
+            self.accountId = accountId
+            self.sessionKey = sessionKey
+            self.idempotencyKey = idempotencyKey
+        }
+    }
+
+    /// What the network calls what was sent, and where it went.
+    public struct SentReply: Codable, Sendable {
+        /// The idempotency key.
+        public var runId: String
+        public var messageId: String
+        public var channel: String
+        public var chatId: String?
+        public var pollId: String?
+
+        public init(
+            runId: String,
+            messageId: String,
+            channel: String,
+            chatId: String? = nil,
+            pollId: String? = nil
+        ) {
+            self.runId = runId
+            self.messageId = messageId
+            self.channel = channel
+            self.chatId = chatId
+            self.pollId = pollId
         }
     }
 
@@ -3413,6 +3579,42 @@ public enum GatewayModels {
         }
     }
 
+    public struct Status: Codable, Sendable {
+        public var enabled: Bool
+        /// `off`, `always`, `inbound` or `tagged`.
+        public var auto: String
+        public var provider: String
+        public var fallbackProvider: String?
+        public var fallbackProviders: [String]
+        public var prefsPath: String
+        public var hasOpenAIKey: Bool
+        public var hasElevenLabsKey: Bool
+        /// Never: that service has no published interface.
+        public var edgeEnabled: Bool
+
+        public init(
+            enabled: Bool,
+            auto: String,
+            provider: String,
+            fallbackProvider: String? = nil,
+            fallbackProviders: [String],
+            prefsPath: String,
+            hasOpenAIKey: Bool,
+            hasElevenLabsKey: Bool,
+            edgeEnabled: Bool
+        ) {
+            self.enabled = enabled
+            self.auto = auto
+            self.provider = provider
+            self.fallbackProvider = fallbackProvider
+            self.fallbackProviders = fallbackProviders
+            self.prefsPath = prefsPath
+            self.hasOpenAIKey = hasOpenAIKey
+            self.hasElevenLabsKey = hasElevenLabsKey
+            self.edgeEnabled = edgeEnabled
+        }
+    }
+
     public struct StatusDefaults: Codable, Sendable {
         public var model: String?
         public var contextTokens: Int?
@@ -3718,6 +3920,12 @@ public enum GatewayModels {
         case channelsStatus = "channels.status"
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
+        case ttsStatus = "tts.status"
+        case ttsProviders = "tts.providers"
+        case ttsEnable = "tts.enable"
+        case ttsDisable = "tts.disable"
+        case ttsConvert = "tts.convert"
+        case ttsSetProvider = "tts.setProvider"
         case configGet = "config.get"
         case configSchema = "config.schema"
         case configSet = "config.set"
@@ -3771,6 +3979,8 @@ public enum GatewayModels {
         case nodeEvent = "node.event"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
+        case send = "send"
+        case poll = "poll"
         case agent = "agent"
         case agentWait = "agent.wait"
         case chatHistory = "chat.history"

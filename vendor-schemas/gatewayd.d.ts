@@ -258,6 +258,10 @@ export interface ChatSendReply {
 
 export type ChatState = "delta" | "final" | "aborted" | "error";
 
+export interface Chosen {
+  provider: string;
+}
+
 export interface Client {
   id: ClientId;
   displayName?: string;
@@ -343,6 +347,15 @@ export interface ConnectParams {
   auth?: Credentials;
   locale?: string;
   userAgent?: string;
+}
+
+export interface Converted {
+  /** A file of this machine, for some minutes. */
+  audioPath: string;
+  provider: string;
+  outputFormat: string;
+  /** It can be sent as a voice message. */
+  voiceCompatible: boolean;
 }
 
 export interface Credentials {
@@ -451,6 +464,10 @@ export interface DeviceTokenRotateReply {
   token?: string;
   scopes: Array<string>;
   rotatedAtMs: number;
+}
+
+export interface Enabled {
+  enabled: boolean;
 }
 
 /** `seq` counts the broadcasts since the gateway started; what is for one connection alone has none. */
@@ -875,6 +892,20 @@ export interface NodeSummary {
   connected: boolean;
 }
 
+export interface Offer {
+  id: string;
+  name: string;
+  /** It can be asked: there is a key. */
+  configured: boolean;
+  models: Array<string>;
+  voices?: Array<string>;
+}
+
+export interface Offers {
+  providers: Array<Offer>;
+  active: string;
+}
+
 export interface Okay {
   ok: boolean;
 }
@@ -961,6 +992,17 @@ export interface Policy {
   maxPayload: number;
   maxBufferedBytes: number;
   tickIntervalMs: number;
+}
+
+export interface PollParams {
+  to: string;
+  question: string;
+  options: Array<string>;
+  maxSelections?: number;
+  durationHours?: number;
+  channel?: string;
+  accountId?: string;
+  idempotencyKey: string;
 }
 
 /** `{host, ip, version, …, ts}`; every field but `ts` may be absent. */
@@ -1077,6 +1119,28 @@ export interface RpcError {
   details?: unknown;
   retryable?: boolean;
   retryAfterMs?: number;
+}
+
+export interface SendParams {
+  to: string;
+  message: string;
+  mediaUrl?: string;
+  mediaUrls?: Array<string>;
+  gifPlayback?: boolean;
+  channel?: string;
+  accountId?: string;
+  sessionKey?: string;
+  idempotencyKey: string;
+}
+
+/** What the network calls what was sent, and where it went. */
+export interface SentReply {
+  /** The idempotency key. */
+  runId: string;
+  messageId: string;
+  channel: string;
+  chatId?: string;
+  pollId?: string;
 }
 
 /** As the reference writes it. */
@@ -1310,6 +1374,20 @@ export interface Stats {
   root: string;
 }
 
+export interface Status {
+  enabled: boolean;
+  /** `off`, `always`, `inbound` or `tagged`. */
+  auto: string;
+  provider: string;
+  fallbackProvider: string | null;
+  fallbackProviders: Array<string>;
+  prefsPath: string;
+  hasOpenAIKey: boolean;
+  hasElevenLabsKey: boolean;
+  /** Never: that service has no published interface. */
+  edgeEnabled: boolean;
+}
+
 export interface StatusDefaults {
   model: string | null;
   contextTokens: number | null;
@@ -1435,6 +1513,12 @@ export interface Methods {
   "channels.status": { params: ChannelsStatusParams; result: ChannelsStatusReply };
   "usage.status": { params: unknown; result: UsageStatusReply };
   "usage.cost": { params: unknown; result: UsageCostReply };
+  "tts.status": { params: unknown; result: Status };
+  "tts.providers": { params: unknown; result: Offers };
+  "tts.enable": { params: unknown; result: Enabled };
+  "tts.disable": { params: unknown; result: Enabled };
+  "tts.convert": { params: unknown; result: Converted };
+  "tts.setProvider": { params: unknown; result: Chosen };
   "config.get": { params: NoParams; result: ConfigGetReply };
   "config.schema": { params: NoParams; result: ConfigSchema };
   "config.set": { params: ConfigSetParams; result: ConfigSetReply };
@@ -1488,6 +1572,8 @@ export interface Methods {
   "node.event": { params: NodeEventParams; result: Okay };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
+  "send": { params: SendParams; result: SentReply };
+  "poll": { params: PollParams; result: SentReply };
   "agent": { params: AgentParams; result: AgentReply };
   "agent.wait": { params: AgentWaitParams; result: WaitReply };
   "chat.history": { params: ChatHistoryParams; result: ChatHistoryReply };

@@ -35,6 +35,7 @@ pub mod proxy;
 mod refusal;
 pub mod retry;
 pub mod run;
+pub mod speech;
 pub mod sse;
 mod task;
 pub mod tools;

@@ -292,6 +292,15 @@ pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
 
+/// One text that is read aloud, in UTF-16 units. Reference: 4096.
+pub const SPEECH_CHARS_MAX: usize = 4096;
+/// One request to a service that reads aloud. Reference: 30 s.
+pub const SPEECH_MS: u64 = 30_000;
+/// How long what was read aloud stays on disk. Reference: 5 minutes.
+pub const SPEECH_KEPT_MS: i64 = 300_000;
+/// How many of them stay at most. Ours: some 10 MB of speech.
+pub const SPEECHES_KEPT_MAX: usize = 64;
+
 /// What one tool call tells the model, in bytes. Reference: 50 KiB for `read`; its `exec` keeps 200,000 characters.
 pub const TOOL_TEXT_BYTES_MAX: usize = 50 * 1024;
 /// How much of that is the beginning of a command's output, when its middle is left out. Ours: errors stand at the end.

@@ -21,6 +21,7 @@ pub mod ports;
 mod reader;
 pub mod schema;
 mod session;
+mod speech;
 mod substitute;
 pub mod write;
 
@@ -33,6 +34,7 @@ pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
 pub use session::*;
+pub use speech::*;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

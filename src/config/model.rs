@@ -2,6 +2,7 @@
 use super::Issue;
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
+use super::speech::{Speech, speech};
 use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
@@ -15,6 +16,7 @@ pub struct Config {
     pub models: Vec<Model>,
     pub session: Session,
     pub queue: Queue,
+    pub speech: Speech,
     /// In the file's order.
     pub bindings: Vec<Binding>,
     pub cron: Cron,
@@ -362,6 +364,7 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
         models: models(&root.at("models.providers"), r),
         session: session(&root.at("session"), r),
         queue: queue(&root.at("messages.queue"), r),
+        speech: speech(&root.at("messages.tts"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),

@@ -102,6 +102,9 @@ impl Reader<'_> {
         }
         self.read(&node, "number", fits)
     }
+    pub fn number(&mut self, node: Node) -> Option<f64> {
+        self.read(&node, "number", Value::as_f64)
+    }
     pub fn port(&mut self, node: Node) -> Option<u16> {
         self.integer(node, 1, 65535).and_then(|it| it.try_into().ok())
     }

@@ -275,6 +275,8 @@ pub struct Core {
     pub state_version: StateVersion,
     pub heartbeats_enabled: bool,
     pub wake_words: Vec<String>,
+    /// Held a second time by the worker that has a text read aloud.
+    reading_aloud: Arc<()>,
     /// System events queued for the main session, oldest first.
     pub system_events: VecDeque<SystemEvent>,
     pub config_writes: methods::config::Writes,
@@ -350,6 +352,7 @@ impl Core {
             state_version: StateVersion { presence: 1, health: 1 },
             heartbeats_enabled: true,
             wake_words: start.wake_words,
+            reading_aloud: Arc::new(()),
             system_events: VecDeque::new(),
             config_writes: methods::config::Writes::default(),
             nodes: nodes::Nodes::new(start.nodes),

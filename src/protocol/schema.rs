@@ -32,10 +32,13 @@ impl Shape {
             Shape::AnyOf(branches) => {
                 json!({ "anyOf": branches.iter().map(|it| it.json_schema(defs)).collect::<Vec<_>>() })
             }
-            Shape::Array { item, items_min } => {
+            Shape::Array { item, items_min, items_max } => {
                 let mut it = json!({ "type": "array", "items": item.json_schema(defs) });
                 if *items_min > 0 {
                     it["minItems"] = json!(items_min);
+                }
+                if *items_max < usize::MAX {
+                    it["maxItems"] = json!(items_max);
                 }
                 it
             }

@@ -37,6 +37,7 @@ pub enum Shape {
     Array {
         item: &'static Shape,
         items_min: usize,
+        items_max: usize,
     },
     Map {
         value: &'static Shape,
@@ -168,8 +169,11 @@ impl Shape {
                     kind: Kind::Other("must match a schema in anyOf".into()),
                 });
             }
-            Shape::Array { item, items_min } => {
+            Shape::Array { item, items_min, items_max } => {
                 let Some(items) = value.as_array() else { return say("must be array".into()) };
+                if items.len() > *items_max {
+                    say(format!("must NOT have more than {items_max} items"));
+                }
                 if items.len() < *items_min {
                     say(format!("must NOT have fewer than {items_min} items"));
                 }
@@ -247,7 +251,7 @@ impl Shaped for String {
     const SHAPE: Shape = Shape::String { chars_min: 0, chars_max: usize::MAX };
 }
 impl<T: Shaped + 'static> Shaped for Vec<T> {
-    const SHAPE: Shape = Shape::Array { item: &T::SHAPE, items_min: 0 };
+    const SHAPE: Shape = Shape::Array { item: &T::SHAPE, items_min: 0, items_max: usize::MAX };
 }
 impl<T: Shaped + 'static> Shaped for BTreeMap<String, T> {
     const SHAPE: Shape = Shape::Map { value: &T::SHAPE };

@@ -29,14 +29,17 @@ impl<T: Shaped> Shaped for OrNull<T> {
     const SHAPE: Shape = Shape::AnyOf(&[T::SHAPE, Shape::Null]);
 }
 
-/// A list of at least one.
+/// A list of `MIN` to `MAX`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct NonEmptyList<T>(pub Vec<T>);
+pub struct List<T, const MIN: usize, const MAX: usize>(pub Vec<T>);
 
-impl<T: Shaped + 'static> Shaped for NonEmptyList<T> {
-    const SHAPE: Shape = Shape::Array { item: &T::SHAPE, items_min: 1 };
+impl<T: Shaped + 'static, const MIN: usize, const MAX: usize> Shaped for List<T, MIN, MAX> {
+    const SHAPE: Shape = Shape::Array { item: &T::SHAPE, items_min: MIN, items_max: MAX };
 }
+
+/// A list of at least one.
+pub type NonEmptyList<T> = List<T, 1, { usize::MAX }>;
 
 crate::shaped! {
     /// No params at all: any property is a mistake.
