@@ -2,18 +2,25 @@
 //!
 //! * A capability belongs to one connected client, and ends with its connection.
 //! * Nothing is watched while nobody waits.
-use super::peer::Peer;
+use super::peer::{Peer, is_loopback_name};
 use super::{Core, Effect, World, sessions};
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::{CANVAS_DOWNLOADS_MAX, CANVAS_LISTENERS_MAX};
 use crate::config::paths::expand_home;
+use crate::config::ports::Ports;
 use crate::config::{Config, Env};
+use crate::conn::head::Host;
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What stands between a host and a path that a capability opens: latest.
 pub const CAPABILITY: &str = "/__openclaw__/cap/";
+/// Where the files are, and the page that shows A2UI.
+pub const TREE: &str = "/__openclaw__/canvas";
+pub const A2UI: &str = "/__openclaw__/a2ui";
 /// What a listening page hears.
 const RELOAD: &str = "reload";
 
@@ -94,6 +101,40 @@ pub(super) fn base(core: &Core, peer: &Peer) -> Option<String> {
         None if !peer.forwarded => format!("{scheme}://{authority}:{}", core.world.port),
         _ => format!("{scheme}://{authority}"),
     })
+}
+
+/// What a node is asked to show. An agent names our pages by an address of this machine: the node is given the one that it reaches us
+/// by, with its capability.
+pub(super) fn for_node(core: &Core, conn: ConnId, command: &str, params: &mut Option<Value>) {
+    if !matches!(command, "canvas.navigate" | "canvas.present") {
+        return;
+    }
+    let surface = core.clients.get(&conn).and_then(|it| it.ready()?.canvas.as_deref());
+    let url = params.as_mut().and_then(|it| it.get_mut("url"));
+    if let (Some(surface), Some(Value::String(url))) = (surface, url)
+        && let Some(path) = own_page(core, surface, url)
+    {
+        *url = surface.url() + path;
+    }
+}
+
+/// The path of a page of ours, when an address is one.
+fn own_page<'a>(core: &Core, surface: &Surface, url: &'a str) -> Option<&'a str> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let (authority, path) = rest.split_at(rest.find('/')?);
+    let is_page = [TREE, A2UI]
+        .iter()
+        .any(|it| path.strip_prefix(it).is_some_and(|it| it.is_empty() || it.starts_with(['/', '?', '#'])));
+    let world = &core.world;
+    let ports = Ports::of(world.port, &world.config.config, &world.env);
+    let base = surface.base.split_once("://").map(|it| it.1);
+    let is_ours = |host: Host| {
+        let named = host.name.parse::<IpAddr>().is_err() && core.host_names.allow(&host.name);
+        let known = is_loopback_name(&host.name) || named || world.ip.as_deref() == Some(&host.name);
+        known && (host.port == Some(ports.gateway) || host.port == ports.canvas_host)
+    };
+    let ours = base == Some(authority) || Host::parse(authority).is_some_and(is_ours);
+    (is_page && ours).then_some(path)
 }
 
 impl Core {

@@ -499,7 +499,9 @@ fn hello(
             },
         },
         canvas_host_url: canvas.filter(|_| accepted.protocol < 4),
-        plugin_surface_urls: canvas.filter(|_| accepted.protocol >= 4).map(|canvas| Surfaces { canvas }),
+        plugin_surface_urls: canvas
+            .filter(|_| accepted.protocol >= 4)
+            .map(|it| Surfaces { canvas: it.to_owned() }),
         auth: (token.is_some() || accepted.protocol >= 4).then_some(auth),
         policy: Policy {
             max_payload: FRAME_BYTES_MAX,

@@ -21,7 +21,7 @@ pub struct HelloOk<'a> {
     pub canvas_host_url: Option<&'a str>,
     /// Protocol 4.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin_surface_urls: Option<Surfaces<'a>>,
+    pub plugin_surface_urls: Option<Surfaces>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth<'a>>,
     pub policy: Policy,
@@ -39,8 +39,8 @@ pub struct Server<'a> {
 /// Where a client's pages find what is served to them; good until this connection ends.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Surfaces<'a> {
-    pub canvas: &'a str,
+pub struct Surfaces {
+    pub canvas: String,
 }
 
 /// Exactly what works here.

@@ -20,7 +20,7 @@ use crate::base::limits::BODY_UNUSED_BYTES_MAX;
 use crate::conn::answer::Answer;
 use crate::conn::head::Head;
 use crate::gateway::Core;
-use crate::gateway::canvas::CAPABILITY;
+use crate::gateway::canvas::{A2UI, CAPABILITY, TREE};
 use crate::gateway::exchange::Unauthorized;
 use crate::gateway::peer::{Door, Peer};
 use fetch::{Found, Pieces};
@@ -28,8 +28,6 @@ use place::Place;
 
 /// Above all its paths.
 const BASE: &str = "/__openclaw__/";
-const TREE: &str = "/__openclaw__/canvas";
-const A2UI: &str = "/__openclaw__/a2ui";
 const WS: &str = "/__openclaw__/ws";
 
 /// Whether a path is the canvas host's.
@@ -102,7 +100,7 @@ pub(super) fn answer(core: &mut Core, it: Exchange, _: Now) {
             },
         );
     } else if path == WS && core.canvas.live_reload {
-        core.respond(it.conn, Answer::text(426, "upgrade required"));
+        core.respond(it.conn, Answer::text(426, "upgrade required").closing());
     } else {
         core.respond(it.conn, open(not_found()));
     }
