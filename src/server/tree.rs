@@ -80,6 +80,7 @@ fn walk(roots: &[PathBuf]) -> io::Result<Inotify> {
         | WatchMask::CREATE
         | WatchMask::DELETE
         | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF
         | WatchMask::MOVED_FROM
         | WatchMask::MOVED_TO
         | WatchMask::ONLYDIR;
@@ -119,7 +120,8 @@ impl Seen {
         // An error is nothing to read.
         let Ok(events) = inotify.read_events(&mut buffer) else { return };
         for event in events {
-            let itself = event.mask.intersects(EventMask::DELETE_SELF | EventMask::Q_OVERFLOW);
+            let itself =
+                event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::Q_OVERFLOW);
             if event.mask.contains(EventMask::IGNORED) || event.name.is_none() && !itself {
                 continue;
             }
