@@ -3,7 +3,7 @@
 //! One process, no async runtime. Modules form layers; a module may name only modules of lower layers (`tests/it/tidy.rs`):
 //!
 //! ```text
-//! 8 cli │ 7 server │ 6 http │ 5 gateway │ 4 agent │ 3 config store conn │ 2 protocol │ 1 base
+//! 8 cli │ 7 server │ 6 http │ 5 gateway │ 4 agent │ 3 config store conn service │ 2 protocol │ 1 base
 //! ```
 pub mod agent;
 pub mod base;
@@ -14,4 +14,5 @@ pub mod gateway;
 pub mod http;
 pub mod protocol;
 pub mod server;
+pub mod service;
 pub mod store;

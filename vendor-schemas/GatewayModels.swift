@@ -2258,6 +2258,32 @@ public enum GatewayModels {
         }
     }
 
+    public struct NodePluginSurfaceRefreshParams: Codable, Sendable {
+        public var surface: String
+        public var observedUrl: String?
+
+        public init(
+            surface: String,
+            observedUrl: String? = nil
+        ) {
+            self.surface = surface
+            self.observedUrl = observedUrl
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshReply: Codable, Sendable {
+        public var surface: String
+        public var pluginSurfaceUrls: Surfaces
+
+        public init(
+            surface: String,
+            pluginSurfaceUrls: Surfaces
+        ) {
+            self.surface = surface
+            self.pluginSurfaceUrls = pluginSurfaceUrls
+        }
+    }
+
     public struct NodeRenameParams: Codable, Sendable {
         public var nodeId: String
         public var displayName: String
@@ -3977,6 +4003,7 @@ public enum GatewayModels {
         case nodeInvoke = "node.invoke"
         case nodeInvokeResult = "node.invoke.result"
         case nodeEvent = "node.event"
+        case nodePluginSurfaceRefresh = "node.pluginSurface.refresh"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case send = "send"

@@ -865,6 +865,16 @@ export interface NodePairVerifyReply {
   node?: PairedNode;
 }
 
+export interface NodePluginSurfaceRefreshParams {
+  surface: string;
+  observedUrl?: string;
+}
+
+export interface NodePluginSurfaceRefreshReply {
+  surface: string;
+  pluginSurfaceUrls: Surfaces;
+}
+
 export interface NodeRenameParams {
   nodeId: string;
   displayName: string;
@@ -1570,6 +1580,7 @@ export interface Methods {
   "node.invoke": { params: NodeInvokeParams; result: NodeInvokeReply };
   "node.invoke.result": { params: NodeInvokeResultParams; result: NodeInvokeResultReply };
   "node.event": { params: NodeEventParams; result: Okay };
+  "node.pluginSurface.refresh": { params: NodePluginSurfaceRefreshParams; result: NodePluginSurfaceRefreshReply };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "send": { params: SendParams; result: SentReply };

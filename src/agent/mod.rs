@@ -23,6 +23,7 @@ pub mod conversation;
 mod dns;
 pub mod envelope;
 pub mod error;
+pub mod fetch;
 pub mod http;
 pub mod keys;
 mod known;
@@ -39,5 +40,6 @@ pub mod speech;
 pub mod sse;
 mod task;
 pub mod tools;
+pub mod untrusted;
 
 pub use error::{ErrorKind, TurnError};

@@ -112,6 +112,8 @@ pub const HEALTH_REFRESH_MS: u64 = 60_000;
 pub const HEALTH_REFRESH_MIN_MS: u64 = 1_000;
 /// Queued system events of a session; the oldest goes first. Reference: 20.
 pub const SYSTEM_EVENTS_MAX: usize = 20;
+/// Of all sessions together; the oldest goes first. Ours: nodes name sessions.
+pub const SYSTEM_EVENTS_ALL_MAX: usize = 400;
 /// Text of a system event, presence field or wake, in bytes. Ours: a frame may be far larger than what is worth keeping.
 pub const EVENT_TEXT_BYTES_MAX: usize = 4096;
 /// Wake words: at most 32 of 64 characters. Reference.
@@ -206,6 +208,21 @@ pub const ACCEPTS_A_TURN: usize = 64;
 pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
+
+/// Wrong webhook tokens of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 20.
+pub const HOOK_ATTEMPTS_MAX: u32 = 20;
+/// How long. Latest: a minute.
+pub const HOOK_LOCKOUT_MS: u64 = 60_000;
+/// The name of a webhook, in characters. Ours: it stands in front of a line.
+pub const HOOK_NAME_CHARS_MAX: usize = 80;
+/// An idempotency key of a webhook. Latest: 256.
+pub const HOOK_KEY_BYTES_MAX: usize = 256;
+/// What the main session is told of a run that it did not make, in characters. Reference: 2000.
+pub const SUMMARY_CHARS_MAX: usize = 2_000;
+/// The body of a webhook. Reference: 256 KiB.
+pub const HOOK_BODY_BYTES_MAX: u64 = 256 * 1024;
+/// The most that `hooks.maxBodyBytes` may make of it. Ours: it is held in memory.
+pub const HOOK_BODY_BYTES_CAP: u64 = 16 * 1024 * 1024;
 
 /// A file of certificates or with a key. Ours: all the roots that browsers trust take 250 KB.
 pub const PEM_BYTES_MAX: u64 = 1024 * 1024;

@@ -21,6 +21,12 @@ pub fn limit_malloc_arenas() {
     }
 }
 
+/// The number of the user that this process acts as.
+pub fn uid() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Gives freed heap pages back to the system.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

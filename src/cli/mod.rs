@@ -27,6 +27,8 @@ mod probe;
 mod rpc;
 mod run;
 mod service;
+mod service_actions;
+mod service_install;
 mod sessions;
 mod setup;
 mod status;
@@ -211,6 +213,14 @@ pub mod tests {
             "health --dev",
             "gateway --profile rescue status",
             "gateway --port 19001",
+            "gateway install --port 5 --token t --force --runtime node --json",
+            "gateway install --system --user pi --linger",
+            "gateway install --print --platform launchd",
+            "gateway uninstall --json",
+            "gateway start",
+            "gateway stop --json",
+            "--profile main gateway restart",
+            "gateway record-exit",
             "gateway status",
             "gateway status --deep --no-probe --json --url ws://h:1 --token t",
             "gateway health",

@@ -7,6 +7,7 @@ pub mod dotenv;
 pub mod edit;
 #[cfg(test)]
 pub(crate) mod generate;
+mod hooks;
 mod include;
 pub mod json5;
 pub mod keys;
@@ -30,6 +31,7 @@ use crate::base::{
     limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
 };
 use document::Lines;
+pub use hooks::{Hooks, Mapping};
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};

@@ -1,5 +1,6 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
+use super::hooks::{Hooks, hooks};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
 use super::speech::{Speech, speech};
@@ -25,6 +26,8 @@ pub struct Config {
     /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
     pub commands: Commands,
+    /// None: they are off.
+    pub hooks: Option<Hooks>,
 }
 
 /// `canvasHost`: the pages that an agent makes for its nodes.
@@ -75,6 +78,8 @@ pub struct Gateway {
     pub reload: Reload,
     /// `gateway.nodes.allowCommands`, and `denyCommands`, which wins.
     pub node_commands: NodeCommands,
+    /// `gateway.tools`: which of the agent's tools may be called over HTTP.
+    pub tools: HttpTools,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
 }
@@ -128,6 +133,14 @@ impl Default for RateLimit {
             exempt_loopback: true,
         }
     }
+}
+
+/// `gateway.tools`, as written.
+#[derive(Debug, Default)]
+pub struct HttpTools {
+    /// Of those that are off by default.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
 }
 
 /// Commands of nodes, besides those that their platform may have.
@@ -365,6 +378,7 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
         session: session(&root.at("session"), r),
         queue: queue(&root.at("messages.queue"), r),
         speech: speech(&root.at("messages.tts"), r),
+        hooks: hooks(&root.at("hooks"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),
@@ -431,6 +445,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
             allow: r.strings(at.at("nodes.allowCommands")),
             deny: r.strings(at.at("nodes.denyCommands")),
         },
+        tools: HttpTools { allow: r.strings(at.at("tools.allow")), deny: r.strings(at.at("tools.deny")) },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
     }
 }

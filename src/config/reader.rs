@@ -70,6 +70,10 @@ impl Reader<'_> {
         let message = format!("Invalid input: expected {expected}, received {got}");
         self.issues.push(Issue::new(&node.path, message));
     }
+    /// Something that cannot be used as it is.
+    pub fn refuse(&mut self, node: &Node, message: &str) {
+        self.issues.push(Issue::new(&node.path, message));
+    }
     /// Something that will not do what its writer meant.
     pub fn warn(&mut self, node: &Node, message: &str) {
         self.issues.push(Issue { severity: Severity::Warning, ..Issue::new(&node.path, message) });

@@ -6,12 +6,13 @@
 //!                                              └► begin_stream ─► stream … ─► end_stream   ─► over
 //!                                 the client hangs up before: what when_gone was told happens
 //! ```
-use super::auth::Verdict;
+use super::auth::{Limiter, Verdict};
 use super::peer::Peer;
 use super::{Core, Effect};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::JOBS_MAX;
+use crate::base::secret::Secret;
 use crate::conn::Bytes;
 use crate::conn::answer::Answer;
 
@@ -104,22 +105,47 @@ impl Core {
     /// # Errors
     /// [`Unauthorized`].
     pub fn check_secret(&mut self, peer: &Peer, given: Option<&str>, now: Now) -> Result<(), Unauthorized> {
-        let client_ip = peer.client_ip(&self.world.config.config.gateway.trusted_proxies);
-        let guesser = self.limiter.guesser(client_ip, peer.forwarded, peer.origin.as_deref());
-        if let Some(ms) = self.limiter.locked(&guesser, now.mono_ms) {
-            return Err(Unauthorized::Locked(ms));
+        let trusted = &self.world.config.config.gateway.trusted_proxies;
+        judge(&mut self.limiter, &self.auth.secret, (peer, trusted), given, now)
+    }
+    /// The same for the token of webhooks, whose guesses are counted apart.
+    ///
+    /// # Errors
+    /// [`Unauthorized`].
+    pub fn check_hook_token(
+        &mut self,
+        token: &Secret,
+        peer: &Peer,
+        given: Option<&str>,
+        now: Now,
+    ) -> Result<(), Unauthorized> {
+        let trusted = &self.world.config.config.gateway.trusted_proxies;
+        judge(&mut self.hook_limiter, token, (peer, trusted), given, now)
+    }
+}
+
+fn judge(
+    limiter: &mut Limiter,
+    secret: &Secret,
+    (peer, trusted_proxies): (&Peer, &[String]),
+    given: Option<&str>,
+    now: Now,
+) -> Result<(), Unauthorized> {
+    let client_ip = peer.client_ip(trusted_proxies);
+    let guesser = limiter.guesser(client_ip, peer.forwarded, peer.origin.as_deref());
+    if let Some(ms) = limiter.locked(&guesser, now.mono_ms) {
+        return Err(Unauthorized::Locked(ms));
+    }
+    match given.filter(|it| !it.is_empty()) {
+        None => Err(Unauthorized::Verdict(Verdict::Missing)),
+        Some(given) if secret.is(given) => {
+            limiter.right(&guesser);
+            Ok(())
         }
-        match given.filter(|it| !it.is_empty()) {
-            None => Err(Unauthorized::Verdict(Verdict::Missing)),
-            Some(given) if self.auth.secret.is(given) => {
-                self.limiter.right(&guesser);
-                Ok(())
-            }
-            Some(_) => {
-                // Nothing is held back here: the lock comes soon enough.
-                self.limiter.wrong(&guesser, now.mono_ms);
-                Err(Unauthorized::Verdict(Verdict::Mismatch))
-            }
+        Some(_) => {
+            // Nothing is held back here: the lock comes soon enough.
+            limiter.wrong(&guesser, now.mono_ms);
+            Err(Unauthorized::Verdict(Verdict::Mismatch))
         }
     }
 }

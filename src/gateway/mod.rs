@@ -40,12 +40,12 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+mod system_events;
 pub mod tailscale;
 mod world;
 pub mod ws_log;
 
 use crate::agent;
-use crate::agent::envelope;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
@@ -63,7 +63,7 @@ use registry::Registry;
 use runs::RunRef;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 pub use world::{World, zones};
 use ws_log::WsLog;
@@ -277,8 +277,7 @@ pub struct Core {
     pub wake_words: Vec<String>,
     /// Held a second time by the worker that has a text read aloud.
     reading_aloud: Arc<()>,
-    /// System events queued for the main session, oldest first.
-    pub system_events: VecDeque<SystemEvent>,
+    system_events: system_events::SystemEvents,
     pub config_writes: methods::config::Writes,
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
@@ -286,6 +285,8 @@ pub struct Core {
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
+    /// Of guesses at the token of webhooks.
+    hook_limiter: Limiter,
     old_signatures: device::OldSignatures,
     entropy: Entropy,
     registry: &'static Registry,
@@ -304,14 +305,6 @@ pub struct Core {
     /// It ends once no run is under way.
     leaving: Option<End>,
     ending: bool,
-}
-
-/// A line that waits for the main session's next turn.
-#[derive(Debug, Clone)]
-pub struct SystemEvent {
-    pub text: String,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
 }
 
 /// What the core starts with.
@@ -353,7 +346,7 @@ impl Core {
             heartbeats_enabled: true,
             wake_words: start.wake_words,
             reading_aloud: Arc::new(()),
-            system_events: VecDeque::new(),
+            system_events: system_events::SystemEvents::default(),
             config_writes: methods::config::Writes::default(),
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
@@ -361,6 +354,7 @@ impl Core {
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
+            hook_limiter: Limiter::of_hooks(),
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
             registry: methods::registry(),
@@ -536,14 +530,6 @@ impl Core {
         self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
     }
 
-    /// Queues a line for the main session's next turn.
-    pub fn queue_system_event(&mut self, text: &str, now: Now) {
-        if self.system_events.len() == SYSTEM_EVENTS_MAX {
-            self.system_events.pop_front();
-        }
-        self.system_events.push_back(SystemEvent { text: text.to_owned(), at_ms: now.unix_ms });
-    }
-
     /// Asks a worker.
     pub fn job<T: Send + 'static>(
         &mut self,
@@ -567,20 +553,8 @@ impl Core {
         })));
     }
 
-    /// The lines that wait for a session's next turn: those of the main session.
-    fn take_system_events(&mut self, key: &str) -> Vec<String> {
-        let main = sessions::main_key(
-            self.world.config.config.agents.default_id(),
-            self.world.config.config.session.global,
-        );
-        let events = if key == main { std::mem::take(&mut self.system_events) } else { VecDeque::new() };
-        let zone = &self.world.zones.user;
-        events.iter().map(|it| format!("[{}] {}", envelope::told(it.at_ms, zone), it.text)).collect()
-    }
-
     fn check(&self) {
         debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
-        debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 
 /// One client as it sees itself.

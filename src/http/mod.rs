@@ -4,8 +4,10 @@
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
 mod a2ui;
+pub mod body;
 mod canvas;
 pub mod guard;
+mod hooks;
 mod probes;
 
 use crate::base::clock::Now;
@@ -123,21 +125,26 @@ fn admit(
         let text = "Misdirected Request: this gateway does not go by that name (add it to gateway.controlUi.allowedOrigins)";
         return Err(Answer::text(421, text));
     }
-    match route(core, door, head) {
-        Ok(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
+    match find(core, door, head).filter(|_| KNOWN.contains(&head.method.as_str())) {
+        Some(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
         // It is refused when all of it has come, so that the connection can stay.
-        Err(_) => Ok(BODY_UNUSED_BYTES_MAX),
+        None => Ok(BODY_UNUSED_BYTES_MAX),
     }
+}
+
+fn find(core: &Core, door: Door, head: &Head) -> Option<&'static Route> {
+    let path = head.path.as_str();
+    let route = match door {
+        _ if canvas::has(path) => Some(&CANVAS),
+        Door::Gateway => hooks::route(core, path).or_else(|| ROUTES.iter().find(|it| it.path == path)),
+        Door::Canvas => Some(&CANVAS_DOOR).filter(|it| it.path == path),
+    };
+    route.filter(|it| (it.on)(core))
 }
 
 /// What answers a request; or the answer, when nothing does.
 fn route(core: &Core, door: Door, head: &Head) -> Result<&'static Route, Answer> {
-    let route = match door {
-        _ if canvas::has(&head.path) => Some(&CANVAS),
-        Door::Gateway => ROUTES.iter().find(|it| it.path == head.path),
-        Door::Canvas => Some(&CANVAS_DOOR).filter(|it| it.path == head.path),
-    };
-    let route = route.filter(|it| (it.on)(core));
+    let route = find(core, door, head);
     match head.method.as_str() {
         "OPTIONS" => {
             Err(Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow)))

@@ -31,6 +31,8 @@ struct Driver {
     store: Hand,
     /// What is watched for pages that wait.
     tree: Option<Tree>,
+    /// The net thread asked whether this one is alive.
+    pulse: bool,
 }
 
 pub(super) fn start(
@@ -45,7 +47,8 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, tree: None };
+    let mut driver =
+        Driver { core, clock, inbox, back, net, starved, workers, store, tree: None, pulse: false };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -99,6 +102,7 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Pulse => self.pulse = true,
                 Input::Head(conn, from, head) => http::on_head(&mut self.core, conn, from, &head, now),
                 Input::Request(conn, from, request) => {
                     http::on_request(&mut self.core, conn, from, request, now);
@@ -112,6 +116,9 @@ impl Driver {
     /// Hands the effects out. True when this was the end.
     fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut ended = false;
+        if std::mem::take(&mut self.pulse) {
+            outputs.push(Output::Pulse);
+        }
         let mut effects = VecDeque::from(self.core.take_effects());
         while let Some(effect) = effects.pop_front() {
             outputs.push(match effect {

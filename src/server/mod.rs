@@ -34,6 +34,7 @@ use crate::gateway::runs::RunRef;
 use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
+use crate::service::notify::Notify;
 use crate::store;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -52,6 +53,8 @@ enum Input {
     CanvasTouched,
     Signal(Signal),
     ConfigTouched,
+    /// The supervisor wants to know whether we live.
+    Pulse,
     Done(Done),
     Run(RunRef, Event),
     RunEnded(RunRef, agent::run::End),
@@ -60,7 +63,11 @@ enum Input {
 /// From core to net.
 enum Output {
     Send(ConnId, String),
-    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Broadcast {
+        to: Vec<ConnId>,
+        text: String,
+        drop_if_slow: bool,
+    },
     Close(ConnId, u16, String),
     Authenticated(ConnId),
     Admit(ConnId, u64),
@@ -71,6 +78,8 @@ enum Output {
     TellDrained(ConnId),
     Cut(ConnId),
     Watch(Vec<std::path::PathBuf>),
+    /// The core lives.
+    Pulse,
     End(End),
 }
 
@@ -87,6 +96,8 @@ pub struct Options {
     /// When this process last started over, on the clock.
     pub restarted_ms: Option<u64>,
     pub ws_log: WsLog,
+    /// The supervisor's ear.
+    pub notify: Arc<Notify>,
 }
 
 /// Why the gateway could not run.
@@ -101,6 +112,8 @@ pub enum RunError {
 /// What one life leaves to the next.
 pub struct Ended {
     pub end: End,
+    /// The signal that stopped it.
+    pub signal: Option<i32>,
     /// As it was last in force.
     pub world: Arc<World>,
     /// They listened all the time; none after [`End::Stop`].
@@ -150,15 +163,15 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let (to_core, from_net) = crossbeam_channel::bounded(MAILBOX_BATCHES_MAX);
     let starved = Arc::new(AtomicBool::new(false));
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
-    let link = net::Link { to_core, from_core, bell, starved };
+    let link = net::Link { to_core, from_core, bell, starved, notify: options.notify };
     let gateway = options.listeners.into_iter().map(|it| (it, Door::Gateway));
     let doors = gateway.chain(options.canvas.into_iter().map(|it| (it, Door::Canvas))).collect();
-    let (end, listeners) =
+    let (end, signal, listeners) =
         net::Net::new(poll, doors, options.tls, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
     };
     tailscale::hide(&begun.config, &env, options.clock);
-    Ok(Ended { end, world, listeners })
+    Ok(Ended { end, signal, world, listeners })
 }

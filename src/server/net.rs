@@ -16,6 +16,7 @@ use crate::conn::websocket::text_frame;
 use crate::conn::{Bytes, Conn, ConnEvent};
 use crate::gateway::peer::{Door, Way};
 use crate::gateway::{End, Signal};
+use crate::service::notify::Notify;
 use crossbeam_channel::{Sender, TrySendError};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -42,6 +43,7 @@ pub(super) struct Link {
     pub from_core: Inbox<Vec<Output>>,
     pub bell: Bell,
     pub starved: Arc<AtomicBool>,
+    pub notify: Arc<Notify>,
 }
 
 struct Entry {
@@ -188,6 +190,10 @@ pub(super) struct Net<'a> {
     /// Given up for a moment to answer a client when no descriptor is left.
     spare: Option<std::fs::File>,
     ending: Option<(End, u64)>,
+    /// The signal that asked for the end.
+    stopped_by: Option<i32>,
+    /// When the supervisor is told again that we live.
+    pulse_due: Option<u64>,
     /// Heap pages go back to the system once after a crowd has left.
     crowd: bool,
 }
@@ -241,13 +247,16 @@ impl<'a> Net<'a> {
             buffer: vec![0; 64 * 1024].into(),
             spare: open_spare(),
             ending: None,
+            stopped_by: None,
+            pulse_due: None,
             crowd: false,
         })
     }
 
     /// The sockets that listen go on to the next life: nobody is refused in between.
-    pub fn run(mut self) -> io::Result<(End, Vec<std::net::TcpListener>)> {
+    pub fn run(mut self) -> io::Result<(End, Option<i32>, Vec<std::net::TcpListener>)> {
         let mut events = Events::with_capacity(256);
+        self.say_ready();
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -274,11 +283,12 @@ impl<'a> Net<'a> {
             self.link.bell.silence();
             self.take_outputs();
             self.expire();
+            self.pulse();
             self.accept();
             self.visit();
             self.hand_over();
             if let Some(end) = self.ended() {
-                return Ok((end, self.kept));
+                return Ok((end, self.stopped_by, self.kept));
             }
         }
     }
@@ -290,7 +300,8 @@ impl<'a> Net<'a> {
         if !blocked && (!self.touched.is_empty() || self.accepting.contains(&true)) {
             return Some(Duration::ZERO);
         }
-        let due = self.next_deadline().into_iter().chain(self.ending.map(|it| it.1)).min()?;
+        let due =
+            self.next_deadline().into_iter().chain(self.ending.map(|it| it.1)).chain(self.pulse_due).min()?;
         // One more, so that what is due in less than a millisecond is due when we wake.
         Some(Duration::from_millis(due.saturating_sub(now) + 1))
     }
@@ -322,8 +333,37 @@ impl<'a> Net<'a> {
                     self.kept.clear();
                     self.ending = Some((End::Stop, 0));
                 }
-                _ => self.batch.push(Input::Signal(Signal::Stop)),
+                _ => {
+                    self.stopped_by = Some(signal);
+                    self.link.notify.stopping("stopping: what is being answered is finished first");
+                    self.batch.push(Input::Signal(Signal::Stop));
+                }
             }
+        }
+    }
+
+    // The supervisor.
+
+    fn say_ready(&mut self) {
+        let addresses: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(|it| it.1 == Door::Gateway)
+            .filter_map(|it| it.0.local_addr().ok())
+            .map(|it| it.to_string())
+            .collect();
+        self.link.notify.ready(&format!("listening on {}", addresses.join(", ")));
+        self.pulse_due = self.link.notify.pulse_ms.map(|it| self.clock.now().mono_ms + it);
+    }
+
+    /// Asks the core, whose answer is what the supervisor is told: both threads turn, or neither counts.
+    fn pulse(&mut self) {
+        let now_ms = self.clock.now().mono_ms;
+        if let (Some(due), Some(every)) = (self.pulse_due, self.link.notify.pulse_ms)
+            && due <= now_ms
+        {
+            self.pulse_due = Some(now_ms + every);
+            self.batch.push(Input::Pulse);
         }
     }
 
@@ -534,6 +574,7 @@ impl<'a> Net<'a> {
                 it.known = false;
                 it.conn.end_stream(now_ms);
             }),
+            Output::Pulse => self.link.notify.alive(),
             Output::Authenticated(id) => {
                 self.with(id, |it| it.conn.set_authenticated());
                 let Some(entry) = self.entry(id) else { return };
@@ -543,6 +584,9 @@ impl<'a> Net<'a> {
                 }
             }
             Output::End(end) => {
+                if end == End::Restart {
+                    self.link.notify.status("restarting");
+                }
                 self.ending = Some((end, now_ms + STOP_FLUSH_MS));
                 // The canvas host is bound anew: its port may be another one.
                 let goes_on = |it: &(TcpListener, Door)| end == End::Restart && it.1 == Door::Gateway;

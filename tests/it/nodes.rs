@@ -458,10 +458,14 @@ fn what_a_node_tells_by_itself() {
     tell(
         &mut pi,
         "exec.finished",
-        json!({ "runId": "r", "command": "ls", "exitCode": 2, "output": "no\u{202e} such file" }),
+        json!({ "sessionKey": "main", "runId": "r", "command": "ls", "exitCode": 2, "output": "no\u{202e} such file" }),
     );
-    let queued = op.call("status", &json!({}))["payload"]["queuedSystemEvents"][0].clone();
-    let queued = queued.as_str().unwrap();
+    tell(&mut pi, "exec.finished", json!({ "sessionKey": "agent:main:link", "runId": "r", "exitCode": 3 }));
+    // Of no session: it waits for the node's own.
+    tell(&mut pi, "exec.finished", json!({ "runId": "r", "exitCode": 4 }));
+    let queued = op.call("status", &json!({}))["payload"]["queuedSystemEvents"].clone();
+    assert_eq!(queued.as_array().unwrap().len(), 1, "{queued}");
+    let queued = queued[0].as_str().unwrap();
     assert!(queued.contains("exit code 2") && queued.contains("no\\u{202e} such file"), "{queued}");
 
     // It hears of no session that it does not listen to, and of that one without numbers and by its own name for it.
@@ -497,6 +501,9 @@ fn what_a_node_tells_by_itself() {
         }
     };
     assert_eq!(last["payload"]["sessionKey"], "agent:main:link");
+    // The parrot repeats what it was told: what waited for this session stood before the words.
+    let said = last["payload"]["message"]["content"].to_string();
+    assert!(said.contains("exit code 3") && !said.contains("exit code 4"), "{said}");
     pi.call("node.event", &json!({ "event": "x" }));
     assert!(pi.events.iter().all(|it| it["event"] != "chat" && it["event"] != "agent"), "{:?}", pi.events);
 }

@@ -14,6 +14,7 @@ pub mod accept;
 pub(super) mod begin;
 pub mod commanded;
 pub mod events;
+pub mod ordered;
 pub mod recover;
 pub mod request;
 mod told;
@@ -336,6 +337,10 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     } else {
         let answer = finish(core, &mut entry, &end, now);
         tell_sinks(core, &mut entry, &answer, now);
+        // What a stopping gateway has not finished is finished, and told, by its next life.
+        if let Some(order) = entry.request.order.as_ref().filter(|_| entry.stop != Some(Stop::Shutdown)) {
+            ordered::report(core, &entry, order, &end, &answer, now);
+        }
         remember(core, &entry, answer, now);
     }
     abort::check_idle(core, now);
@@ -420,7 +425,9 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
 
 /// A channel that was to get the answer and does not run here. Who watches has seen it all the same.
 fn undeliverable(request: &Request) -> Option<&str> {
-    request.deliver_to.as_deref().filter(|it| *it != "webchat")
+    // What was ordered goes to the main session in any case, and to whom that last spoke if there is somebody.
+    let nobody = |it: &&str| *it == "webchat" || *it == "last" && request.order.is_some();
+    request.deliver_to.as_deref().filter(|it| !nobody(it))
 }
 
 fn tell_sinks(core: &mut Core, run: &mut Run, answer: &Answer, now: Now) {

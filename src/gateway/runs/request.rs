@@ -1,14 +1,16 @@
 //! What a run was asked for, as it is kept until it is answered.
 use crate::agent::conversation::Image;
 use crate::gateway::commands::authority::Sender;
+use crate::gateway::methods::system::WakeMode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The method that asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Chat,
+    #[default]
     Agent,
 }
 
@@ -22,7 +24,7 @@ impl Kind {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     pub kind: Kind,
@@ -51,6 +53,12 @@ pub struct Request {
     /// The channel that is to get the answer, besides those who listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<String>,
+    /// To whom there; where that channel last heard from, when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_to_whom: Option<String>,
+    /// It was asked for from outside: the main session is told what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// Fields that the session's entry takes over.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub entry: Map<String, Value>,
@@ -74,6 +82,14 @@ pub struct Request {
     /// How often earlier lives of this process have begun it.
     #[serde(skip)]
     pub lives: u32,
+}
+
+/// From where a run in a session of its own was asked for, and how the main session is woken when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// One line, such as `Hook Gmail`.
+    pub name: String,
+    pub wake: WakeMode,
 }
 
 impl Request {
