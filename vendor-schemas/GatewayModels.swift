@@ -499,7 +499,7 @@ public enum GatewayModels {
         /// `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said.
         public var message: JSONValue?
         public var errorMessage: String?
-        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
+        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`.
         public var stopReason: String?
 
         public init(
@@ -1718,13 +1718,17 @@ public enum GatewayModels {
         }
     }
 
-    /// The protocol 4 form differs only in `auth`, which is then always there.
+    /// The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host.
     public struct HelloOk: Codable, Sendable {
         public var type: String
         public var `protocol`: Int
         public var server: Server
         public var features: Features
         public var snapshot: Snapshot
+        /// Protocol 3.
+        public var canvasHostUrl: String?
+        /// Protocol 4.
+        public var pluginSurfaceUrls: Surfaces?
         public var auth: Auth?
         public var policy: Policy
 
@@ -1734,6 +1738,8 @@ public enum GatewayModels {
             server: Server,
             features: Features,
             snapshot: Snapshot,
+            canvasHostUrl: String? = nil,
+            pluginSurfaceUrls: Surfaces? = nil,
             auth: Auth? = nil,
             policy: Policy
         ) {
@@ -1742,6 +1748,8 @@ public enum GatewayModels {
             self.server = server
             self.features = features
             self.snapshot = snapshot
+            self.canvasHostUrl = canvasHostUrl
+            self.pluginSurfaceUrls = pluginSurfaceUrls
             self.auth = auth
             self.policy = policy
         }
@@ -1823,11 +1831,6 @@ public enum GatewayModels {
             self.truncated = truncated
             self.reset = reset
         }
-    }
-
-    public enum Mode: String, Codable, CaseIterable, Sendable {
-        case local = "local"
-        case remote = "remote"
     }
 
     /// A model of a configured provider, as `models.list` shows it.
@@ -2252,6 +2255,32 @@ public enum GatewayModels {
         ) {
             self.ok = ok
             self.node = node
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshParams: Codable, Sendable {
+        public var surface: String
+        public var observedUrl: String?
+
+        public init(
+            surface: String,
+            observedUrl: String? = nil
+        ) {
+            self.surface = surface
+            self.observedUrl = observedUrl
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshReply: Codable, Sendable {
+        public var surface: String
+        public var pluginSurfaceUrls: Surfaces
+
+        public init(
+            surface: String,
+            pluginSurfaceUrls: Surfaces
+        ) {
+            self.surface = surface
+            self.pluginSurfaceUrls = pluginSurfaceUrls
         }
     }
 
@@ -3717,6 +3746,17 @@ public enum GatewayModels {
         }
     }
 
+    /// Where a client's pages find what is served to them; good until this connection ends.
+    public struct Surfaces: Codable, Sendable {
+        public var canvas: String
+
+        public init(
+            canvas: String
+        ) {
+            self.canvas = canvas
+        }
+    }
+
     public struct TalkModeParams: Codable, Sendable {
         public var enabled: Bool
         public var phase: String?
@@ -3911,6 +3951,11 @@ public enum GatewayModels {
         }
     }
 
+    public enum WizardMode: String, Codable, CaseIterable, Sendable {
+        case local = "local"
+        case remote = "remote"
+    }
+
     public struct WizardNextParams: Codable, Sendable {
         public var sessionId: String
         public var answer: WizardAnswer?
@@ -3967,11 +4012,11 @@ public enum GatewayModels {
     }
 
     public struct WizardStartParams: Codable, Sendable {
-        public var mode: Mode?
+        public var mode: WizardMode?
         public var workspace: String?
 
         public init(
-            mode: Mode? = nil,
+            mode: WizardMode? = nil,
             workspace: String? = nil
         ) {
             self.mode = mode
@@ -4114,6 +4159,7 @@ public enum GatewayModels {
         case nodeInvoke = "node.invoke"
         case nodeInvokeResult = "node.invoke.result"
         case nodeEvent = "node.event"
+        case nodePluginSurfaceRefresh = "node.pluginSurface.refresh"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case send = "send"

@@ -205,7 +205,7 @@ export interface ChatEvent {
   /** `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said. */
   message?: unknown;
   errorMessage?: string;
-  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`. */
+  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`. */
   stopReason?: string;
 }
 
@@ -652,13 +652,17 @@ export interface Heartbeats {
   enabled: boolean;
 }
 
-/** The protocol 4 form differs only in `auth`, which is then always there. */
+/** The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host. */
 export interface HelloOk {
   type: "hello-ok";
   protocol: number;
   server: Server;
   features: Features;
   snapshot: Snapshot;
+  /** Protocol 3. */
+  canvasHostUrl?: string;
+  /** Protocol 4. */
+  pluginSurfaceUrls?: Surfaces;
   auth?: Auth;
   policy: Policy;
 }
@@ -694,8 +698,6 @@ export interface LogsTailReply {
   /** The asked cursor was of no use: what comes is the end of the file. */
   reset: boolean;
 }
-
-export type Mode = "local" | "remote";
 
 /** A model of a configured provider, as `models.list` shows it. */
 export interface Model {
@@ -861,6 +863,16 @@ export interface NodePairVerifyParams {
 export interface NodePairVerifyReply {
   ok: boolean;
   node?: PairedNode;
+}
+
+export interface NodePluginSurfaceRefreshParams {
+  surface: string;
+  observedUrl?: string;
+}
+
+export interface NodePluginSurfaceRefreshReply {
+  surface: string;
+  pluginSurfaceUrls: Surfaces;
 }
 
 export interface NodeRenameParams {
@@ -1425,6 +1437,11 @@ export interface StatusRow {
   flags: Array<string>;
 }
 
+/** Where a client's pages find what is served to them; good until this connection ends. */
+export interface Surfaces {
+  canvas: string;
+}
+
 export interface TalkModeParams {
   enabled: boolean;
   phase?: string;
@@ -1502,6 +1519,8 @@ export interface WizardAnswer {
   value?: unknown;
 }
 
+export type WizardMode = "local" | "remote";
+
 export interface WizardNextParams {
   sessionId: string;
   answer?: WizardAnswer;
@@ -1524,7 +1543,7 @@ export interface WizardParams {
 }
 
 export interface WizardStartParams {
-  mode?: Mode;
+  mode?: WizardMode;
   workspace?: string;
 }
 
@@ -1622,6 +1641,7 @@ export interface Methods {
   "node.invoke": { params: NodeInvokeParams; result: NodeInvokeReply };
   "node.invoke.result": { params: NodeInvokeResultParams; result: NodeInvokeResultReply };
   "node.event": { params: NodeEventParams; result: Okay };
+  "node.pluginSurface.refresh": { params: NodePluginSurfaceRefreshParams; result: NodePluginSurfaceRefreshReply };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "send": { params: SendParams; result: SentReply };

@@ -259,6 +259,7 @@ pub mod tests {
             "system heartbeat enable --json",
             "system heartbeat disable",
             "logs --follow",
+            "logs --level warn --grep text --json",
             "logs --limit 3 --max-bytes 1000 --interval 200 --json --plain --no-color --local-time",
             "nodes list",
             "nodes status --json",

@@ -1,6 +1,7 @@
 //! The service on a real systemd, booted for the test. Slow (`GATEWAYD_SLOW=1`), and skipped with a reason where it cannot run.
 use crate::client::Client;
 use crate::harness::{DEADLINE, TOKEN, Temp};
+use crate::runbook;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
@@ -236,6 +237,34 @@ fn units_of_a_person() {
     }
     it.fine(&format!("test ! -e {unit} && test -e {unit}.d/own.conf"));
     assert!(!text(&it.tester("systemctl --user list-units --all 'openclaw*'")).contains("openclaw-gateway"));
+}
+
+#[test]
+fn the_runbook() {
+    let Some(it) = booted("the_runbook") else { return };
+    it.add_tester();
+    for item in runbook::read("6-service.txt") {
+        match item {
+            runbook::Item::Config(path, text) => {
+                let dir = path.rsplit_once('/').unwrap().0;
+                it.fine(&format!("mkdir -p -m 700 {dir} && umask 077 && printf '%s' '{text}' > {path}"));
+            }
+            runbook::Item::Run(row) => {
+                let out = it.tester(&row.line);
+                assert_eq!(
+                    out.status.code().map(|it| it.to_string()),
+                    Some(row.ends.clone()),
+                    "{}: {}",
+                    row.line,
+                    text(&out)
+                );
+                for says in &row.says {
+                    assert!(text(&out).contains(says), "{}: no {says:?} in {}", row.line, text(&out));
+                }
+            }
+            runbook::Item::NoSystemd => unreachable!("this is a systemd"),
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The first minute: what a new owner is asked, in order, and what comes of the answers. The terminal and `wizard.*` ask the same. Pure.
 //!
 //! ```text
-//! Wizard::next ──► Ask(question) ── answer ──► the next step that applies
-//!              ──► Work(work)    ── done, or why not ──► the next step …
-//!              ──► End(text)
+//! Wizard::now_comes ──► Ask(question) ── answer ──► the next step that applies
+//!                   ──► Work(work)    ── done, or why not ──► the next step …
+//!                   ──► End(text)
 //! ```
 //!
 //! * Nothing is written before the last question is answered; then only what was answered otherwise than it is.
@@ -196,7 +196,7 @@ impl Wizard {
     ///
     /// # Errors
     /// An answer that was given beforehand and is none.
-    pub fn next(&mut self) -> Result<Next, String> {
+    pub fn now_comes(&mut self) -> Result<Next, String> {
         loop {
             let step = ORDER[self.at];
             if !self.applies(step) {
