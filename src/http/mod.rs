@@ -3,6 +3,7 @@
 //! * What does not exist is a 404 in plain text, never a page.
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
+mod avatar;
 pub mod body;
 pub mod guard;
 mod hooks;
@@ -107,7 +108,7 @@ fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> R
 
 fn find(core: &Core, head: &Head) -> Option<&'static Route> {
     let exact = || ROUTES.iter().find(|it| it.path == head.path && (it.on)(core));
-    hooks::route(core, &head.path).or_else(exact)
+    hooks::route(core, &head.path).or_else(|| avatar::route(&head.path)).or_else(exact)
 }
 
 /// What answers a request; or the answer, when nothing does.
