@@ -18,8 +18,8 @@ use crate::conn::Bytes;
 use crate::conn::answer::Answer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What happens when a client hangs up before it has its whole answer.
-pub type Gone = Box<dyn FnOnce(&mut Core, Now) + Send>;
+/// What happens when a client hangs up before it has its whole answer, or has taken all there is of it so far.
+pub type Then = Box<dyn FnOnce(&mut Core, Now) + Send>;
 
 /// Why a request is not the owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +41,26 @@ impl Core {
     }
     /// A worker makes the answer; 503 when all are busy.
     pub fn respond_later(&mut self, conn: ConnId, work: impl FnOnce() -> Answer + Send + 'static) {
+        self.work_for(conn, work, move |core, answer, _| core.respond(conn, answer));
+    }
+    /// A worker does something for an answer, which `then` goes on with; 503 when all are busy. A client that hangs up
+    /// meanwhile wants nothing more.
+    pub fn work_for<T: Send + 'static>(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
+    ) {
         if self.calls_at_work >= JOBS_MAX {
             return self.respond(conn, too_busy());
         }
         self.calls_at_work += 1;
-        self.job(work, move |core, answer, _| {
+        self.exchanges.entry(conn).or_insert_with(|| Box::new(|_, _| {}));
+        self.job(work, move |core, done, now| {
             core.calls_at_work -= 1;
-            core.respond(conn, answer);
+            if core.exchanges.contains_key(&conn) {
+                then(core, done, now);
+            }
         });
     }
     /// A thread of its own makes the answer, however long that takes; it is told to stop when the client hangs up. 503 when there are
@@ -83,6 +96,27 @@ impl Core {
     /// The next piece. A client that does not read is cut off, and is gone.
     pub fn stream(&mut self, conn: ConnId, piece: impl Into<Bytes>) {
         self.effects.push(Effect::Piece { conn, piece: piece.into() });
+    }
+    /// What to do once this client has taken all that was said; nothing when it is gone. Only for one that [`Core::when_gone`] knows.
+    pub fn when_drained(&mut self, conn: ConnId, then: impl FnOnce(&mut Core, Now) + Send + 'static) {
+        if self.exchanges.contains_key(&conn) {
+            self.drained.insert(conn, Box::new(then));
+            self.effects.push(Effect::TellDrained { conn });
+        }
+    }
+    pub fn on_drained(&mut self, conn: ConnId, now: Now) {
+        if let Some(then) = self.drained.remove(&conn) {
+            then(self, now);
+        }
+    }
+    /// Whether the one that [`Core::when_gone`] knows is still there.
+    pub fn is_answering(&self, conn: ConnId) -> bool {
+        self.exchanges.contains_key(&conn)
+    }
+    /// The answer cannot be finished: its client must not take it for whole.
+    pub fn cut(&mut self, conn: ConnId) {
+        self.exchanges.remove(&conn);
+        self.effects.push(Effect::Cut { conn });
     }
     pub fn end_stream(&mut self, conn: ConnId) {
         self.exchanges.remove(&conn);

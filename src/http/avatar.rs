@@ -1,7 +1,7 @@
 //! `/avatar/<agent>`: the picture of an agent that lies in its workspace; with `?meta=1` where it is.
 //!
 //! The reference shows it to everybody. Here whoever is on another machine must be the owner.
-use super::{Asker, Exchange, Route, guard};
+use super::{Asker, Exchange, guard};
 use crate::base::beneath::Root;
 use crate::base::clock::Now;
 use crate::base::limits::{AVATAR_BYTES_MAX, BODY_UNUSED_BYTES_MAX};
@@ -12,21 +12,16 @@ use crate::gateway::{Core, World, sessions};
 use serde_json::json;
 use std::path::Path;
 
-static ROUTE: Route = Route { path: "/avatar/*", allow: "GET, HEAD", on: super::always, admit, answer };
 const BELOW: &str = "/avatar/";
 
-pub(super) fn route(path: &str) -> Option<&'static Route> {
-    path.starts_with(BELOW).then_some(&ROUTE)
-}
-
-fn admit(core: &mut Core, asker: &Asker, now: Now) -> Result<u64, Answer> {
+pub(super) fn admit(core: &mut Core, asker: &Asker, now: Now) -> Result<u64, Answer> {
     if !asker.peer.is_local() {
         guard::owner(core, asker, now)?;
     }
     Ok(BODY_UNUSED_BYTES_MAX)
 }
 
-fn answer(core: &mut Core, it: Exchange, _: Now) {
+pub(super) fn answer(core: &mut Core, it: Exchange, _: Now) {
     let (head, world) = (it.request.head, core.world.clone());
     let id = head.path.trim_start_matches(BELOW).to_owned();
     let wants_meta = head.query_pairs().iter().any(|it| it.0 == "meta" && it.1 == "1");

@@ -1,7 +1,9 @@
 //! The core thread: feeds [`Core`], carries its effects out.
+use super::tree::Tree;
 use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
+use crate::agent::tools::Nodes;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
@@ -28,6 +30,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Pool,
     store: Hand,
+    /// What is watched for pages that wait.
+    tree: Option<Tree>,
     /// The net thread asked whether this one is alive.
     pulse: bool,
 }
@@ -44,7 +48,8 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, pulse: false };
+    let mut driver =
+        Driver { core, clock, inbox, back, net, starved, workers, store, tree: None, pulse: false };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -90,19 +95,22 @@ impl Driver {
         let now = self.clock.now();
         for input in batch {
             match input {
-                Input::Opened(conn, peer) => self.core.on_opened(conn, *peer, now),
+                Input::Opened(conn, from, head) => http::on_opened(&mut self.core, conn, from, &head, now),
                 Input::Message(conn, text) => self.core.on_message(conn, text, now),
                 Input::Gone(conn) => self.core.on_gone(conn, now),
                 Input::Signal(signal) => self.core.on_signal(signal, now),
                 Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
+                Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Pulse => self.pulse = true,
-                Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
-                Input::Request(conn, ip, request) => {
-                    http::on_request(&mut self.core, conn, ip, request, now);
+                Input::Head(conn, from, head) => http::on_head(&mut self.core, conn, from, &head, now),
+                Input::Request(conn, from, request) => {
+                    http::on_request(&mut self.core, conn, from, request, now);
                 }
+                Input::Drained(conn) => self.core.on_drained(conn, now),
+                Input::CanvasTouched => self.core.on_canvas_touched(),
             }
         }
     }
@@ -123,12 +131,20 @@ impl Driver {
                 Effect::Stream { conn, head } => Output::Stream(conn, head),
                 Effect::Piece { conn, piece } => Output::Piece(conn, piece),
                 Effect::EndStream { conn } => Output::EndStream(conn),
+                Effect::TellDrained { conn } => Output::TellDrained(conn),
+                Effect::Cut { conn } => Output::Cut(conn),
                 Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
                 Effect::Authenticated { conn } => Output::Authenticated(conn),
                 Effect::Watch(files) => Output::Watch(files),
                 Effect::End(end) => {
                     ended = true;
                     Output::End(end)
+                }
+                Effect::WatchTree(roots) => {
+                    self.tree = (!roots.is_empty())
+                        .then(|| Tree::watch(&roots, self.clock, self.back.clone()))
+                        .flatten();
+                    continue;
                 }
                 Effect::Job(job) => {
                     self.start_job(job);
@@ -184,7 +200,12 @@ impl Driver {
 
     fn start_run(&mut self, start: runs::Start) {
         let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
-        let (run, task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let (run, mut task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let to_core = self.back.clone();
+        task.place.nodes = Some(Nodes(Arc::new(move |command| {
+            // The core is gone: the run is stopped, and waits no longer.
+            let _ = to_core.send(vec![Input::ForNode(run, command)]);
+        })));
         let work = move || {
             let mut emit = |event| {
                 // The core is gone: nobody hears of it any more.
@@ -237,6 +258,7 @@ mod tests {
             config: ToolsConfig::read(&Value::Null, "main"),
             env: Arc::new(Env::from([])),
             clock,
+            nodes: None,
         };
         Task {
             run_id: "A".into(),
@@ -248,6 +270,7 @@ mod tests {
             begin: Box::new(begin),
             prompt: Box::new(|_, _, _, _| panic!("on purpose")),
             images: vec![],
+            brought: Arc::default(),
             thinking: None,
             thinking_default: None,
             context_tokens: None,
