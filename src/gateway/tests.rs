@@ -71,6 +71,7 @@ pub(super) fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: N
         devices: Devices::default(),
         nodes: Default::default(),
         wake_words: vec![],
+        system_events: vec![],
         entropy,
         restarted_ms: None,
         ws_log: WsLog::default(),

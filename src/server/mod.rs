@@ -137,6 +137,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
         log::warn!(target: "gateway", "{err}; using the default wake words");
         None
     });
+    let system_events = store::system_events::load(state, options.clock.now().unix_ms);
     let mut watch = watch::Watch::new()?;
     watch.set(&options.world.config.sources(&options.world.paths));
     // It was read before it was watched.
@@ -150,6 +151,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
         devices,
         nodes,
         wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
+        system_events,
         entropy: ids::os_entropy(),
         restarted_ms: options.restarted_ms,
         ws_log: options.ws_log,

@@ -22,6 +22,7 @@ pub mod sentinel;
 pub mod sessions;
 pub mod settings;
 pub mod stores;
+pub mod system_events;
 pub mod transcript;
 #[cfg(test)]
 mod transcript_tests;
