@@ -120,9 +120,19 @@ impl Conn {
             Phase::Head { .. } | Phase::Body { .. } => {
                 self.refuse(Refusal::new(408, "Request Timeout: the request did not arrive in time"), now_ms);
             }
+            // It has sent its last byte. One that still listens drops this (RFC 9110 section 15.2); one that has gone resets the connection.
+            Phase::Respond { http10: false, .. } if self.eof => {
+                self.out.push(Bytes::from_static(b"HTTP/1.1 102 Processing\r\n\r\n"));
+                self.deadline = Some(now_ms + EOF_PROBE_MS);
+            }
             // As the reference: 1000 without a reason.
             Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
             Phase::Closing => self.finish(),
+            Phase::Stream { .. } if drains => self.deadline = Some(now_ms + STREAM_STALL_MS),
+            Phase::Stream { .. } if !self.out.is_empty() => {
+                self.say_closed(CloseReason::TooSlow);
+                self.finish();
+            }
             Phase::Admit { .. } | Phase::Respond { .. } | Phase::Stream { .. } | Phase::Closed => {
                 self.deadline = None;
             }
@@ -216,7 +226,8 @@ impl Conn {
     /// Begins the answer to the request last given out: the head of `answer`, whose body comes in pieces.
     pub fn begin_stream(&mut self, answer: Answer, now_ms: u64) {
         let Phase::Respond { http10, keep_alive } = self.phase else { return };
-        let (chunked, keep_alive) = (!http10, keep_alive && !http10 && !answer.close);
+        let (measured, keep_alive) = (answer.has_length(), keep_alive && !http10 && !answer.close);
+        let chunked = !http10 && !measured;
         self.out.push(answer.into_stream_head(chunked, !keep_alive).into());
         if self.head_only {
             return self.answered(!keep_alive, now_ms);
@@ -229,9 +240,13 @@ impl Conn {
         self.check();
     }
 
-    /// The next piece of a streamed answer.
-    pub fn stream(&mut self, piece: Bytes) {
+    /// The next piece of a streamed answer. Somebody who takes none of it for long is cut off.
+    pub fn stream(&mut self, piece: Bytes, now_ms: u64) {
         let Phase::Stream { chunked, .. } = self.phase else { return };
+        if self.deadline.is_none() {
+            self.moved = false;
+            self.deadline = Some(now_ms + STREAM_STALL_MS);
+        }
         match chunked {
             // A chunk of nothing would be the end.
             true if piece.is_empty() => {}
@@ -432,6 +447,9 @@ impl Conn {
         if self.phase.is_over_at_eof() {
             self.say_closed(CloseReason::PeerGone);
             self.start_closing(now_ms);
+        }
+        if let Phase::Respond { http10: false, .. } = self.phase {
+            self.deadline = Some(now_ms + EOF_PROBE_MS);
         }
         if self.wants_shutdown() {
             self.finish();

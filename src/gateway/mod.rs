@@ -11,6 +11,7 @@ pub mod approvals;
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod canvas;
 pub mod commands;
 #[cfg(test)]
 mod contract;
@@ -102,6 +103,16 @@ pub enum Effect {
     EndStream {
         conn: ConnId,
     },
+    /// Tell when all that was said to it is written.
+    TellDrained {
+        conn: ConnId,
+    },
+    /// Its answer cannot be finished: the connection ends in the middle of it.
+    Cut {
+        conn: ConnId,
+    },
+    /// Tell when a file below one of these folders changes, and forget those named before.
+    WatchTree(Arc<[std::path::PathBuf]>),
     /// A WebSocket close.
     Close {
         conn: ConnId,
@@ -116,6 +127,11 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// As [`Effect::Job`], on a thread of its own: it may take long. Where the system gives none, `refused` happens.
+    Thread {
+        work: Job,
+        refused: Done,
+    },
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
     /// Tell when one of these files changes, and forget those named before.
@@ -208,6 +224,8 @@ pub struct Ready {
     /// It knew the shared secret, and stays no longer than that is the secret.
     pub by_secret: bool,
     pub node: Option<Box<Node>>,
+    /// By which its pages reach the canvas host.
+    pub canvas: Option<Box<canvas::Surface>>,
 }
 
 /// What a connected node declared, and what of it counts.
@@ -281,9 +299,14 @@ pub struct Core {
     ws_log: WsLog,
     ready: usize,
     /// HTTP requests that are being answered, and what happens when their client hangs up; one for each connection.
-    exchanges: BTreeMap<ConnId, exchange::Gone>,
+    exchanges: BTreeMap<ConnId, exchange::Then>,
+    /// Of those, the ones that go on once all is written.
+    drained: BTreeMap<ConnId, exchange::Then>,
+    pub canvas: canvas::Canvas,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
+    /// Answers that have a thread of their own.
+    threads: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
     /// It ends once no run is under way.
@@ -317,6 +340,7 @@ impl Core {
         }
         let mut core = Core {
             presence: Presence::new(start.world.presence()),
+            canvas: canvas::Canvas::new(&start.world),
             host_names: names,
             world: start.world,
             clock: start.clock,
@@ -345,7 +369,9 @@ impl Core {
             ws_log: start.ws_log,
             ready: 0,
             exchanges: BTreeMap::new(),
+            drained: BTreeMap::new(),
             calls_at_work: 0,
+            threads: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
             leaving: None,
@@ -399,6 +425,7 @@ impl Core {
     }
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        self.drained.remove(&conn);
         if let Some(gone) = self.exchanges.remove(&conn) {
             gone(self, now);
         }

@@ -5,5 +5,5 @@ mod golden;
 mod on_nodes;
 mod queue;
 mod storm;
-mod talk;
+pub mod talk;
 mod told;

@@ -29,7 +29,7 @@ use crate::base::clock::Clock;
 use crate::base::limits::{TOOL_EVENT_CHARS_MAX, TOOL_META_CHARS_MAX};
 use crate::config::Env;
 pub use node::{NodeCommand, Nodes};
-pub use policy::Policy;
+pub use policy::{Policy, listed};
 use serde_json::{Map, Value, json};
 pub use settings::{Ask, ExecConfig, Host, Security, ToolsConfig};
 use std::path::PathBuf;

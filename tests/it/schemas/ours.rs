@@ -131,6 +131,10 @@ impl Gateway {
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
+                    | Effect::Thread { .. }
+                    | Effect::TellDrained { .. }
+                    | Effect::Cut { .. }
+                    | Effect::WatchTree(_)
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
@@ -172,6 +176,7 @@ impl Gateway {
             authority: "127.0.0.1".into(),
             origin: None,
             forwarded: false,
+            forwarded_https: false,
             forwarded_for: String::new(),
             claim: None,
         };
