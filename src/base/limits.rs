@@ -211,6 +211,8 @@ pub const STOP_FLUSH_MS: u64 = 500;
 
 /// How often it is looked whether somebody who has sent his last byte still waits for the answer. Ours: most answers come sooner.
 pub const EOF_PROBE_MS: u64 = 2_000;
+/// A picture of an agent. Ours: one of 4 megapixels fits.
+pub const AVATAR_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Tool calls over HTTP at a time; each has a thread. Ours.
 pub const ANSWER_THREADS_MAX: usize = 8;
 /// The body of such a call. Reference: 2 MiB.
