@@ -194,7 +194,7 @@ pub const SLOW_CALL_MS: u64 = 50;
 pub const WORKERS: usize = 2;
 /// Calls whose answer a worker is making or waits to; more are answered `UNAVAILABLE`. Ours.
 pub const JOBS_MAX: usize = 256;
-/// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
+/// Jobs in the queue of the workers; what has no room waits with the core, whose askers have limits of their own.
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;

@@ -18,6 +18,7 @@ mod index_file_tests;
 pub mod lines;
 pub mod lookup;
 pub mod nodes;
+pub mod pairings;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;

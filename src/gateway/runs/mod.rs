@@ -154,7 +154,11 @@ impl Runs {
     pub fn any_running(&self) -> bool {
         self.running > 0
     }
-    pub(in crate::gateway) fn is_running(&self, run: RunRef) -> bool {
+    /// It runs, and nobody has told it to end.
+    pub(in crate::gateway) fn is_wanted(&self, run: RunRef) -> bool {
+        self.all.get(&run).is_some_and(|it| it.stage == Stage::Running && it.stop.is_none())
+    }
+    fn is_running(&self, run: RunRef) -> bool {
         self.all.get(&run).is_some_and(|it| it.stage == Stage::Running)
     }
 }
