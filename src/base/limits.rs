@@ -365,6 +365,10 @@ pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long the set-up waits for a model or a bot to show that it works. Ours: a person sits there.
+pub const WIZARD_TRIAL_MS: u64 = 30_000;
+/// After so long without an answer a set-up makes room for another. Ours.
+pub const WIZARD_IDLE_MS: u64 = 1_800_000;
 /// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
 pub const TOKEN_CHARS_MIN: usize = 16;
 /// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.

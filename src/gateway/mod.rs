@@ -42,6 +42,7 @@ pub mod send_policy;
 pub mod sessions;
 pub mod system_events;
 pub mod tailscale;
+pub mod wizard;
 mod world;
 pub mod ws_log;
 
@@ -284,6 +285,8 @@ pub struct Core {
     reading_aloud: Arc<()>,
     system_events: system_events::SystemEvents,
     pub config_writes: methods::config::Writes,
+    /// The set-up that a client is in the middle of.
+    wizard: Option<Box<methods::wizard::Session>>,
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
     runs: runs::Runs,
@@ -356,6 +359,7 @@ impl Core {
             reading_aloud: Arc::new(()),
             system_events: system_events::SystemEvents::new(start.system_events),
             config_writes: methods::config::Writes::default(),
+            wizard: None,
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
