@@ -5,7 +5,7 @@
 //! * Who asks is known before a body is read.
 mod a2ui;
 pub mod body;
-mod canvas;
+pub mod canvas;
 pub mod guard;
 mod hooks;
 mod probes;
