@@ -28,6 +28,7 @@ pub mod http;
 pub mod keys;
 mod known;
 pub mod lines;
+pub mod media;
 pub mod model;
 pub mod models;
 pub mod prompt;

@@ -209,6 +209,14 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// How often it is looked whether somebody who has sent his last byte still waits for the answer. Ours: most answers come sooner.
+pub const EOF_PROBE_MS: u64 = 2_000;
+/// A picture of an agent. Ours: one of 4 megapixels fits.
+pub const AVATAR_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Tool calls over HTTP at a time; each has a thread. Ours.
+pub const ANSWER_THREADS_MAX: usize = 8;
+/// The body of such a call. Reference: 2 MiB.
+pub const TOOL_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Wrong webhook tokens of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 20.
 pub const HOOK_ATTEMPTS_MAX: u32 = 20;
 /// How long. Latest: a minute.
@@ -261,7 +269,7 @@ pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
 /// Runs at a time whatever the configuration says; each has a thread. Ours.
-pub const RUNS_MAX: usize = 64;
+pub const RUNS_MAX: usize = 128;
 /// Runs that are under way or wait, in all sessions; each holds its message. Ours.
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.
@@ -286,6 +294,12 @@ pub const TEXT_FREE_BYTES: usize = 8 * 1024;
 pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
+/// A body of `/v1/chat/completions`. Reference: 1 MiB.
+pub const CHAT_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Pictures and files that one HTTP request names by URLs. Latest: 8.
+pub const HTTP_URLS_MAX: usize = 8;
+/// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.
+pub const IMAGE_PIXELS_MAX: u64 = 64_000_000;
 /// One attached image, decoded. Reference: 5,000,000 bytes.
 pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
 /// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.
@@ -351,6 +365,13 @@ pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
 
+/// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
+pub const TOKEN_CHARS_MIN: usize = 16;
+/// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
+pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which it calls the disk full. Ours.
+pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
 /// Commands that a node runs at a time; others wait. Ours.
 pub const NODE_RUNS_MAX: usize = 8;
 /// Calls that wait at a node; more are answered `UNAVAILABLE`. Ours.
@@ -370,7 +391,7 @@ pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CANVAS_PIECE_BYTES: u64 = 256 * 1024;
 /// Files of the canvas that are on their way in pieces. Ours: 4 MiB in all.
 pub const CANVAS_DOWNLOADS_MAX: usize = 16;
-/// Pages that wait for the canvas to change. Ours.
+/// Pages that wait for the canvas to change; one more takes the place of the oldest. Ours.
 pub const CANVAS_LISTENERS_MAX: usize = 64;
 /// Folders of the canvas that are watched; changes in others are not seen. Ours: the system's default for a user is 8192.
 pub const CANVAS_FOLDERS_MAX: usize = 512;

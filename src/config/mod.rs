@@ -5,6 +5,7 @@ pub mod change;
 pub(crate) mod document;
 pub mod dotenv;
 pub mod edit;
+pub mod endpoints;
 #[cfg(test)]
 pub(crate) mod generate;
 mod hooks;
@@ -12,6 +13,7 @@ mod include;
 pub mod json5;
 pub mod keys;
 mod layout;
+pub mod legacy;
 pub mod merge;
 mod model;
 pub mod origin;
@@ -31,6 +33,7 @@ use crate::base::{
     limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
 };
 use document::Lines;
+pub use endpoints::{Endpoints, MediaLimits};
 pub use hooks::{Hooks, Mapping};
 pub use model::*;
 pub use paths::{Env, Paths};

@@ -1,5 +1,6 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
+use super::endpoints::{Endpoints, endpoints};
 use super::hooks::{Hooks, hooks};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
@@ -82,6 +83,7 @@ pub struct Gateway {
     pub tools: HttpTools,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+    pub endpoints: Endpoints,
 }
 
 /// `gateway.tls`. Paths as written.
@@ -447,6 +449,7 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
         },
         tools: HttpTools { allow: r.strings(at.at("tools.allow")), deny: r.strings(at.at("tools.deny")) },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
+        endpoints: endpoints(&at.at("http.endpoints"), r),
     }
 }
 

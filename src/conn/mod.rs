@@ -120,6 +120,11 @@ impl Conn {
             Phase::Head { .. } | Phase::Body { .. } => {
                 self.refuse(Refusal::new(408, "Request Timeout: the request did not arrive in time"), now_ms);
             }
+            // It has sent its last byte. One that still listens drops this (RFC 9110 section 15.2); one that has gone resets the connection.
+            Phase::Respond { http10: false, .. } if self.eof => {
+                self.out.push(Bytes::from_static(b"HTTP/1.1 102 Processing\r\n\r\n"));
+                self.deadline = Some(now_ms + EOF_PROBE_MS);
+            }
             // As the reference: 1000 without a reason.
             Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
             Phase::Closing => self.finish(),
@@ -442,6 +447,9 @@ impl Conn {
         if self.phase.is_over_at_eof() {
             self.say_closed(CloseReason::PeerGone);
             self.start_closing(now_ms);
+        }
+        if let Phase::Respond { http10: false, .. } = self.phase {
+            self.deadline = Some(now_ms + EOF_PROBE_MS);
         }
         if self.wants_shutdown() {
             self.finish();

@@ -236,15 +236,12 @@ impl Play {
         assert!(!conn.is_finished() || (conn.out().is_empty() && conn.deadline().is_none()));
         let over = self.eof && conn.out().is_empty() && !conn.is_busy();
         assert!(!over || conn.is_finished(), "the peer has gone and has everything");
-        // Nobody stays for ever: only a request at work and an accepted client have no deadline.
-        // A stream has one from its first piece, at which its client may stop reading.
-        assert!(
-            conn.is_streaming()
-                || conn.deadline().is_none()
-                    == (conn.is_finished() || conn.is_busy() || conn.is_authenticated()),
-            "closed: {:?}",
-            self.closed
-        );
+        // Nobody stays for ever: only a request at work and an accepted client have no deadline. Who has sent his last byte and waits for
+        // an answer is asked now and then whether he is still there; a stream has one from its first piece, at which its client may
+        // stop reading.
+        let untimed = conn.is_finished() || conn.is_busy() || conn.is_authenticated();
+        let timed = self.eof && conn.is_busy() || conn.is_streaming();
+        assert!(timed || conn.deadline().is_none() == untimed, "closed: {:?}", self.closed);
         let may_wait = conn.is_busy() || (self.opened && !conn.out().is_empty()) || conn.is_finished();
         assert!(conn.wants_read() || may_wait, "nothing holds the reader back");
         assert!(!conn.wants_shutdown() || (ended && conn.out().is_empty()));
@@ -290,7 +287,7 @@ impl Play {
             if status == 101 {
                 return self.check_frames(rest);
             }
-            if status == 100 {
+            if matches!(status, 100 | 102) {
                 continue;
             }
             let (want, is_head, streamed) = answers.next().expect("no answer without a request");

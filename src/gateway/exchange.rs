@@ -8,13 +8,15 @@
 //! ```
 use super::auth::{Limiter, Verdict};
 use super::peer::Peer;
-use super::{Core, Effect};
+use super::{Core, Done, Effect, Job};
+use crate::base::cancel::Cancel;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
-use crate::base::limits::JOBS_MAX;
+use crate::base::limits::{ANSWER_THREADS_MAX, JOBS_MAX};
 use crate::base::secret::Secret;
 use crate::conn::Bytes;
 use crate::conn::answer::Answer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What happens when a client hangs up before it has its whole answer, or has taken all there is of it so far.
 pub type Then = Box<dyn FnOnce(&mut Core, Now) + Send>;
@@ -41,7 +43,8 @@ impl Core {
     pub fn respond_later(&mut self, conn: ConnId, work: impl FnOnce() -> Answer + Send + 'static) {
         self.work_for(conn, work, move |core, answer, _| core.respond(conn, answer));
     }
-    /// A worker finds out what the answer is made of; 503 when all are busy.
+    /// A worker does something for an answer, which `then` goes on with; 503 when all are busy. A client that hangs up
+    /// meanwhile wants nothing more.
     pub fn work_for<T: Send + 'static>(
         &mut self,
         conn: ConnId,
@@ -49,14 +52,42 @@ impl Core {
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
     ) {
         if self.calls_at_work >= JOBS_MAX {
-            let text = "Service Unavailable: too much is being worked on, try again in a moment";
-            return self.respond(conn, Answer::text(503, text).with("Retry-After", "1"));
+            return self.respond(conn, too_busy());
         }
         self.calls_at_work += 1;
-        self.job(work, move |core, found, now| {
+        self.exchanges.entry(conn).or_insert_with(|| Box::new(|_, _| {}));
+        self.job(work, move |core, done, now| {
             core.calls_at_work -= 1;
-            then(core, found, now);
+            if core.exchanges.contains_key(&conn) {
+                then(core, done, now);
+            }
         });
+    }
+    /// A thread of its own makes the answer, however long that takes; it is told to stop when the client hangs up. 503 when there are
+    /// too many of them.
+    pub fn respond_from_thread(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce(&Cancel) -> Answer + Send + 'static,
+    ) {
+        if self.threads >= ANSWER_THREADS_MAX {
+            return self.respond(conn, too_busy());
+        }
+        self.threads += 1;
+        let cancel = Cancel::new();
+        let stop = cancel.clone();
+        self.when_gone(conn, move |_, _| stop.cancel());
+        let told = move |answer| -> Done {
+            Box::new(move |core: &mut Core, _: Now| {
+                core.threads -= 1;
+                core.respond(conn, answer);
+            })
+        };
+        let work: Job = Box::new(move || {
+            let made = catch_unwind(AssertUnwindSafe(|| work(&cancel)));
+            told(made.unwrap_or_else(|_| Answer::text(500, "Internal Server Error: see the gateway's log")))
+        });
+        self.effects.push(Effect::Thread { work, refused: told(too_busy()) });
     }
     /// The head of an answer whose body comes in pieces.
     pub fn begin_stream(&mut self, conn: ConnId, head: Answer) {
@@ -122,6 +153,11 @@ impl Core {
         let trusted = &self.world.config.config.gateway.trusted_proxies;
         judge(&mut self.hook_limiter, token, (peer, trusted), given, now)
     }
+}
+
+fn too_busy() -> Answer {
+    let text = "Service Unavailable: too much is being worked on, try again in a moment";
+    Answer::text(503, text).with("Retry-After", "1")
 }
 
 fn judge(

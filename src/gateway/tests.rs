@@ -418,7 +418,9 @@ impl Sim {
                 Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
                     panic!("no HTTP request was made")
                 }
-                Effect::Piece { .. } | Effect::EndStream { .. } => panic!("no HTTP request was made"),
+                Effect::Piece { .. } | Effect::EndStream { .. } | Effect::Thread { .. } => {
+                    panic!("no HTTP request was made")
+                }
                 Effect::TellDrained { .. } | Effect::Cut { .. } => panic!("no HTTP request was made"),
                 Effect::WatchTree(_) => panic!("no page waits"),
                 Effect::Watch(_) => {}

@@ -1,6 +1,7 @@
 //! Bodies that are JSON.
 use crate::conn::answer::Answer;
 use crate::conn::head::Head;
+use crate::protocol::json::parse;
 use serde_json::{Value, json};
 
 /// Nothing is unpacked here.
@@ -25,5 +26,5 @@ pub fn json(body: &[u8]) -> Result<Value, String> {
     if body.trim_ascii().is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(body).map_err(|err| format!("SyntaxError: {err}"))
+    parse(body).map_err(|err| format!("SyntaxError: {err}"))
 }

@@ -4,11 +4,14 @@
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
 mod a2ui;
+mod avatar;
 pub mod body;
 pub mod canvas;
 pub mod guard;
 mod hooks;
+mod openai;
 mod probes;
+mod tools;
 
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -21,6 +24,7 @@ use crate::gateway::peer::{Door, Peer, Way};
 
 /// One path and what answers it.
 pub struct Route {
+    /// One that ends in `/` stands for all beneath it.
     pub path: &'static str,
     /// Allowed methods, as in an `Allow` header.
     pub allow: &'static str,
@@ -63,6 +67,12 @@ pub const ROUTES: &[Route] = &[
     probe("/ready", probes::ready),
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
+    Route { path: "/avatar/", allow: "GET, HEAD", on: always, admit: avatar::admit, answer: avatar::answer },
+    Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
+    openai::CHAT,
+    openai::RESPONSES,
+    openai::MODELS,
+    openai::MODEL,
 ];
 
 /// Everything below the canvas host's own path; on its own port there is nothing else.
@@ -134,9 +144,10 @@ fn admit(
 
 fn find(core: &Core, door: Door, head: &Head) -> Option<&'static Route> {
     let path = head.path.as_str();
+    let is_for = |it: &&Route| it.path == path || it.path.ends_with('/') && path.starts_with(it.path);
     let route = match door {
         _ if canvas::has(path) => Some(&CANVAS),
-        Door::Gateway => hooks::route(core, path).or_else(|| ROUTES.iter().find(|it| it.path == path)),
+        Door::Gateway => hooks::route(core, path).or_else(|| ROUTES.iter().find(is_for)),
         Door::Canvas => Some(&CANVAS_DOOR).filter(|it| it.path == path),
     };
     route.filter(|it| (it.on)(core))

@@ -19,6 +19,7 @@ mod watch;
 
 use crate::agent;
 use crate::agent::run::Event;
+use crate::agent::tools::NodeCommand;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -57,6 +58,8 @@ enum Input {
     Pulse,
     Done(Done),
     Run(RunRef, Event),
+    /// A run has a command for a node.
+    ForNode(RunRef, NodeCommand),
     RunEnded(RunRef, agent::run::End),
 }
 

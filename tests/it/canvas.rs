@@ -439,9 +439,13 @@ fn listen(
 }
 
 fn closed(mut socket: tungstenite::WebSocket<TcpStream>) -> u16 {
-    match socket.read() {
-        Ok(tungstenite::Message::Close(Some(it))) => it.code.into(),
-        other => panic!("expected a close, came {other:?}"),
+    socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
+    loop {
+        match socket.read() {
+            Ok(tungstenite::Message::Close(Some(it))) => return it.code.into(),
+            Ok(tungstenite::Message::Text(text)) => assert_eq!(text, "reload"),
+            other => panic!("expected a close, came {other:?}"),
+        }
     }
 }
 
@@ -475,6 +479,9 @@ fn pages_load_again() {
     for page in &mut pages[1..] {
         assert_eq!(page.read().unwrap(), tungstenite::Message::text("reload"));
     }
+    // One too many: the oldest makes room.
+    let many: Vec<_> = (0..61).map(|_| listen(host.doors()[0], "/__openclaw__/ws", &[])).collect();
+    assert_eq!((closed(pages.remove(0)), many.len()), (1013, 61));
     let script = get(host.doors()[1], &format!("{TREE}/sub/page.html")).text();
     assert!(script.starts_with("2\n<script>") || script.starts_with("2<script>"), "{script}");
     assert!(script.contains("openclawSendUserAction") && script.contains("/__openclaw__/ws"));

@@ -1,9 +1,11 @@
 //! What a run was asked for, as it is kept until it is answered.
 use crate::agent::conversation::Image;
+use crate::agent::run::Brought;
 use crate::gateway::commands::authority::Sender;
 use crate::gateway::methods::system::WakeMode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The method that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -12,6 +14,8 @@ pub enum Kind {
     Chat,
     #[default]
     Agent,
+    /// An API of model servers, over HTTP. Nothing is promised before the answer: it ends with its connection, and with the process.
+    Http,
 }
 
 impl Kind {
@@ -20,6 +24,7 @@ impl Kind {
         match self {
             Kind::Chat => format!("chat:{run_id}"),
             Kind::Agent => format!("agent:{run_id}"),
+            Kind::Http => format!("http:{run_id}"),
         }
     }
 }
@@ -77,6 +82,9 @@ pub struct Request {
     /// Only folds the conversation, with this wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_compact: Option<String>,
+    /// See [`Brought`]; of HTTP alone.
+    #[serde(skip)]
+    pub brought: Arc<Brought>,
     /// Milliseconds since 1970.
     pub accepted_at: i64,
     /// How often earlier lives of this process have begun it.

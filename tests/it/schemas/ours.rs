@@ -131,6 +131,7 @@ impl Gateway {
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
+                    | Effect::Thread { .. }
                     | Effect::TellDrained { .. }
                     | Effect::Cut { .. }
                     | Effect::WatchTree(_)
