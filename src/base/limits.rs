@@ -395,7 +395,7 @@ pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CANVAS_PIECE_BYTES: u64 = 256 * 1024;
 /// Files of the canvas that are on their way in pieces. Ours: 4 MiB in all.
 pub const CANVAS_DOWNLOADS_MAX: usize = 16;
-/// Pages that wait for the canvas to change. Ours.
+/// Pages that wait for the canvas to change; one more takes the place of the oldest. Ours.
 pub const CANVAS_LISTENERS_MAX: usize = 64;
 /// Folders of the canvas that are watched; changes in others are not seen. Ours: the system's default for a user is 8192.
 pub const CANVAS_FOLDERS_MAX: usize = 512;
