@@ -207,6 +207,12 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// How often it is looked whether somebody who has sent his last byte still waits for the answer. Ours: most answers come sooner.
+pub const EOF_PROBE_MS: u64 = 2_000;
+/// Tool calls over HTTP at a time; each has a thread. Ours.
+pub const ANSWER_THREADS_MAX: usize = 8;
+/// The body of such a call. Reference: 2 MiB.
+pub const TOOL_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Wrong webhook tokens of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 20.
 pub const HOOK_ATTEMPTS_MAX: u32 = 20;
 /// How long. Latest: a minute.
@@ -354,6 +360,13 @@ pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
 pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
+pub const TOKEN_CHARS_MIN: usize = 16;
+/// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
+pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which it calls the disk full. Ours.
+pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// Commands that a node runs at a time; others wait. Ours.
 pub const NODE_RUNS_MAX: usize = 8;

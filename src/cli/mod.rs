@@ -6,11 +6,13 @@ mod agent;
 mod agents;
 mod approvals;
 mod args;
+mod ask;
 mod call;
 mod channels;
 mod config;
 mod cron;
 mod devices;
+mod doctor;
 mod gateway;
 mod gateway_status;
 mod health;
@@ -81,6 +83,7 @@ enum Command {
     Models(models::Models),
     Agents(agents::Agents),
     Config(config::Config),
+    Doctor(doctor::Doctor),
     Setup(setup::Setup),
 }
 
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
         Some(Command::Models(it)) => it.run(&context),
         Some(Command::Agents(it)) => it.run(&context),
         Some(Command::Config(it)) => it.run(&context),
+        Some(Command::Doctor(it)) => it.run(&context),
         Some(Command::Setup(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
@@ -283,6 +287,9 @@ pub mod tests {
             "setup --workspace ~/w --mode remote --port 5 --token t --non-interactive --json",
             "--dev gateway --reset",
             "gateway run --dev --reset --force",
+            "doctor --repair --fix --yes --force --non-interactive --deep --generate-gateway-token --json",
+            "doctor --no-workspace-suggestions",
+            "doctor proxy --url wss://h --token t --json",
             "config file",
             "config get gateway.port --json --reveal",
             "config set agents.list[0].id x --string",

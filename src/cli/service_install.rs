@@ -107,6 +107,25 @@ impl Install {
         }
     }
 
+    /// As the unit that is there was installed.
+    pub fn like(service: &Service, context: &Context) -> Install {
+        let user = service.text.values("User").last().map(str::to_owned);
+        Install {
+            system: service.scope == Scope::System,
+            user,
+            port: service.port(context),
+            ..Install::default()
+        }
+    }
+
+    /// Installs it, for a command that is about something else.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn make(&self, context: &Context) -> Result<(&'static str, String), String> {
+        self.install(&self.plan(context)?, context, &mut Report::of("install", false))
+    }
+
     /// What the unit says, whoever runs it.
     pub fn plan(&self, context: &Context) -> Result<Plan, String> {
         let account = if self.system { Some(self.account(context)?) } else { None };
@@ -303,13 +322,7 @@ impl Plan {
 /// What a unit that is installed lacks, as sentences; empty when there is none.
 pub fn audit(service: &Service, context: &Context) -> Vec<String> {
     let Some(file) = &service.file else { return vec![] };
-    let user = service.text.values("User").last().map(str::to_owned);
-    let install = Install {
-        system: service.scope == Scope::System,
-        user,
-        port: service.port(context),
-        ..Install::default()
-    };
+    let install = Install::like(service, context);
     let program = context.program();
     let force = format!("{program} gateway install{} --force", if install.system { " --system" } else { "" });
     let mut all = vec![];

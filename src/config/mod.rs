@@ -13,6 +13,7 @@ mod include;
 pub mod json5;
 pub mod keys;
 mod layout;
+pub mod legacy;
 pub mod merge;
 mod model;
 pub mod origin;

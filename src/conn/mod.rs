@@ -120,6 +120,11 @@ impl Conn {
             Phase::Head { .. } | Phase::Body { .. } => {
                 self.refuse(Refusal::new(408, "Request Timeout: the request did not arrive in time"), now_ms);
             }
+            // It has sent its last byte. One that still listens drops this (RFC 9110 section 15.2); one that has gone resets the connection.
+            Phase::Respond { http10: false, .. } if self.eof => {
+                self.out.push(Bytes::from_static(b"HTTP/1.1 102 Processing\r\n\r\n"));
+                self.deadline = Some(now_ms + EOF_PROBE_MS);
+            }
             // As the reference: 1000 without a reason.
             Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
             Phase::Closing => self.finish(),
@@ -205,7 +210,7 @@ impl Conn {
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
         let (http10, keep_alive) = match self.phase {
             Phase::Admit { .. } => (false, false),
-            Phase::Respond { http10, keep_alive, .. } => (http10, keep_alive),
+            Phase::Respond { http10, keep_alive } => (http10, keep_alive),
             _ => return,
         };
         let close = answer.close || !keep_alive;
@@ -213,20 +218,9 @@ impl Conn {
         self.answered(close, now_ms);
     }
 
-    /// The answer to the request last given out costs something: who sends its last byte before it is gone, as from a stream.
-    pub fn attend(&mut self, now_ms: u64) {
-        if let Phase::Respond { attended, .. } = &mut self.phase {
-            *attended = true;
-            if self.eof {
-                self.settle_eof(now_ms);
-            }
-        }
-        self.check();
-    }
-
     /// Begins the answer to the request last given out: the head of `answer`, whose body comes in pieces.
     pub fn begin_stream(&mut self, answer: Answer, now_ms: u64) {
-        let Phase::Respond { http10, keep_alive, .. } = self.phase else { return };
+        let Phase::Respond { http10, keep_alive } = self.phase else { return };
         let (chunked, keep_alive) = (!http10, keep_alive && !http10 && !answer.close);
         self.out.push(answer.into_stream_head(chunked, !keep_alive).into());
         if self.head_only {
@@ -380,7 +374,7 @@ impl Conn {
         self.deadline = None;
         let head = Arc::new(head);
         if head.content.is_empty() {
-            self.phase = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive, attended: false };
+            self.phase = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
             self.events.push_back(ConnEvent::Request(Request { head, body: vec![] }));
         } else {
             self.events.push_back(ConnEvent::Head(head.clone()));
@@ -397,7 +391,7 @@ impl Conn {
             self.deadline = Some(*since + BODY_GRACE_MS + body.taken * 1000 / BODY_RATE_MIN);
             return Ok(false);
         }
-        let respond = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive, attended: false };
+        let respond = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
         let Phase::Body { head, body, .. } = std::mem::replace(&mut self.phase, respond) else {
             return Ok(false);
         };
@@ -443,6 +437,9 @@ impl Conn {
         if self.phase.is_over_at_eof() {
             self.say_closed(CloseReason::PeerGone);
             self.start_closing(now_ms);
+        }
+        if let Phase::Respond { http10: false, .. } = self.phase {
+            self.deadline = Some(now_ms + EOF_PROBE_MS);
         }
         if self.wants_shutdown() {
             self.finish();

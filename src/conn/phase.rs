@@ -23,8 +23,6 @@ pub(super) enum Phase {
     Respond {
         http10: bool,
         keep_alive: bool,
-        /// Whoever hangs up does not want the answer.
-        attended: bool,
     },
     /// An answer that is made piece by piece. A HTTP/1.0 client knows its end by the end of the connection.
     Stream {
@@ -43,10 +41,6 @@ pub(super) enum Phase {
 impl Phase {
     /// Nothing is left to do when the peer has sent its last byte.
     pub fn is_over_at_eof(&self) -> bool {
-        match self {
-            Phase::Head { .. } | Phase::Body { .. } | Phase::Stream { .. } | Phase::Ws { .. } => true,
-            Phase::Respond { attended, .. } => *attended,
-            Phase::Admit { .. } | Phase::Closing | Phase::Closed => false,
-        }
+        matches!(self, Phase::Head { .. } | Phase::Body { .. } | Phase::Stream { .. } | Phase::Ws { .. })
     }
 }

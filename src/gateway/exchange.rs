@@ -8,13 +8,15 @@
 //! ```
 use super::auth::{Limiter, Verdict};
 use super::peer::Peer;
-use super::{Core, Effect};
+use super::{Core, Done, Effect, Job};
+use crate::base::cancel::Cancel;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
-use crate::base::limits::JOBS_MAX;
+use crate::base::limits::{ANSWER_THREADS_MAX, JOBS_MAX};
 use crate::base::secret::Secret;
 use crate::conn::Bytes;
 use crate::conn::answer::Answer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What happens when a client hangs up before it has its whole answer.
 pub type Gone = Box<dyn FnOnce(&mut Core, Now) + Send>;
@@ -50,8 +52,7 @@ impl Core {
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
     ) {
         if self.calls_at_work >= JOBS_MAX {
-            let text = "Service Unavailable: too much is being worked on, try again in a moment";
-            return self.respond(conn, Answer::text(503, text).with("Retry-After", "1"));
+            return self.respond(conn, too_busy());
         }
         self.calls_at_work += 1;
         self.exchanges.entry(conn).or_insert_with(|| Box::new(|_, _| {}));
@@ -61,6 +62,32 @@ impl Core {
                 then(core, done, now);
             }
         });
+    }
+    /// A thread of its own makes the answer, however long that takes; it is told to stop when the client hangs up. 503 when there are
+    /// too many of them.
+    pub fn respond_from_thread(
+        &mut self,
+        conn: ConnId,
+        work: impl FnOnce(&Cancel) -> Answer + Send + 'static,
+    ) {
+        if self.threads >= ANSWER_THREADS_MAX {
+            return self.respond(conn, too_busy());
+        }
+        self.threads += 1;
+        let cancel = Cancel::new();
+        let stop = cancel.clone();
+        self.when_gone(conn, move |_, _| stop.cancel());
+        let told = move |answer| -> Done {
+            Box::new(move |core: &mut Core, _: Now| {
+                core.threads -= 1;
+                core.respond(conn, answer);
+            })
+        };
+        let work: Job = Box::new(move || {
+            let made = catch_unwind(AssertUnwindSafe(|| work(&cancel)));
+            told(made.unwrap_or_else(|_| Answer::text(500, "Internal Server Error: see the gateway's log")))
+        });
+        self.effects.push(Effect::Thread { work, refused: told(too_busy()) });
     }
     /// The head of an answer whose body comes in pieces.
     pub fn begin_stream(&mut self, conn: ConnId, head: Answer) {
@@ -78,10 +105,9 @@ impl Core {
     pub fn authenticated(&mut self, conn: ConnId) {
         self.effects.push(Effect::Authenticated { conn });
     }
-    /// What to do when this client hangs up before its answer is whole; one that only closes its own side has hung up too. One for each connection: the last one said.
+    /// What to do when this client hangs up before its answer is whole. One for each connection: the last one said.
     pub fn when_gone(&mut self, conn: ConnId, gone: impl FnOnce(&mut Core, Now) + Send + 'static) {
         self.exchanges.insert(conn, Box::new(gone));
-        self.effects.push(Effect::Attend { conn });
     }
 
     /// Whether the shared secret was given; wrong ones are counted with those of the handshake.
@@ -106,6 +132,11 @@ impl Core {
         let trusted = &self.world.config.config.gateway.trusted_proxies;
         judge(&mut self.hook_limiter, token, (peer, trusted), given, now)
     }
+}
+
+fn too_busy() -> Answer {
+    let text = "Service Unavailable: too much is being worked on, try again in a moment";
+    Answer::text(503, text).with("Retry-After", "1")
 }
 
 fn judge(

@@ -85,10 +85,6 @@ pub enum Effect {
         conn: ConnId,
         bytes_max: u64,
     },
-    /// Whoever hangs up before the answer is gone.
-    Attend {
-        conn: ConnId,
-    },
     /// The whole answer to a HTTP request.
     Answer {
         conn: ConnId,
@@ -120,6 +116,11 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// As [`Effect::Job`], on a thread of its own: it may take long. Where the system gives none, `refused` happens.
+    Thread {
+        work: Job,
+        refused: Done,
+    },
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
     /// Tell when one of these files changes, and forget those named before.
@@ -288,6 +289,8 @@ pub struct Core {
     exchanges: BTreeMap<ConnId, exchange::Gone>,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
+    /// Answers that have a thread of their own.
+    threads: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
     /// It ends once no run is under way.
@@ -350,6 +353,7 @@ impl Core {
             ready: 0,
             exchanges: BTreeMap::new(),
             calls_at_work: 0,
+            threads: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
             leaving: None,
@@ -455,6 +459,12 @@ impl Core {
 
     pub fn on_run_event(&mut self, run: RunRef, event: agent::run::Event, now: Now) {
         runs::on_event(self, run, event, now);
+        self.check();
+    }
+
+    /// A run has a command for a node, and waits for what comes of it.
+    pub fn on_node_command(&mut self, run: RunRef, command: agent::tools::NodeCommand, now: Now) {
+        nodes::exec::on_asked(self, run, command, now);
         self.check();
     }
 

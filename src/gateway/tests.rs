@@ -418,7 +418,7 @@ impl Sim {
                 Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
                     panic!("no HTTP request was made")
                 }
-                Effect::Attend { .. } | Effect::Piece { .. } | Effect::EndStream { .. } => {
+                Effect::Piece { .. } | Effect::EndStream { .. } | Effect::Thread { .. } => {
                     panic!("no HTTP request was made")
                 }
                 Effect::Watch(_) => {}

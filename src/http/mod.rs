@@ -8,6 +8,7 @@ pub mod guard;
 mod hooks;
 mod openai;
 mod probes;
+mod tools;
 
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -68,6 +69,7 @@ pub const ROUTES: &[Route] = &[
     openai::RESPONSES,
     openai::MODELS,
     openai::MODEL,
+    Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
 ];
 
 /// RFC 9110 section 9: methods that are known but do nothing here.

@@ -2,13 +2,14 @@
 use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
+use crate::agent::tools::Nodes;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
-use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
+use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
@@ -97,6 +98,7 @@ impl Driver {
                 Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
+                Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Pulse => self.pulse = true,
                 Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
@@ -119,7 +121,6 @@ impl Driver {
                 Effect::Send { conn, text } => Output::Send(conn, text),
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
                 Effect::Admit { conn, bytes_max } => Output::Admit(conn, bytes_max),
-                Effect::Attend { conn } => Output::Attend(conn),
                 Effect::Answer { conn, answer } => Output::Answer(conn, answer),
                 Effect::Stream { conn, head } => Output::Stream(conn, head),
                 Effect::Piece { conn, piece } => Output::Piece(conn, piece),
@@ -133,6 +134,11 @@ impl Driver {
                 }
                 Effect::Job(job) => {
                     self.start_job(job);
+                    continue;
+                }
+                Effect::Thread { work, refused } => {
+                    self.start_thread(work, refused);
+                    effects.extend(self.core.take_effects());
                     continue;
                 }
                 Effect::Run(start) => {
@@ -165,9 +171,27 @@ impl Driver {
         }
     }
 
+    fn start_thread(&mut self, work: Job, refused: Done) {
+        let back = self.back.clone();
+        let work = move || {
+            // The core is gone: nobody waits for this any more.
+            let _ = back.send(vec![Input::Done(work())]);
+        };
+        let thread = Builder::new().name("answer".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
+        if let Err(err) = thread {
+            log::warn!(target: "gateway", "the system gives no thread for an answer: {err}");
+            self.core.on_done(refused, self.clock.now());
+        }
+    }
+
     fn start_run(&mut self, start: runs::Start) {
         let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
-        let (run, task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let (run, mut task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let to_core = self.back.clone();
+        task.place.nodes = Some(Nodes(Arc::new(move |command| {
+            // The core is gone: the run is stopped, and waits no longer.
+            let _ = to_core.send(vec![Input::ForNode(run, command)]);
+        })));
         let work = move || {
             let mut emit = |event| {
                 // The core is gone: nobody hears of it any more.
@@ -220,6 +244,7 @@ mod tests {
             config: ToolsConfig::read(&Value::Null, "main"),
             env: Arc::new(Env::from([])),
             clock,
+            nodes: None,
         };
         Task {
             run_id: "A".into(),
@@ -231,7 +256,6 @@ mod tests {
             begin: Box::new(begin),
             prompt: Box::new(|_, _, _, _| panic!("on purpose")),
             images: vec![],
-            brought: Arc::default(),
             thinking: None,
             thinking_default: None,
             context_tokens: None,

@@ -18,6 +18,7 @@ mod watch;
 
 use crate::agent;
 use crate::agent::run::Event;
+use crate::agent::tools::NodeCommand;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -53,6 +54,8 @@ enum Input {
     Pulse,
     Done(Done),
     Run(RunRef, Event),
+    /// A run has a command for a node.
+    ForNode(RunRef, NodeCommand),
     RunEnded(RunRef, agent::run::End),
 }
 
@@ -67,7 +70,6 @@ enum Output {
     Close(ConnId, u16, String),
     Authenticated(ConnId),
     Admit(ConnId, u64),
-    Attend(ConnId),
     Answer(ConnId, Answer),
     Stream(ConnId, Answer),
     Piece(ConnId, Bytes),

@@ -551,7 +551,6 @@ impl<'a> Net<'a> {
             Output::Close(id, code, reason) => self.with(id, |it| it.conn.close(code, &reason, now_ms)),
             Output::Watch(files) => self.watch.set(&files),
             Output::Admit(id, bytes_max) => self.with(id, |it| it.conn.admit(bytes_max, now_ms)),
-            Output::Attend(id) => self.with(id, |it| it.conn.attend(now_ms)),
             Output::Answer(id, answer) => self.with(id, |it| {
                 it.known = false;
                 it.conn.answer(answer, now_ms);

@@ -6,14 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-struct Node {
-    home: Home,
+pub struct Node {
+    pub home: Home,
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Node {
-    fn start(server: &Server) -> Node {
+    pub fn start(server: &Server) -> Node {
         Node::start_with(server, &[])
     }
     fn start_with(server: &Server, more: &[&str]) -> Node {
@@ -54,7 +54,7 @@ impl Drop for Node {
     }
 }
 
-fn attic(op: &mut Client) -> Value {
+pub fn attic(op: &mut Client) -> Value {
     op.call("node.list", &json!({}))["payload"]["nodes"][0].clone()
 }
 
@@ -65,7 +65,7 @@ fn run(op: &mut Client, id: &Value, key: &str, params: &Value) -> Value {
     )
 }
 
-fn allow(op: &mut Client, id: &Value, file: &Value) {
+pub fn allow(op: &mut Client, id: &Value, file: &Value) {
     let now = op.call("exec.approvals.node.get", &json!({ "nodeId": id }))["payload"].clone();
     let set =
         op.call("exec.approvals.node.set", &json!({ "nodeId": id, "file": file, "baseHash": now["hash"] }));
@@ -117,7 +117,8 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
         got,
         json!({ "exitCode": 3, "timedOut": false, "success": false, "stdout": "a b b\n", "stderr": "err\n", "error": null })
     );
-    let got = payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "ls" }));
+    let got =
+        payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "echo $HOME; *" }));
     assert_eq!(got["stdout"], "$HOME; *\n", "no shell reads it");
     let got = payload(&mut op, "d", json!({ "command": ["nosuchprogram"] }));
     assert_eq!((&got["error"], got.get("exitCode")), (&json!("spawn nosuchprogram ENOENT"), None));
@@ -232,8 +233,10 @@ fn allowed_programs_run_and_always_means_always() {
     id_of["approved"] = true.into();
     assert!(stdout(&mut op, "same", &id_of).trim().bytes().all(|it| it.is_ascii_digit()));
     // A text that is allowed does not let something else run.
-    let forged = json!({ "command": ["uname"], "rawCommand": "echo hi" });
-    assert_eq!(stdout(&mut op, "c", &forged), "SYSTEM_RUN_DENIED: approval required");
+    for (command, text) in [(json!(["uname"]), "echo hi"), (json!(["/bin/sh", "-lc", "uname"]), "echo hi")] {
+        let forged = stdout(&mut op, "c", &json!({ "command": command, "rawCommand": text }));
+        assert!(forged.starts_with("system.run names two commands"), "{forged}");
+    }
 
     // A pattern more, by the command line, and it runs; less, and it does not.
     let port = server.port.to_string();

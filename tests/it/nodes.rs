@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 
 /// A node with the key of `seed`, which declares these commands.
-fn node(server: &Server, seed: u8, commands: &[&str], with: &Value) -> (Client, String) {
+pub fn node(server: &Server, seed: u8, commands: &[&str], with: &Value) -> (Client, String) {
     let device = Device::new(seed);
     let mut client = Client::open(server.addr(), &[]);
     let mut all = params();
@@ -40,7 +40,7 @@ fn invoke(client: &mut Client, id: &str, node_id: &str, command: &str, more: &Va
 }
 
 /// The node's answer to the next request, which it gives back.
-fn serve(node: &mut Client, node_id: &str, answer: &Value) -> Value {
+pub fn serve(node: &mut Client, node_id: &str, answer: &Value) -> Value {
     let request = node.event("node.invoke.request");
     assert!(request.get("seq").is_none(), "{request}");
     let mut params = json!({ "id": request["payload"]["id"], "nodeId": node_id, "ok": true });

@@ -2,6 +2,7 @@
 mod durable;
 mod failures;
 mod golden;
+mod on_nodes;
 mod queue;
 mod storm;
 pub mod talk;

@@ -1,4 +1,5 @@
 //! `node.event`: what a node tells by itself. Some of it begins a run; what nobody knows is let pass.
+use super::invoke;
 use super::subscriptions::{subscribe, unsubscribe};
 use crate::base::ids;
 use crate::base::limits::{
@@ -35,6 +36,10 @@ pub fn on_event(core: &mut Core, call: Call, event: &str, payload: &Value) -> Rp
         "chat.unsubscribe" => text("sessionKey").into_iter().for_each(|it| unsubscribe(core, call.conn, it)),
         "exec.started" | "exec.finished" | "exec.denied" => {
             let Some(node) = core.node_at(call.conn) else { return Ok(Answer::Now(Okay { ok: true })) };
+            // A run that waits for this very command is told by its result.
+            if text("runId").is_some_and(|it| invoke::is_awaited(core, call.conn, it)) {
+                return Ok(Answer::Now(Okay { ok: true }));
+            }
             let line = exec_line(event, node.display_name.as_ref().unwrap_or(&node.node_id), payload);
             // Reference: what belongs to no session belongs to the node's own.
             let key = text("sessionKey").map_or_else(|| own_session(node), str::to_owned);

@@ -56,6 +56,7 @@ struct Pending {
     conn: ConnId,
     /// Who waits.
     caller: Option<ConnId>,
+    idempotency_key: Option<String>,
     due_ms: u64,
     then: Then,
 }
@@ -117,10 +118,11 @@ pub fn begin(core: &mut Core, ask: Ask, then: Then, now: Now) -> RpcResult<()> {
         command: ask.command,
         params_json: ask.params.map(|it| it.to_string()),
         timeout_ms: ask.timeout_ms,
-        idempotency_key: ask.idempotency_key,
+        idempotency_key: ask.idempotency_key.clone(),
     };
     let due_ms = now.mono_ms + ask.timeout_ms.unwrap_or(NODE_INVOKE_MS).min(NODE_WAIT_MS_MAX);
-    let pending = Pending { node_id: ask.node_id, conn, caller: ask.caller, due_ms, then };
+    let (node_id, caller, idempotency_key) = (ask.node_id, ask.caller, ask.idempotency_key);
+    let pending = Pending { node_id, conn, caller, idempotency_key, due_ms, then };
     core.nodes.invokes.0.insert(id, pending);
     core.arm_by(due_ms, Timer::NodeInvoke);
     core.tell(conn, &NODE_INVOKE_REQUEST, &request);
@@ -135,6 +137,13 @@ pub fn on_result(core: &mut Core, node_id: &str, id: &str, end: End, now: Now) -
     sleep(core);
     (pending.then)(core, end, now);
     true
+}
+
+/// Whether the gateway itself waits for the call of that key at that node.
+pub fn is_awaited(core: &Core, conn: ConnId, key: &str) -> bool {
+    let its =
+        |it: &Pending| it.conn == conn && it.caller.is_none() && it.idempotency_key.as_deref() == Some(key);
+    core.nodes.invokes.0.values().any(its)
 }
 
 /// Some have waited long enough.

@@ -29,17 +29,12 @@ pub(super) fn task(
     let agents = &world.config.config.agents;
     let agent_id = request.agent_id.clone();
     let images = request.images.clone();
-    let place = Place {
-        workspace: sessions::workspace(world, &agent_id),
-        session_key: request.key.clone(),
-        agent_id: agent_id.clone(),
-        config: ToolsConfig::read(&world.config.resolved, &agent_id),
-        env: Arc::new(world.env.clone()),
-        clock,
-    };
+    let place = place(world, clock, &request.key, &agent_id);
     let (file, id) = (world.config.clone(), agent_id.clone());
-    let tools =
-        move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
+    let exec_host = place.config.exec.host;
+    let tools = move |model: &crate::agent::model::ModelRef| {
+        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+    };
     Task {
         run_id: request.run_id.clone(),
         accepted_at: request.accepted_at,
@@ -63,6 +58,20 @@ pub(super) fn task(
         steering,
         only_compact: request.only_compact.clone(),
         agent_id,
+    }
+}
+
+/// Where the tools of a session work.
+pub fn place(world: &World, clock: Clock, key: &str, agent_id: &str) -> Place {
+    Place {
+        workspace: sessions::workspace(world, agent_id),
+        session_key: key.to_owned(),
+        agent_id: agent_id.to_owned(),
+        config: ToolsConfig::read(&world.config.resolved, agent_id),
+        env: Arc::new(world.env.clone()),
+        clock,
+        // Whoever starts the run knows the way to the core.
+        nodes: None,
     }
 }
 

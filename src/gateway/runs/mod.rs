@@ -11,7 +11,7 @@
 //! * A run tells its sinks, and knows nothing else of who listens.
 pub mod abort;
 pub mod accept;
-pub(super) mod begin;
+pub mod begin;
 pub mod commanded;
 pub mod events;
 pub mod ordered;
@@ -21,7 +21,7 @@ mod told;
 pub mod wait;
 
 use super::ws_log::Asked;
-use super::{Core, Effect, Timer, commands};
+use super::{Core, Effect, Timer, approvals, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
@@ -154,7 +154,7 @@ impl Runs {
     pub fn any_running(&self) -> bool {
         self.running > 0
     }
-    fn is_running(&self, run: RunRef) -> bool {
+    pub(in crate::gateway) fn is_running(&self, run: RunRef) -> bool {
         self.all.get(&run).is_some_and(|it| it.stage == Stage::Running)
     }
 }
@@ -345,6 +345,7 @@ pub fn on_timeout(core: &mut Core, run: RunRef, now: Now) {
 pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
+    approvals::forget_run(core, run, now);
     core.runs.leave_lane(&entry.request.key, run);
     core.disarm(
         |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),

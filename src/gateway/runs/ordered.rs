@@ -2,7 +2,7 @@
 use super::request::{Kind, Order, Request};
 use super::{Answer, Known, Run, accept, known, reserve};
 use crate::agent::model::ModelRef;
-use crate::agent::run::End;
+use crate::agent::run::{End, Failure};
 use crate::agent::untrusted;
 use crate::base::clock::Now;
 use crate::base::limits::SUMMARY_CHARS_MAX;
@@ -46,14 +46,14 @@ pub fn with_model(core: &Core, request: &mut Request, name: &str) -> RpcResult<(
 
 /// It has ended: a line for the main session, which is woken.
 pub(super) fn report(core: &mut Core, run: &Run, order: &Order, end: &End, answer: &Answer, now: Now) {
-    let said = end.texts.iter().rev().map(|it| it.trim()).find(|it| !it.is_empty());
-    let text = match &answer.error {
-        None => format!("{}: {}", order.name, untrusted::line(said.unwrap_or("ok"), SUMMARY_CHARS_MAX)),
-        Some(err) => {
-            let why = untrusted::line(&err.message, SUMMARY_CHARS_MAX);
-            format!("{} (error): {why}", order.name)
-        }
+    // A model that refuses has an answer for whoever called, and none for the main session.
+    let refused = match &end.outcome {
+        Err(Failure::Refused(text)) => Some(text),
+        _ => answer.error.as_ref().map(|it| &it.message),
     };
+    let said = end.texts.iter().rev().map(|it| it.trim()).find(|it| !it.is_empty());
+    let (kind, text) = refused.map_or((":", said.unwrap_or("ok")), |it| (" (error):", it));
+    let text = format!("{}{kind} {}", order.name, untrusted::line(text, SUMMARY_CHARS_MAX));
     log::info!(target: "hooks", "{} {} has ended in {}", order.name, run.request.run_id, run.request.key);
     wake(core, &text, order.wake, now);
 }

@@ -1,6 +1,7 @@
 //! In which session of which agent a webhook's run takes place, and whether whoever asks may choose that. Pure.
 use super::action::Named;
 use crate::config::{Config, Hooks, normal_id};
+use crate::gateway::routing::bare;
 use crate::gateway::sessions::agent_of;
 
 /// What sessions of webhooks are called. Whoever asks may name one of these, unless the configuration says otherwise.
@@ -42,17 +43,12 @@ pub fn choose(
     if hooks.agent_ids.as_ref().is_some_and(|all| !all.contains(&agent)) {
         return Err("agentId is not allowed by hooks.allowedAgentIds".to_owned());
     }
-    Ok((format!("agent:{agent}:{}", rest(&key)), agent))
-}
-
-/// A key without the agent's id in front.
-fn rest(key: &str) -> &str {
-    key.strip_prefix("agent:").and_then(|it| it.split_once(':')).map_or(key, |it| it.1)
+    Ok((format!("agent:{agent}:{}", bare(&key)), agent))
 }
 
 fn check(hooks: &Hooks, key: &str, by: Named) -> Result<(), String> {
     // Letters that only look like those of a prefix are no way around it.
-    if !key.bytes().all(|it| it.is_ascii_graphic()) || rest(key).is_empty() {
+    if !key.bytes().all(|it| it.is_ascii_graphic()) || bare(key).is_empty() {
         return Err("sessionKey may hold printable ASCII without spaces only".to_owned());
     }
     if by == Named::Request && hooks.any_session_key == Some(false) {
@@ -61,7 +57,7 @@ fn check(hooks: &Hooks, key: &str, by: Named) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    let begins = |it: &str| key.starts_with(it) || rest(key).starts_with(it);
+    let begins = |it: &str| key.starts_with(it) || bare(key).starts_with(it);
     let free = by == Named::Config || hooks.any_session_key == Some(true);
     match &hooks.session_key_prefixes[..] {
         [] if free || begins(OWN) => Ok(()),

@@ -2,7 +2,7 @@
 use crate::harness::{DEADLINE, Server, TOKEN};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 
 pub struct Line {
     socket: BufReader<TcpStream>,
@@ -92,13 +92,6 @@ impl Line {
             it.body = String::from_utf8(bytes).unwrap();
         }
         it
-    }
-    pub fn hang_up(&self) {
-        self.socket.get_ref().shutdown(Shutdown::Both).unwrap();
-    }
-    /// Says that nothing more comes, and goes on reading.
-    pub fn close_half(&self) {
-        self.socket.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 }
 

@@ -127,11 +127,11 @@ impl Gateway {
                         self.core.on_done(job(&mut self.stores), now);
                     }
                     Effect::Admit { .. }
-                    | Effect::Attend { .. }
                     | Effect::Answer { .. }
                     | Effect::Stream { .. }
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
+                    | Effect::Thread { .. }
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
