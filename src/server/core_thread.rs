@@ -256,6 +256,7 @@ mod tests {
             begin: Box::new(begin),
             prompt: Box::new(|_, _, _, _| panic!("on purpose")),
             images: vec![],
+            brought: Arc::default(),
             thinking: None,
             thinking_default: None,
             context_tokens: None,
