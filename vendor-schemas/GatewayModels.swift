@@ -1718,13 +1718,17 @@ public enum GatewayModels {
         }
     }
 
-    /// The protocol 4 form differs only in `auth`, which is then always there.
+    /// The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host.
     public struct HelloOk: Codable, Sendable {
         public var type: String
         public var `protocol`: Int
         public var server: Server
         public var features: Features
         public var snapshot: Snapshot
+        /// Protocol 3.
+        public var canvasHostUrl: String?
+        /// Protocol 4.
+        public var pluginSurfaceUrls: Surfaces?
         public var auth: Auth?
         public var policy: Policy
 
@@ -1734,6 +1738,8 @@ public enum GatewayModels {
             server: Server,
             features: Features,
             snapshot: Snapshot,
+            canvasHostUrl: String? = nil,
+            pluginSurfaceUrls: Surfaces? = nil,
             auth: Auth? = nil,
             policy: Policy
         ) {
@@ -1742,6 +1748,8 @@ public enum GatewayModels {
             self.server = server
             self.features = features
             self.snapshot = snapshot
+            self.canvasHostUrl = canvasHostUrl
+            self.pluginSurfaceUrls = pluginSurfaceUrls
             self.auth = auth
             self.policy = policy
         }
@@ -2247,6 +2255,32 @@ public enum GatewayModels {
         ) {
             self.ok = ok
             self.node = node
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshParams: Codable, Sendable {
+        public var surface: String
+        public var observedUrl: String?
+
+        public init(
+            surface: String,
+            observedUrl: String? = nil
+        ) {
+            self.surface = surface
+            self.observedUrl = observedUrl
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshReply: Codable, Sendable {
+        public var surface: String
+        public var pluginSurfaceUrls: Surfaces
+
+        public init(
+            surface: String,
+            pluginSurfaceUrls: Surfaces
+        ) {
+            self.surface = surface
+            self.pluginSurfaceUrls = pluginSurfaceUrls
         }
     }
 
@@ -3712,6 +3746,17 @@ public enum GatewayModels {
         }
     }
 
+    /// Where a client's pages find what is served to them; good until this connection ends.
+    public struct Surfaces: Codable, Sendable {
+        public var canvas: String
+
+        public init(
+            canvas: String
+        ) {
+            self.canvas = canvas
+        }
+    }
+
     public struct TalkModeParams: Codable, Sendable {
         public var enabled: Bool
         public var phase: String?
@@ -3958,6 +4003,7 @@ public enum GatewayModels {
         case nodeInvoke = "node.invoke"
         case nodeInvokeResult = "node.invoke.result"
         case nodeEvent = "node.event"
+        case nodePluginSurfaceRefresh = "node.pluginSurface.refresh"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case send = "send"

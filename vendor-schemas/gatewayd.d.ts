@@ -652,13 +652,17 @@ export interface Heartbeats {
   enabled: boolean;
 }
 
-/** The protocol 4 form differs only in `auth`, which is then always there. */
+/** The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host. */
 export interface HelloOk {
   type: "hello-ok";
   protocol: number;
   server: Server;
   features: Features;
   snapshot: Snapshot;
+  /** Protocol 3. */
+  canvasHostUrl?: string;
+  /** Protocol 4. */
+  pluginSurfaceUrls?: Surfaces;
   auth?: Auth;
   policy: Policy;
 }
@@ -859,6 +863,16 @@ export interface NodePairVerifyParams {
 export interface NodePairVerifyReply {
   ok: boolean;
   node?: PairedNode;
+}
+
+export interface NodePluginSurfaceRefreshParams {
+  surface: string;
+  observedUrl?: string;
+}
+
+export interface NodePluginSurfaceRefreshReply {
+  surface: string;
+  pluginSurfaceUrls: Surfaces;
 }
 
 export interface NodeRenameParams {
@@ -1423,6 +1437,11 @@ export interface StatusRow {
   flags: Array<string>;
 }
 
+/** Where a client's pages find what is served to them; good until this connection ends. */
+export interface Surfaces {
+  canvas: string;
+}
+
 export interface TalkModeParams {
   enabled: boolean;
   phase?: string;
@@ -1561,6 +1580,7 @@ export interface Methods {
   "node.invoke": { params: NodeInvokeParams; result: NodeInvokeReply };
   "node.invoke.result": { params: NodeInvokeResultParams; result: NodeInvokeResultReply };
   "node.event": { params: NodeEventParams; result: Okay };
+  "node.pluginSurface.refresh": { params: NodePluginSurfaceRefreshParams; result: NodePluginSurfaceRefreshReply };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "send": { params: SendParams; result: SentReply };

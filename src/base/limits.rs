@@ -8,6 +8,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_LINES_MAX: usize = 100;
 /// From the first byte of a request (or the accept) to the end of its head, in total. Ours: stops slowloris in 10 s (reference: 79 s).
 pub const HEAD_DEADLINE_MS: u64 = 10_000;
+/// How long a client may take nothing of an answer that comes in pieces. Ours: longer than any pause of a network that still works.
+pub const STREAM_STALL_MS: u64 = 60_000;
 /// An idle keep-alive HTTP connection. Ours: longer than the usual 5 s probe interval of a monitor, short enough to free sockets.
 pub const KEEP_ALIVE_IDLE_MS: u64 = 30_000;
 /// Empty lines skipped in front of a request (RFC 9112 section 2.2 asks for at least one). Ours.
@@ -380,3 +382,18 @@ pub const NODE_EVENT_CHARS_MAX: usize = 20_000;
 pub const NODE_RETRY_MS: u64 = 1_000;
 /// See [`NODE_RETRY_MS`]. Reference: 30 s.
 pub const NODE_RETRY_MS_MAX: u64 = 30_000;
+
+/// A page of the canvas that gets the live-reload script; a larger one is served as it is. Ours: written by hand, or by a model.
+pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A file of the canvas that is answered in one go; a larger one comes in pieces of this size. Ours: what a slow client may hold.
+pub const CANVAS_PIECE_BYTES: u64 = 256 * 1024;
+/// Files of the canvas that are on their way in pieces. Ours: 4 MiB in all.
+pub const CANVAS_DOWNLOADS_MAX: usize = 16;
+/// Pages that wait for the canvas to change. Ours.
+pub const CANVAS_LISTENERS_MAX: usize = 64;
+/// Folders of the canvas that are watched; changes in others are not seen. Ours: the system's default for a user is 8192.
+pub const CANVAS_FOLDERS_MAX: usize = 512;
+/// How long the canvas must lie still before its pages load again. Reference: 75 ms.
+pub const CANVAS_STILL_MS: u64 = 75;
+/// The longest that a canvas which never lies still keeps its pages waiting. Ours.
+pub const CANVAS_STILL_MS_MAX: u64 = 1_000;

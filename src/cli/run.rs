@@ -8,9 +8,9 @@ use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
 use crate::config::{Env, File, Gateway, Mode, Paths, Tls};
 use crate::gateway::auth::{self, SharedAuth};
-use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{End, World, reload};
+use crate::gateway::{canvas, tailscale};
 use crate::server::certificate::{self, Identity};
 use crate::server::{self, Options, listen, port};
 use crate::service::last_exit;
@@ -365,11 +365,21 @@ impl Life {
             log::info!(target: "tls", "{made} the certificate {path}, SHA-256 fingerprint {fingerprint}");
             it.warning.iter().for_each(|it| log::warn!(target: "tls", "{it}"));
         }
+        let canvas = self.canvas();
         let Life { world, auth, listeners, tls, asked, ws_log } = self;
         let config = tls.as_ref().map(|it| it.config.clone());
         let (auth_now, notify) = (auth.clone(), notify.clone());
-        let options =
-            Options { world, auth: auth_now, listeners, tls: config, clock, restarted_ms, ws_log, notify };
+        let options = Options {
+            world,
+            auth: auth_now,
+            listeners,
+            canvas,
+            tls: config,
+            clock,
+            restarted_ms,
+            ws_log,
+            notify,
+        };
         let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
         Ok(match ended.end {
             End::Stop => Next::End(ended.signal),
@@ -382,6 +392,29 @@ impl Life {
                 ws_log,
             })),
         })
+    }
+
+    /// The canvas host's own port. It is a second way to what the gateway's port shows too, so all else goes on without it.
+    fn canvas(&self) -> Vec<TcpListener> {
+        let (config, env) = (&self.world.config.config, &self.world.env);
+        if !canvas::enabled(config, env) {
+            return vec![];
+        }
+        let ports = Ports::of(self.world.port, config, env);
+        let Some(port) = ports.canvas_host.filter(|it| *it != self.world.port) else { return vec![] };
+        match listen::bind((self.asked.0, port)) {
+            Ok(listeners) => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                let at = std::net::SocketAddr::new(self.asked.0, port);
+                log::info!(target: "canvas", "serving {scheme}://{at}/__openclaw__/canvas/");
+                listeners
+            }
+            Err(err) => {
+                let source = ports.canvas_source;
+                log::warn!(target: "canvas", "port {port} ({source}) cannot be had ({err}): the canvas is on the gateway's port alone; change canvasHost.port, or set canvasHost.enabled to false");
+                vec![]
+            }
+        }
     }
 
     /// The next one cannot begin: this one goes on as it was, and says why.

@@ -22,14 +22,24 @@ pub struct Config {
     /// In the file's order.
     pub bindings: Vec<Binding>,
     pub cron: Cron,
-    /// `canvasHost.port`.
-    pub canvas_port: Option<u16>,
+    pub canvas: Canvas,
     pub assistant: Identity,
     /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
     pub commands: Commands,
     /// None: they are off.
     pub hooks: Option<Hooks>,
+}
+
+/// `canvasHost`: the pages that an agent makes for its nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Canvas {
+    pub disabled: bool,
+    /// As written.
+    pub root: Option<String>,
+    pub port: Option<u16>,
+    /// `liveReload` is false: pages are served as they are, and nothing is watched.
+    pub still: bool,
 }
 
 /// `commands`: what is typed in a chat behind a slash.
@@ -375,7 +385,12 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),
         },
-        canvas_port: r.port(root.at("canvasHost.port")),
+        canvas: Canvas {
+            disabled: !r.boolean(root.at("canvasHost.enabled")).unwrap_or(true),
+            root: r.string(root.at("canvasHost.root")),
+            port: r.port(root.at("canvasHost.port")),
+            still: !r.boolean(root.at("canvasHost.liveReload")).unwrap_or(true),
+        },
         assistant: Identity {
             name: r.string(root.at("ui.assistant.name")),
             avatar: r.string(root.at("ui.assistant.avatar")),

@@ -80,7 +80,18 @@ impl Answer {
         replace(&mut out, "\r\n", &format!("\r\n{own}"));
         out
     }
-    /// The head alone, of an answer whose length nobody knows yet: RFC 9112 section 7.1, or until the connection ends.
+    /// Says how long the body will be that comes in pieces.
+    pub fn of_length(self, bytes: u64) -> Answer {
+        self.with("Content-Length", &bytes.to_string())
+    }
+    pub fn has_length(&self) -> bool {
+        self.has("Content-Length")
+    }
+    pub fn has(&self, name: &'static str) -> bool {
+        self.headers.iter().any(|it| it.field.equiv(name))
+    }
+    /// The head alone, of an answer that comes in pieces. One without a length is chunked (RFC 9112 section 7.1), or lasts until the
+    /// connection ends.
     pub fn into_stream_head(mut self, chunked: bool, close: bool) -> Vec<u8> {
         self.body.clear();
         let mut out = self.print(true);

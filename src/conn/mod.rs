@@ -128,6 +128,11 @@ impl Conn {
             // As the reference: 1000 without a reason.
             Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
             Phase::Closing => self.finish(),
+            Phase::Stream { .. } if drains => self.deadline = Some(now_ms + STREAM_STALL_MS),
+            Phase::Stream { .. } if !self.out.is_empty() => {
+                self.say_closed(CloseReason::TooSlow);
+                self.finish();
+            }
             Phase::Admit { .. } | Phase::Respond { .. } | Phase::Stream { .. } | Phase::Closed => {
                 self.deadline = None;
             }
@@ -221,7 +226,8 @@ impl Conn {
     /// Begins the answer to the request last given out: the head of `answer`, whose body comes in pieces.
     pub fn begin_stream(&mut self, answer: Answer, now_ms: u64) {
         let Phase::Respond { http10, keep_alive } = self.phase else { return };
-        let (chunked, keep_alive) = (!http10, keep_alive && !http10 && !answer.close);
+        let (measured, keep_alive) = (answer.has_length(), keep_alive && !http10 && !answer.close);
+        let chunked = !http10 && !measured;
         self.out.push(answer.into_stream_head(chunked, !keep_alive).into());
         if self.head_only {
             return self.answered(!keep_alive, now_ms);
@@ -234,9 +240,13 @@ impl Conn {
         self.check();
     }
 
-    /// The next piece of a streamed answer.
-    pub fn stream(&mut self, piece: Bytes) {
+    /// The next piece of a streamed answer. Somebody who takes none of it for long is cut off.
+    pub fn stream(&mut self, piece: Bytes, now_ms: u64) {
         let Phase::Stream { chunked, .. } = self.phase else { return };
+        if self.deadline.is_none() {
+            self.moved = false;
+            self.deadline = Some(now_ms + STREAM_STALL_MS);
+        }
         match chunked {
             // A chunk of nothing would be the end.
             true if piece.is_empty() => {}

@@ -187,7 +187,7 @@ impl Play {
         let piece = vec![b's'; self.seed.below(2000)];
         let (.., streamed) = self.answers.last_mut().expect("it was begun");
         streamed.as_mut().expect("it is a stream").extend(&piece);
-        self.conn.stream(piece.into());
+        self.conn.stream(piece.into(), self.now);
     }
 
     fn send(&mut self) {
@@ -237,10 +237,11 @@ impl Play {
         let over = self.eof && conn.out().is_empty() && !conn.is_busy();
         assert!(!over || conn.is_finished(), "the peer has gone and has everything");
         // Nobody stays for ever: only a request at work and an accepted client have no deadline. Who has sent his last byte and waits for
-        // an answer is asked now and then whether he is still there.
+        // an answer is asked now and then whether he is still there; a stream has one from its first piece, at which its client may
+        // stop reading.
         let untimed = conn.is_finished() || conn.is_busy() || conn.is_authenticated();
-        let probed = self.eof && conn.is_busy();
-        assert!(probed || conn.deadline().is_none() == untimed, "closed: {:?}", self.closed);
+        let timed = self.eof && conn.is_busy() || conn.is_streaming();
+        assert!(timed || conn.deadline().is_none() == untimed, "closed: {:?}", self.closed);
         let may_wait = conn.is_busy() || (self.opened && !conn.out().is_empty()) || conn.is_finished();
         assert!(conn.wants_read() || may_wait, "nothing holds the reader back");
         assert!(!conn.wants_shutdown() || (ended && conn.out().is_empty()));

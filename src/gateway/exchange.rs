@@ -18,8 +18,8 @@ use crate::conn::Bytes;
 use crate::conn::answer::Answer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What happens when a client hangs up before it has its whole answer.
-pub type Gone = Box<dyn FnOnce(&mut Core, Now) + Send>;
+/// What happens when a client hangs up before it has its whole answer, or has taken all there is of it so far.
+pub type Then = Box<dyn FnOnce(&mut Core, Now) + Send>;
 
 /// Why a request is not the owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,27 @@ impl Core {
     /// The next piece. A client that does not read is cut off, and is gone.
     pub fn stream(&mut self, conn: ConnId, piece: impl Into<Bytes>) {
         self.effects.push(Effect::Piece { conn, piece: piece.into() });
+    }
+    /// What to do once this client has taken all that was said; nothing when it is gone. Only for one that [`Core::when_gone`] knows.
+    pub fn when_drained(&mut self, conn: ConnId, then: impl FnOnce(&mut Core, Now) + Send + 'static) {
+        if self.exchanges.contains_key(&conn) {
+            self.drained.insert(conn, Box::new(then));
+            self.effects.push(Effect::TellDrained { conn });
+        }
+    }
+    pub fn on_drained(&mut self, conn: ConnId, now: Now) {
+        if let Some(then) = self.drained.remove(&conn) {
+            then(self, now);
+        }
+    }
+    /// Whether the one that [`Core::when_gone`] knows is still there.
+    pub fn is_answering(&self, conn: ConnId) -> bool {
+        self.exchanges.contains_key(&conn)
+    }
+    /// The answer cannot be finished: its client must not take it for whole.
+    pub fn cut(&mut self, conn: ConnId) {
+        self.exchanges.remove(&conn);
+        self.effects.push(Effect::Cut { conn });
     }
     pub fn end_stream(&mut self, conn: ConnId) {
         self.exchanges.remove(&conn);

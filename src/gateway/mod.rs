@@ -11,6 +11,7 @@ pub mod approvals;
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod canvas;
 pub mod commands;
 #[cfg(test)]
 mod contract;
@@ -102,6 +103,16 @@ pub enum Effect {
     EndStream {
         conn: ConnId,
     },
+    /// Tell when all that was said to it is written.
+    TellDrained {
+        conn: ConnId,
+    },
+    /// Its answer cannot be finished: the connection ends in the middle of it.
+    Cut {
+        conn: ConnId,
+    },
+    /// Tell when a file below one of these folders changes, and forget those named before.
+    WatchTree(Arc<[std::path::PathBuf]>),
     /// A WebSocket close.
     Close {
         conn: ConnId,
@@ -213,6 +224,8 @@ pub struct Ready {
     /// It knew the shared secret, and stays no longer than that is the secret.
     pub by_secret: bool,
     pub node: Option<Box<Node>>,
+    /// By which its pages reach the canvas host.
+    pub canvas: Option<Box<canvas::Surface>>,
 }
 
 /// What a connected node declared, and what of it counts.
@@ -286,7 +299,10 @@ pub struct Core {
     ws_log: WsLog,
     ready: usize,
     /// HTTP requests that are being answered, and what happens when their client hangs up; one for each connection.
-    exchanges: BTreeMap<ConnId, exchange::Gone>,
+    exchanges: BTreeMap<ConnId, exchange::Then>,
+    /// Of those, the ones that go on once all is written.
+    drained: BTreeMap<ConnId, exchange::Then>,
+    pub canvas: canvas::Canvas,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
     /// Answers that have a thread of their own.
@@ -324,6 +340,7 @@ impl Core {
         }
         let mut core = Core {
             presence: Presence::new(start.world.presence()),
+            canvas: canvas::Canvas::new(&start.world),
             host_names: names,
             world: start.world,
             clock: start.clock,
@@ -352,6 +369,7 @@ impl Core {
             ws_log: start.ws_log,
             ready: 0,
             exchanges: BTreeMap::new(),
+            drained: BTreeMap::new(),
             calls_at_work: 0,
             threads: 0,
             timers: BinaryHeap::new(),
@@ -407,6 +425,7 @@ impl Core {
     }
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        self.drained.remove(&conn);
         if let Some(gone) = self.exchanges.remove(&conn) {
             gone(self, now);
         }

@@ -421,6 +421,8 @@ impl Sim {
                 Effect::Piece { .. } | Effect::EndStream { .. } | Effect::Thread { .. } => {
                     panic!("no HTTP request was made")
                 }
+                Effect::TellDrained { .. } | Effect::Cut { .. } => panic!("no HTTP request was made"),
+                Effect::WatchTree(_) => panic!("no page waits"),
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }

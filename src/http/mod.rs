@@ -3,7 +3,9 @@
 //! * What does not exist is a 404 in plain text, never a page.
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
+mod a2ui;
 pub mod body;
+mod canvas;
 pub mod guard;
 mod hooks;
 mod openai;
@@ -17,8 +19,7 @@ use crate::conn::Request;
 use crate::conn::answer::Answer;
 use crate::conn::head::Head;
 use crate::gateway::Core;
-use crate::gateway::peer::Peer;
-use std::net::IpAddr;
+use crate::gateway::peer::{Door, Peer, Way};
 
 /// One path and what answers it.
 pub struct Route {
@@ -65,62 +66,94 @@ pub const ROUTES: &[Route] = &[
     probe("/ready", probes::ready),
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
+    Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
     openai::CHAT,
     openai::RESPONSES,
     openai::MODELS,
     openai::MODEL,
-    Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
 ];
+
+/// Everything below the canvas host's own path; on its own port there is nothing else.
+const CANVAS: Route = Route {
+    path: "/__openclaw__/*",
+    allow: "GET, HEAD",
+    on: canvas::on,
+    admit: canvas::admit,
+    answer: canvas::answer,
+};
+const CANVAS_DOOR: Route = Route { path: "/", answer: canvas::show, ..CANVAS };
 
 /// RFC 9110 section 9: methods that are known but do nothing here.
 const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"];
 
 /// A request with a body begins: it is refused, or its body is read.
-pub fn on_head(core: &mut Core, conn: ConnId, ip: IpAddr, head: &Head, now: Now) {
-    match admit(core, conn, &Peer::of(ip, head), head, now) {
+pub fn on_head(core: &mut Core, conn: ConnId, from: Way, head: &Head, now: Now) {
+    match admit(core, conn, from.door, &Peer::of(from.ip, head), head, now) {
         Ok(bytes_max) => core.admit(conn, bytes_max),
         Err(refusal) => core.respond(conn, refusal),
     }
 }
 
 /// A request is whole.
-pub fn on_request(core: &mut Core, conn: ConnId, ip: IpAddr, request: Request, now: Now) {
+pub fn on_request(core: &mut Core, conn: ConnId, from: Way, request: Request, now: Now) {
     let head = &*request.head;
-    let peer = Peer::of(ip, head);
+    let peer = Peer::of(from.ip, head);
     // One with a body was admitted by its head.
-    let admitted =
-        if head.content.is_empty() { admit(core, conn, &peer, head, now).map(drop) } else { Ok(()) };
-    let route = admitted.and_then(|()| route(core, head));
+    let admitted = if head.content.is_empty() {
+        admit(core, conn, from.door, &peer, head, now).map(drop)
+    } else {
+        Ok(())
+    };
+    let route = admitted.and_then(|()| route(core, from.door, head));
     match route {
         Ok(route) => (route.answer)(core, Exchange { conn, peer, request }, now),
         Err(answer) => core.respond(conn, answer),
     }
 }
 
-fn admit(core: &mut Core, conn: ConnId, peer: &Peer, head: &Head, now: Now) -> Result<u64, Answer> {
+/// A connection is a WebSocket from now on.
+pub fn on_opened(core: &mut Core, conn: ConnId, from: Way, head: &Head, now: Now) {
+    let peer = Peer::of(from.ip, head);
+    if !canvas::on_opened(core, conn, &peer, head, from.door, now) {
+        core.on_opened(conn, peer, now);
+    }
+}
+
+fn admit(
+    core: &mut Core,
+    conn: ConnId,
+    door: Door,
+    peer: &Peer,
+    head: &Head,
+    now: Now,
+) -> Result<u64, Answer> {
     // HTTP/1.0 may come without a Host.
     let host = head.host.name.as_str();
     if !host.is_empty() && !core.host_names.allow(host) {
         let text = "Misdirected Request: this gateway does not go by that name (add it to gateway.controlUi.allowedOrigins)";
         return Err(Answer::text(421, text));
     }
-    match find(core, head).filter(|_| KNOWN.contains(&head.method.as_str())) {
+    match find(core, door, head).filter(|_| KNOWN.contains(&head.method.as_str())) {
         Some(route) => (route.admit)(core, &Asker { conn, head, peer }, now),
         // It is refused when all of it has come, so that the connection can stay.
         None => Ok(BODY_UNUSED_BYTES_MAX),
     }
 }
 
-fn find(core: &Core, head: &Head) -> Option<&'static Route> {
-    let is_for =
-        |it: &&Route| it.path == head.path || it.path.ends_with('/') && head.path.starts_with(it.path);
-    let of_table = || ROUTES.iter().find(|it| is_for(it) && (it.on)(core));
-    hooks::route(core, &head.path).or_else(of_table)
+fn find(core: &Core, door: Door, head: &Head) -> Option<&'static Route> {
+    let path = head.path.as_str();
+    let is_for = |it: &&Route| it.path == path || it.path.ends_with('/') && path.starts_with(it.path);
+    let route = match door {
+        _ if canvas::has(path) => Some(&CANVAS),
+        Door::Gateway => hooks::route(core, path).or_else(|| ROUTES.iter().find(is_for)),
+        Door::Canvas => Some(&CANVAS_DOOR).filter(|it| it.path == path),
+    };
+    route.filter(|it| (it.on)(core))
 }
 
 /// What answers a request; or the answer, when nothing does.
-fn route(core: &Core, head: &Head) -> Result<&'static Route, Answer> {
-    let route = find(core, head);
+fn route(core: &Core, door: Door, head: &Head) -> Result<&'static Route, Answer> {
+    let route = find(core, door, head);
     match head.method.as_str() {
         "OPTIONS" => {
             Err(Answer::empty(204).with("Allow", route.map_or("GET, HEAD, POST, OPTIONS", |it| it.allow)))

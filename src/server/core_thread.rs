@@ -1,4 +1,5 @@
 //! The core thread: feeds [`Core`], carries its effects out.
+use super::tree::Tree;
 use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
@@ -29,6 +30,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Pool,
     store: Hand,
+    /// What is watched for pages that wait.
+    tree: Option<Tree>,
     /// The net thread asked whether this one is alive.
     pulse: bool,
 }
@@ -45,7 +48,8 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, pulse: false };
+    let mut driver =
+        Driver { core, clock, inbox, back, net, starved, workers, store, tree: None, pulse: false };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -91,7 +95,7 @@ impl Driver {
         let now = self.clock.now();
         for input in batch {
             match input {
-                Input::Opened(conn, peer) => self.core.on_opened(conn, *peer, now),
+                Input::Opened(conn, from, head) => http::on_opened(&mut self.core, conn, from, &head, now),
                 Input::Message(conn, text) => self.core.on_message(conn, text, now),
                 Input::Gone(conn) => self.core.on_gone(conn, now),
                 Input::Signal(signal) => self.core.on_signal(signal, now),
@@ -101,10 +105,12 @@ impl Driver {
                 Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Pulse => self.pulse = true,
-                Input::Head(conn, ip, head) => http::on_head(&mut self.core, conn, ip, &head, now),
-                Input::Request(conn, ip, request) => {
-                    http::on_request(&mut self.core, conn, ip, request, now);
+                Input::Head(conn, from, head) => http::on_head(&mut self.core, conn, from, &head, now),
+                Input::Request(conn, from, request) => {
+                    http::on_request(&mut self.core, conn, from, request, now);
                 }
+                Input::Drained(conn) => self.core.on_drained(conn, now),
+                Input::CanvasTouched => self.core.on_canvas_touched(),
             }
         }
     }
@@ -125,12 +131,20 @@ impl Driver {
                 Effect::Stream { conn, head } => Output::Stream(conn, head),
                 Effect::Piece { conn, piece } => Output::Piece(conn, piece),
                 Effect::EndStream { conn } => Output::EndStream(conn),
+                Effect::TellDrained { conn } => Output::TellDrained(conn),
+                Effect::Cut { conn } => Output::Cut(conn),
                 Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
                 Effect::Authenticated { conn } => Output::Authenticated(conn),
                 Effect::Watch(files) => Output::Watch(files),
                 Effect::End(end) => {
                     ended = true;
                     Output::End(end)
+                }
+                Effect::WatchTree(roots) => {
+                    self.tree = (!roots.is_empty())
+                        .then(|| Tree::watch(&roots, self.clock, self.back.clone()))
+                        .flatten();
+                    continue;
                 }
                 Effect::Job(job) => {
                     self.start_job(job);

@@ -14,6 +14,7 @@ pub mod listen;
 mod net;
 pub mod port;
 mod tls;
+mod tree;
 mod watch;
 
 use crate::agent;
@@ -29,25 +30,28 @@ use crate::conn::head::Head;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
-use crate::gateway::peer::Peer;
+use crate::gateway::peer::{Door, Way};
 use crate::gateway::runs::RunRef;
 use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::service::notify::Notify;
 use crate::store;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// From net, and from the workers, to core.
 enum Input {
-    Opened(ConnId, Box<Peer>),
+    Opened(ConnId, Way, Box<Head>),
     Message(ConnId, Bytes),
     Gone(ConnId),
     /// A request with a body, which may be refused before it is read.
-    Head(ConnId, IpAddr, Arc<Head>),
-    Request(ConnId, IpAddr, Request),
+    Head(ConnId, Way, Arc<Head>),
+    Request(ConnId, Way, Request),
+    /// All that was to be written is.
+    Drained(ConnId),
+    /// A file below a watched folder changed.
+    CanvasTouched,
     Signal(Signal),
     ConfigTouched,
     /// The supervisor wants to know whether we live.
@@ -74,6 +78,8 @@ enum Output {
     Stream(ConnId, Answer),
     Piece(ConnId, Bytes),
     EndStream(ConnId),
+    TellDrained(ConnId),
+    Cut(ConnId),
     Watch(Vec<std::path::PathBuf>),
     /// The core lives.
     Pulse,
@@ -85,6 +91,8 @@ pub struct Options {
     pub world: World,
     pub auth: SharedAuth,
     pub listeners: Vec<std::net::TcpListener>,
+    /// The canvas host's own port; none when it has none.
+    pub canvas: Vec<std::net::TcpListener>,
     /// Every listener speaks TLS with it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub clock: Clock,
@@ -159,8 +167,10 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let starved = Arc::new(AtomicBool::new(false));
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
     let link = net::Link { to_core, from_core, bell, starved, notify: options.notify };
+    let gateway = options.listeners.into_iter().map(|it| (it, Door::Gateway));
+    let doors = gateway.chain(options.canvas.into_iter().map(|it| (it, Door::Canvas))).collect();
     let (end, signal, listeners) =
-        net::Net::new(poll, options.listeners, options.tls, signals, watch, link, options.clock)?.run()?;
+        net::Net::new(poll, doors, options.tls, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));

@@ -14,7 +14,7 @@ use crate::base::sys::{self, SignalFd};
 use crate::conn::answer::Refusal;
 use crate::conn::websocket::text_frame;
 use crate::conn::{Bytes, Conn, ConnEvent};
-use crate::gateway::peer::Peer;
+use crate::gateway::peer::{Door, Way};
 use crate::gateway::{End, Signal};
 use crate::service::notify::Notify;
 use crossbeam_channel::{Sender, TrySendError};
@@ -24,7 +24,7 @@ use rustls::ServerConfig;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,12 +51,14 @@ struct Entry {
     conn: Conn,
     /// Between the two, on a port that speaks TLS.
     tls: Option<Box<Session>>,
-    ip: IpAddr,
+    from: Way,
     readable: bool,
     writable: bool,
     shut: bool,
     /// The core has heard of it, and wants to hear of its end: a WebSocket, or a request that has no answer yet.
     known: bool,
+    /// The core wants to hear when all is written.
+    tell_drained: bool,
     /// Stands in the list of this turn.
     touched: bool,
     /// When the timer heap will next look at it.
@@ -78,7 +80,7 @@ impl Entry {
                 conn.refuse(Refusal::bad("this port speaks TLS: use https:// or wss://"), now_ms);
             }
             Fed::Failed(err) => {
-                log::debug!(target: "net", "TLS with {}: {err}", self.ip);
+                log::debug!(target: "net", "TLS with {}: {err}", self.from.ip);
                 conn.give_up(now_ms);
             }
         }
@@ -165,7 +167,7 @@ struct Slot {
 
 pub(super) struct Net<'a> {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Door)>,
     tls: Option<Arc<ServerConfig>>,
     /// For the next life.
     kept: Vec<std::net::TcpListener>,
@@ -204,7 +206,7 @@ fn open_spare() -> Option<std::fs::File> {
 impl<'a> Net<'a> {
     pub fn new(
         poll: Poll,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<(std::net::TcpListener, Door)>,
         tls: Option<Arc<ServerConfig>>,
         signals: &'a SignalFd,
         watch: Watch,
@@ -212,11 +214,11 @@ impl<'a> Net<'a> {
         clock: Clock,
     ) -> io::Result<Net<'a>> {
         let mut own = vec![];
-        for (n, listener) in listeners.into_iter().enumerate() {
+        for (n, (listener, door)) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let mut listener = TcpListener::from_std(listener);
             poll.registry().register(&mut listener, Token(LISTENERS + n), Interest::READABLE)?;
-            own.push(listener);
+            own.push((listener, door));
         }
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut mio::unix::SourceFd(&fd), SIGNALS, Interest::READABLE)?;
@@ -343,8 +345,13 @@ impl<'a> Net<'a> {
     // The supervisor.
 
     fn say_ready(&mut self) {
-        let addresses: Vec<String> =
-            self.listeners.iter().filter_map(|it| it.local_addr().ok()).map(|it| it.to_string()).collect();
+        let addresses: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(|it| it.1 == Door::Gateway)
+            .filter_map(|it| it.0.local_addr().ok())
+            .map(|it| it.to_string())
+            .collect();
         self.link.notify.ready(&format!("listening on {}", addresses.join(", ")));
         self.pulse_due = self.link.notify.pulse_ms.map(|it| self.clock.now().mono_ms + it);
     }
@@ -396,8 +403,12 @@ impl<'a> Net<'a> {
                 if !self.accepting[n] {
                     break;
                 }
-                match self.listeners[n].accept() {
-                    Ok((socket, address)) => self.admit(socket, address.ip()),
+                let (listener, door) = &self.listeners[n];
+                match listener.accept() {
+                    Ok((socket, address)) => {
+                        let from = Way { ip: address.ip().to_canonical(), door: *door };
+                        self.admit(socket, from);
+                    }
                     Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.accepting[n] = false,
                     Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                         self.refuse_one(n)
@@ -413,16 +424,15 @@ impl<'a> Net<'a> {
     fn refuse_one(&mut self, listener: usize) {
         log::warn!(target: "net", "out of file descriptors: refusing connections with 503 (raise LimitNOFILE or ulimit -n)");
         self.spare = None;
-        match self.listeners[listener].accept() {
+        match self.listeners[listener].0.accept() {
             Ok((socket, _)) => self.say_busy(socket),
             Err(_) => self.accepting[listener] = false,
         }
         self.spare = open_spare();
     }
 
-    fn admit(&mut self, mut socket: TcpStream, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        let pool = usize::from(!ip.is_loopback());
+    fn admit(&mut self, mut socket: TcpStream, from: Way) {
+        let pool = usize::from(!from.ip.is_loopback());
         let all = self.waiting[0].len() + self.waiting[1].len();
         let crowded = match pool {
             0 => all >= PREAUTH_SOCKETS_MAX,
@@ -462,11 +472,12 @@ impl<'a> Net<'a> {
             socket,
             conn,
             tls,
-            ip,
+            from,
             readable: true,
             writable: true,
             shut: false,
             known: false,
+            tell_drained: false,
             touched: false,
             armed: None,
             waiting_since: Some(self.arrivals),
@@ -515,7 +526,7 @@ impl<'a> Net<'a> {
         // Closing the descriptor deregisters it as well.
         let _ = self.poll.registry().deregister(&mut entry.socket);
         if let Some(arrival) = entry.waiting_since {
-            self.waiting[usize::from(!entry.ip.is_loopback())].remove(&arrival);
+            self.waiting[usize::from(!entry.from.ip.is_loopback())].remove(&arrival);
         }
         if entry.known {
             self.batch.push(Input::Gone(id));
@@ -556,7 +567,9 @@ impl<'a> Net<'a> {
                 it.conn.answer(answer, now_ms);
             }),
             Output::Stream(id, head) => self.with(id, |it| it.conn.begin_stream(head, now_ms)),
-            Output::Piece(id, piece) => self.with(id, |it| feed(&mut it.conn, piece)),
+            Output::Piece(id, piece) => self.with(id, |it| feed(&mut it.conn, piece, now_ms)),
+            Output::TellDrained(id) => self.with(id, |it| it.tell_drained = true),
+            Output::Cut(id) => self.with(id, |it| it.conn.on_lost()),
             Output::EndStream(id) => self.with(id, |it| {
                 it.known = false;
                 it.conn.end_stream(now_ms);
@@ -566,7 +579,7 @@ impl<'a> Net<'a> {
                 self.with(id, |it| it.conn.set_authenticated());
                 let Some(entry) = self.entry(id) else { return };
                 if let Some(arrival) = entry.waiting_since.take() {
-                    let pool = usize::from(!entry.ip.is_loopback());
+                    let pool = usize::from(!entry.from.ip.is_loopback());
                     self.waiting[pool].remove(&arrival);
                 }
             }
@@ -575,7 +588,9 @@ impl<'a> Net<'a> {
                     self.link.notify.status("restarting");
                 }
                 self.ending = Some((end, now_ms + STOP_FLUSH_MS));
-                for mut it in self.listeners.drain(..).filter(|_| end == End::Restart) {
+                // The canvas host is bound anew: its port may be another one.
+                let goes_on = |it: &(TcpListener, Door)| end == End::Restart && it.1 == Door::Gateway;
+                for (mut it, _) in self.listeners.drain(..).filter(goes_on) {
                     // Closed with the poll that it was registered with, were it not taken out.
                     let _ = self.poll.registry().deregister(&mut it);
                     self.kept.push(it.into());
@@ -618,6 +633,7 @@ impl<'a> Net<'a> {
                 self.drop_conn(id);
                 continue;
             }
+            let drained = entry.has_nothing_to_write() && std::mem::take(&mut entry.tell_drained);
             let again = entry.readable && entry.wants_read();
             let due = entry.conn.deadline().filter(|due| entry.armed.is_none_or(|it| it > *due));
             if let Some(due) = due {
@@ -626,6 +642,9 @@ impl<'a> Net<'a> {
             }
             if again {
                 self.touch(id);
+            }
+            if drained {
+                self.batch.push(Input::Drained(id));
             }
         }
     }
@@ -668,21 +687,21 @@ impl<'a> Net<'a> {
                 ConnEvent::Head(head) => {
                     let Some(entry) = self.entry(id) else { return };
                     entry.known = true;
-                    let ip = entry.ip;
-                    self.batch.push(Input::Head(id, ip, head));
+                    let from = entry.from;
+                    self.batch.push(Input::Head(id, from, head));
                 }
                 ConnEvent::Request(request) => {
                     let Some(entry) = self.entry(id) else { return };
                     entry.known = true;
-                    let ip = entry.ip;
-                    self.batch.push(Input::Request(id, ip, request));
+                    let from = entry.from;
+                    self.batch.push(Input::Request(id, from, request));
                 }
                 ConnEvent::Message(_, bytes) => self.batch.push(Input::Message(id, bytes)),
                 ConnEvent::Opened(head) => {
                     let Some(entry) = self.entry(id) else { return };
                     entry.known = true;
-                    let peer = Box::new(Peer::of(entry.ip, &head));
-                    self.batch.push(Input::Opened(id, peer));
+                    let from = entry.from;
+                    self.batch.push(Input::Opened(id, from, Box::new(head)));
                 }
                 ConnEvent::Closed(reason) => {
                     log::debug!(target: "net", "connection {}: {}", id.slot, reason.explain())
@@ -722,12 +741,12 @@ impl<'a> Net<'a> {
 }
 
 /// Who reads slower than a run speaks is cut off: what is behind would be worth nothing.
-fn feed(conn: &mut Conn, piece: Bytes) {
+fn feed(conn: &mut Conn, piece: Bytes, now_ms: u64) {
     if conn.is_streaming() && conn.out().len() > OUT_QUEUE_BYTES_MAX {
         log::info!(target: "net", "a client that does not read its stream is cut off");
         return conn.on_lost();
     }
-    conn.stream(piece);
+    conn.stream(piece, now_ms);
 }
 
 /// Reference 5.1: a client whose queue is over the limit misses what may be missed, and is closed for what may not.

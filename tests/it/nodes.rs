@@ -33,7 +33,7 @@ fn ask(client: &mut Client, id: &str, method: &str, params: &Value) {
     client.send(&json!({ "type": "req", "id": id, "method": method, "params": params }).to_string());
 }
 
-fn invoke(client: &mut Client, id: &str, node_id: &str, command: &str, more: &Value) {
+pub fn invoke(client: &mut Client, id: &str, node_id: &str, command: &str, more: &Value) {
     let mut params = json!({ "nodeId": node_id, "command": command, "idempotencyKey": id });
     merge(&mut params, more);
     ask(client, id, "node.invoke", &params);

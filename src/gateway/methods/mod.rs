@@ -12,7 +12,7 @@ macro_rules! families {
 
 families! {
     health, logs, channels, usage, tts, config, approvals, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
-    nodes, cron, send, agent, chat,
+    nodes, surfaces, cron, send, agent, chat,
 }
 
 pub fn registry() -> &'static Registry {

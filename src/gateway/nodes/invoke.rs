@@ -11,7 +11,7 @@ use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::{NODE_INVOKE_MS, NODE_INVOKES_MAX, NODE_WAIT_MS_MAX};
 use crate::gateway::events::{NODE_INVOKE_REQUEST, NodeInvokeRequest};
-use crate::gateway::{Core, Timer};
+use crate::gateway::{Core, Timer, canvas};
 use crate::protocol::error::{RpcError, RpcResult};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -105,12 +105,13 @@ pub fn check(core: &Core, node_id: &str, command: &str) -> RpcResult<()> {
 ///
 /// # Errors
 /// The node is not there, or too many calls wait.
-pub fn begin(core: &mut Core, ask: Ask, then: Then, now: Now) -> RpcResult<()> {
+pub fn begin(core: &mut Core, mut ask: Ask, then: Then, now: Now) -> RpcResult<()> {
     check(core, &ask.node_id, &ask.command)?;
     if core.nodes.invokes.0.len() >= NODE_INVOKES_MAX {
         return Err(RpcError::busy(1000));
     }
     let Some((conn, _)) = core.node(&ask.node_id) else { return Err(RpcError::busy(0)) };
+    canvas::for_node(core, conn, &ask.command, &mut ask.params);
     let id = ids::uuid(&mut core.entropy);
     let request = NodeInvokeRequest {
         id: id.clone(),

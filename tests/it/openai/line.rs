@@ -2,7 +2,7 @@
 use crate::harness::{DEADLINE, Server, TOKEN};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 pub struct Line {
     socket: BufReader<TcpStream>,
@@ -92,6 +92,9 @@ impl Line {
             it.body = String::from_utf8(bytes).unwrap();
         }
         it
+    }
+    pub fn hang_up(&self) {
+        self.socket.get_ref().shutdown(Shutdown::Both).unwrap();
     }
 }
 

@@ -292,7 +292,7 @@ fn who_hangs_up_wants_no_more() {
             asking(&server, CHAT, &json!({ "user": "bob", "stream": stream, "messages": [user("hi")] }));
         let mut asked = model.asked();
         asked.say("Well, ");
-        drop(line);
+        line.hang_up();
         asked.until_closed();
         let aborted = talk.place(n + 1, |it| it["event"] == "chat" && it["payload"]["state"] == "aborted");
         assert_eq!(talk.log[aborted]["payload"]["stopReason"], "disconnect");
@@ -300,7 +300,7 @@ fn who_hangs_up_wants_no_more() {
     // And one that waits for its turn is not even begun.
     let mut line = asking(&server, CHAT, &json!({ "user": "bob", "messages": [user("first")] }));
     let asked = model.asked();
-    drop(asking(&server, CHAT, &json!({ "user": "bob", "messages": [user("second")] })));
+    asking(&server, CHAT, &json!({ "user": "bob", "messages": [user("second")] })).hang_up();
     talk.place(3, |it| it["event"] == "chat" && it["payload"]["state"] == "aborted");
     asked.answer("yes");
     assert_eq!(line.answer().status, 200);

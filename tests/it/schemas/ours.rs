@@ -132,6 +132,9 @@ impl Gateway {
                     | Effect::Piece { .. }
                     | Effect::EndStream { .. }
                     | Effect::Thread { .. }
+                    | Effect::TellDrained { .. }
+                    | Effect::Cut { .. }
+                    | Effect::WatchTree(_)
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
@@ -173,6 +176,7 @@ impl Gateway {
             authority: "127.0.0.1".into(),
             origin: None,
             forwarded: false,
+            forwarded_https: false,
             forwarded_for: String::new(),
             claim: None,
         };
