@@ -96,10 +96,6 @@ impl Line {
     pub fn hang_up(&self) {
         self.socket.get_ref().shutdown(Shutdown::Both).unwrap();
     }
-    /// Says that nothing more comes, and goes on reading.
-    pub fn close_half(&self) {
-        self.socket.get_ref().shutdown(Shutdown::Write).unwrap();
-    }
 }
 
 /// A request of the owner.

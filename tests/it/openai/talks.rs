@@ -292,10 +292,7 @@ fn who_hangs_up_wants_no_more() {
             asking(&server, CHAT, &json!({ "user": "bob", "stream": stream, "messages": [user("hi")] }));
         let mut asked = model.asked();
         asked.say("Well, ");
-        match stream {
-            true => line.hang_up(),
-            false => line.close_half(),
-        }
+        line.hang_up();
         asked.until_closed();
         let aborted = talk.place(n + 1, |it| it["event"] == "chat" && it["payload"]["state"] == "aborted");
         assert_eq!(talk.log[aborted]["payload"]["stopReason"], "disconnect");
