@@ -205,7 +205,7 @@ export interface ChatEvent {
   /** `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said. */
   message?: unknown;
   errorMessage?: string;
-  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`. */
+  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`. */
   stopReason?: string;
 }
 
@@ -698,8 +698,6 @@ export interface LogsTailReply {
   /** The asked cursor was of no use: what comes is the end of the file. */
   reset: boolean;
 }
-
-export type Mode = "local" | "remote";
 
 /** A model of a configured provider, as `models.list` shows it. */
 export interface Model {
@@ -1521,6 +1519,8 @@ export interface WizardAnswer {
   value?: unknown;
 }
 
+export type WizardMode = "local" | "remote";
+
 export interface WizardNextParams {
   sessionId: string;
   answer?: WizardAnswer;
@@ -1543,7 +1543,7 @@ export interface WizardParams {
 }
 
 export interface WizardStartParams {
-  mode?: Mode;
+  mode?: WizardMode;
   workspace?: string;
 }
 
