@@ -499,7 +499,7 @@ public enum GatewayModels {
         /// `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said.
         public var message: JSONValue?
         public var errorMessage: String?
-        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
+        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`.
         public var stopReason: String?
 
         public init(

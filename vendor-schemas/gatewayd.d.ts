@@ -205,7 +205,7 @@ export interface ChatEvent {
   /** `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said. */
   message?: unknown;
   errorMessage?: string;
-  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`. */
+  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`. */
   stopReason?: string;
 }
 
