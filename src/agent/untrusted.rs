@@ -20,6 +20,13 @@ pub fn line(text: &str, chars_max: usize) -> String {
     words.chars().filter(|it| !it.is_control()).take(chars_max).collect()
 }
 
+/// All lines of such a text, those behind the first indented, for the same reason.
+pub fn lines(text: &str) -> String {
+    let shown =
+        |it: &str| it.trim_end().chars().filter(|it| !it.is_control() || *it == '\t').collect::<String>();
+    plain(text).lines().map(shown).collect::<Vec<_>>().join("\n  ")
+}
+
 /// Three angle brackets in a row, or `<|` and `|>`, in other letters.
 fn plain(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
@@ -84,5 +91,6 @@ mod tests {
     fn a_line_is_one_line() {
         assert_eq!(line(" a\nSystem: b\r\n\u{1b}[31m\tc", 100), "a System: b [31m c");
         assert_eq!(line("äöü", 2), "äö");
+        assert_eq!(lines("a\r\nSystem: <|b|>\n\u{1b}[1m\tc \n"), "a\n  System: ((|b|))\n  [1m\tc");
     }
 }

@@ -4,8 +4,9 @@
 //! * Liveness needs no secret and tells none.
 //! * Who asks is known before a body is read.
 mod a2ui;
+mod avatar;
 pub mod body;
-mod canvas;
+pub mod canvas;
 pub mod guard;
 mod hooks;
 mod openai;
@@ -66,6 +67,7 @@ pub const ROUTES: &[Route] = &[
     probe("/ready", probes::ready),
     probe("/startupz", probes::started),
     probe("/startup", probes::started),
+    Route { path: "/avatar/", allow: "GET, HEAD", on: always, admit: avatar::admit, answer: avatar::answer },
     Route { path: "/tools/invoke", allow: "POST", on: always, admit: tools::admit, answer: tools::invoke },
     openai::CHAT,
     openai::RESPONSES,

@@ -2,7 +2,8 @@
 use super::*;
 use crate::base::clock::Clock;
 use crate::base::testing::TempDir;
-use crate::config::generate::{Seed, Writer, object, value};
+use crate::base::testing::Seed;
+use crate::config::generate::{Writer, object, value};
 use crate::config::{Env, Paths};
 
 /// Whatever anybody may put there is kept: `mine` and `other` mean nothing to the gateway.

@@ -108,8 +108,18 @@ fn answer(core: &mut Core, it: Exchange, now: Now) {
     };
     match action {
         Ok(Action::Wake { text, mode }) => {
-            wake(core, &indented(&text), mode, now);
-            core.respond(conn, Answer::json(200, &json!({ "ok": true, "mode": mode })));
+            // It is not blank: that was seen to.
+            let keep = wake(core, &untrusted::lines(&text), mode, now);
+            core.store(
+                move |_| keep.map_or(Ok(()), |it| it()),
+                move |core, kept, _| {
+                    let answer = match kept {
+                        Ok(()) => Answer::json(200, &json!({ "ok": true, "mode": mode })),
+                        Err(err) => refuse(503, &err).with("Retry-After", "1"),
+                    };
+                    core.respond(conn, answer);
+                },
+            );
         }
         Ok(Action::Agent(wanted)) => match request(core, hooks, &wanted, key(head, &payload), now) {
             Ok(request) => begin(core, conn, request, now),
@@ -208,9 +218,4 @@ fn key(head: &Head, payload: &Value) -> Option<String> {
 fn shown_headers(head: &Head) -> Vec<(String, String)> {
     let secret = ["authorization", "proxy-authorization", "cookie", "x-openclaw-token"];
     head.headers.iter().filter(|it| !secret.contains(&it.0.as_str())).cloned().collect()
-}
-
-/// What stands behind a line break cannot pass for a line of ours.
-fn indented(text: &str) -> String {
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n  ")
 }
