@@ -1,5 +1,5 @@
 //! From a call to a run that waits for its turn: which session, whether it may, and the promise on disk.
-use super::request::Request;
+use super::request::{Kind, Request};
 use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
 use crate::gateway::registry::Answer;
