@@ -135,7 +135,7 @@ fn is_twin(core: &mut Core, run: RunRef, now: Now) -> bool {
 fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResult<Promise> {
     let disk = |err: Trouble| RpcError::unavailable(err);
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
-    if request.kind != Kind::Http && stores.accepted().map_err(disk)?.knows(&key, unix_ms) {
+    if stores.accepted().map_err(disk)?.knows(&key, unix_ms) {
         return Ok(Promise::Known);
     }
     let path = world.session_store(&request.agent_id);
@@ -150,9 +150,6 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
-    if let Some(id) = request.brought.after.as_ref().filter(|_| entry.is_none()) {
-        return Err(RpcError::invalid(format!("Previous response with id '{id}' not found.")));
-    }
     let own_mode = entry.as_ref().and_then(|it| it["queueMode"].as_str());
     request.queue_mode = own_mode.map(str::to_owned);
     // A command says nothing in the conversation; `/send on` is the way back.
@@ -160,9 +157,6 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
         && !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref())
     {
         return Err(RpcError::invalid("send blocked by session policy"));
-    }
-    if request.kind == Kind::Http {
-        return Ok(Promise::Made(Box::new(request)));
     }
     let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);
     written.map_err(|err| RpcError::unavailable(format!("the message could not be stored: {err}")))?;
