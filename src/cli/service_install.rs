@@ -329,7 +329,7 @@ impl Plan {
             .config;
         let port = self.context.paths.port(self.spec.port, &self.context.env, config.gateway.port);
         let own = Service::find(&self.context, "gateway").state().ok().and_then(|it| it.pid);
-        for it in crate::server::port::listeners(port) {
+        for it in crate::server::port::listeners(port, own.as_slice()) {
             if Some(it.pid) != own {
                 report.warnings.push(format!(
                     "port {port} is held by PID {} ({}): stop it, or choose another: {program} config set gateway.port {}",

@@ -183,7 +183,7 @@ pub struct Answers {
     pub port: Option<u16>,
     pub bind: Option<String>,
     pub token: Option<String>,
-    /// `skip`, or a name of [`PROVIDERS`].
+    /// `skip`, or the id of one that is offered.
     pub provider: String,
     pub base_url: Option<String>,
     pub key: Option<String>,
