@@ -3,10 +3,11 @@
 //! One process, no async runtime. Modules form layers; a module may name only modules of lower layers (`tests/it/tidy.rs`):
 //!
 //! ```text
-//! 8 cli │ 7 server │ 6 http │ 5 gateway │ 4 agent │ 3 config store conn │ 2 protocol │ 1 base
+//! 8 cli │ 7 server │ 6 http │ 5 gateway │ 4 agent channels │ 3 config store conn wire │ 2 protocol │ 1 base
 //! ```
 pub mod agent;
 pub mod base;
+pub mod channels;
 pub mod cli;
 pub mod config;
 pub mod conn;
@@ -15,3 +16,4 @@ pub mod http;
 pub mod protocol;
 pub mod server;
 pub mod store;
+pub mod wire;

@@ -40,7 +40,8 @@ pub fn images(attachments: &[Value]) -> RpcResult<Vec<Image>> {
     Ok(out)
 }
 
-fn sniff(bytes: &[u8]) -> Option<&'static str> {
+/// What kind of picture it is.
+pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
         [0x89, b'P', b'N', b'G', ..] => "image/png",
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",

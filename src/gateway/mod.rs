@@ -11,6 +11,7 @@ pub mod approvals;
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod channels;
 pub mod commands;
 #[cfg(test)]
 mod contract;
@@ -81,6 +82,8 @@ pub enum Effect {
     Store(StoreJob),
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
+    /// For the accounts of chat networks; what they tell comes back through [`Core::on_channel`].
+    Channel(crate::channels::Command),
     /// Tell when one of these files changes, and forget those named before.
     Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
@@ -231,6 +234,7 @@ pub struct Core {
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
     runs: runs::Runs,
+    channels: channels::Channels,
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
@@ -299,6 +303,7 @@ impl Core {
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
+            channels: channels::Channels::default(),
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
@@ -317,6 +322,7 @@ impl Core {
         // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
         runs::recover::begin(&mut core);
+        channels::load(&mut core);
         tailscale::expose(&mut core);
         core
     }
@@ -416,6 +422,11 @@ impl Core {
 
     pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
         runs::on_ended(self, run, end, now);
+        self.check();
+    }
+
+    pub fn on_channel(&mut self, event: crate::channels::Event, now: Now) {
+        channels::on_event(self, event, now);
         self.check();
     }
 

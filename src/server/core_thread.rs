@@ -8,6 +8,7 @@ use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
+use crate::channels::{self, Runner};
 use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
@@ -28,6 +29,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Pool,
     store: Hand,
+    channels: Runner,
+    tell: Arc<dyn Fn(channels::Event) + Send + Sync>,
 }
 
 pub(super) fn start(
@@ -42,12 +45,20 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store };
+    let to_core = back.clone();
+    let tell = Arc::new(move |event| {
+        // The core is gone: nobody hears of it any more.
+        let _ = to_core.send(vec![Input::Channel(event)]);
+    });
+    let channels = Runner::default();
+    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, channels, tell };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
+        let channels = std::mem::take(&mut driver.channels);
         // Nobody hears its answers any more, so none of them waits to be heard.
         drop(driver);
+        channels.stop();
         // What is being written is on disk before the next life reads it.
         writer.finish();
         world
@@ -96,6 +107,7 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Channel(event) => self.core.on_channel(event, now),
                 Input::Request(conn, request) => {
                     outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
                 }
@@ -126,6 +138,14 @@ impl Driver {
                     self.start_run(*start);
                     // A run that cannot be started has more to say.
                     effects.extend(self.core.take_effects());
+                    continue;
+                }
+                Effect::Channel(command) => {
+                    let told = self.channels.carry_out(command, self.clock, &self.store, &self.tell);
+                    if let Some(event) = told {
+                        self.core.on_channel(event, self.clock.now());
+                        effects.extend(self.core.take_effects());
+                    }
                     continue;
                 }
                 Effect::Store(job) => {

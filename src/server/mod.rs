@@ -23,6 +23,7 @@ use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
+use crate::channels;
 use crate::conn::answer::Answer;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
@@ -47,6 +48,7 @@ enum Input {
     Done(Done),
     Run(RunRef, Event),
     RunEnded(RunRef, agent::run::End),
+    Channel(channels::Event),
 }
 
 /// From core to net.

@@ -5,6 +5,7 @@ pub mod accepted;
 pub mod agent_sessions;
 pub mod cron;
 pub mod dedupe;
+pub mod deliveries;
 pub mod devices;
 pub mod entry;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod index_file_tests;
 pub mod lines;
 pub mod lookup;
 pub mod nodes;
+pub mod senders;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;

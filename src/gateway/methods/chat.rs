@@ -169,6 +169,7 @@ fn request(core: &Core, params: &ChatSendParams, session_key: &str, unix_ms: i64
         channel: Some("webchat".into()),
         entry,
         deliver_to: None,
+        reply: None,
         only_compact: None,
         once: Map::new(),
         new_session: None,

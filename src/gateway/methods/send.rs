@@ -1,32 +1,35 @@
 //! `send` and `poll`: words, and questions with answers to choose from, to somebody on a chat network.
+use crate::channels::{Action, Words};
 use crate::gateway::Core;
+use crate::gateway::channels::outbound::{self, Found};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
-use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::error::RpcResult;
 use crate::protocol::scope::Access;
 use crate::protocol::shape::Int;
 use crate::protocol::types::{List, NonEmpty};
 use crate::shaped;
 use serde::Serialize;
+use serde_json::Map;
 
 pub const METHODS: &[Method] = &[Method::of::<Send>(), Method::of::<Poll>().unlisted()];
 
 shaped! {
-    #[expect(dead_code, reason = "no channel is there yet")]
     struct SendParams {
         to = "to": NonEmpty,
         message = "message": NonEmpty,
         media_url = "mediaUrl": Option<String>,
         media_urls = "mediaUrls": Option<Vec<String>>,
+        #[expect(dead_code, reason = "WhatsApp's")]
         gif_playback = "gifPlayback": Option<bool>,
         channel = "channel": Option<String>,
         account_id = "accountId": Option<String>,
+        #[expect(dead_code, reason = "what is sent is not repeated in a session")]
         session_key = "sessionKey": Option<String>,
         idempotency_key = "idempotencyKey": NonEmpty,
     }
 }
 
 shaped! {
-    #[expect(dead_code, reason = "no channel is there yet")]
     struct PollParams {
         to = "to": NonEmpty,
         question = "question": NonEmpty,
@@ -54,12 +57,23 @@ struct SentReply {
     poll_id: Option<String>,
 }
 
-/// Reference: where neither caller nor configuration names one.
+/// Reference: where the caller names none.
 const CHANNEL_DEFAULT: &str = "whatsapp";
 
-fn channel(named: Option<&String>) -> String {
-    let named = named.map(|it| it.trim().to_lowercase()).filter(|it| !it.is_empty());
-    named.unwrap_or_else(|| CHANNEL_DEFAULT.to_owned())
+fn given(text: &Option<String>) -> Option<String> {
+    text.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned)
+}
+fn channel(named: &Option<String>) -> String {
+    given(named).map_or_else(|| CHANNEL_DEFAULT.to_owned(), |it| it.to_lowercase())
+}
+
+/// Has it done, once for each key.
+fn start(core: &mut Core, call: Call, key: &str, run_id: &str, found: Found, action: Action) -> RpcResult<Answer<SentReply>> {
+    let mut reply = Map::new();
+    reply.insert("runId".into(), run_id.into());
+    reply.insert("channel".into(), found.account.0.into());
+    outbound::call(core, key, found, action, reply, call.asked)?;
+    Ok(Answer::Held)
 }
 
 enum Send {}
@@ -68,8 +82,25 @@ impl Rpc for Send {
     const ACCESS: Access = Access::Write;
     type Params = SendParams;
     type Reply = SentReply;
-    fn call(_: &mut Core, _: Call, params: SendParams) -> RpcResult<Answer<SentReply>> {
-        Err(RpcError::invalid(format!("unsupported channel: {}", channel(params.channel.as_ref()))))
+    fn call(core: &mut Core, call: Call, params: SendParams) -> RpcResult<Answer<SentReply>> {
+        let key = format!("send:{}", &*params.idempotency_key);
+        if outbound::came_before(core, &key, call.asked, call.now) {
+            return Ok(Answer::Held);
+        }
+        let account = given(&params.account_id);
+        let found = outbound::find(core, "unsupported channel", &channel(&params.channel), account.as_deref(), &params.to)?;
+        let media: Vec<String> =
+            given(&params.media_url).into_iter().chain(params.media_urls.into_iter().flatten()).collect();
+        let words = Words {
+            target: found.target.clone(),
+            text: params.message.to_string(),
+            media,
+            reply_to: None,
+            buttons: None,
+            silent: false,
+            as_voice: false,
+        };
+        start(core, call, &key, &params.idempotency_key, found, Action::Send(words))
     }
 }
 
@@ -79,7 +110,21 @@ impl Rpc for Poll {
     const ACCESS: Access = Access::Admin;
     type Params = PollParams;
     type Reply = SentReply;
-    fn call(_: &mut Core, _: Call, params: PollParams) -> RpcResult<Answer<SentReply>> {
-        Err(RpcError::invalid(format!("unsupported poll channel: {}", channel(params.channel.as_ref()))))
+    fn call(core: &mut Core, call: Call, params: PollParams) -> RpcResult<Answer<SentReply>> {
+        let key = format!("poll:{}", &*params.idempotency_key);
+        if outbound::came_before(core, &key, call.asked, call.now) {
+            return Ok(Answer::Held);
+        }
+        let account = given(&params.account_id);
+        let found = outbound::find(core, "unsupported poll channel", &channel(&params.channel), account.as_deref(), &params.to)?;
+        let action = Action::Poll {
+            target: found.target.clone(),
+            question: params.question.to_string(),
+            options: params.options.0.into_iter().map(|it| it.0).collect(),
+            max_selections: params.max_selections.map_or(1, |it| it.0),
+            hours: params.duration_hours.map(|it| it.0),
+            silent: false,
+        };
+        start(core, call, &key, &params.idempotency_key, found, action)
     }
 }

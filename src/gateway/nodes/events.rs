@@ -137,6 +137,7 @@ fn request(
         timeout_ms: seconds.map_or(agents.timeout_ms, |it| (it * 1000.0) as u64),
         channel: text("channel").map(str::to_owned),
         deliver_to: text("channel").filter(|_| deliver).map(str::to_lowercase),
+        reply: None,
         entry: Map::new(),
         only_compact: None,
         command: None,

@@ -1,13 +1,15 @@
 //! From a call to a run that waits for its turn: which session, whether it may, and the promise on disk.
-use super::request::Request;
+use super::request::{Reply, Request};
 use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
+use crate::channels::named;
+use crate::config::DEFAULT_ACCOUNT;
 use crate::gateway::send_policy::may_send;
 use crate::gateway::{Core, World};
-use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::error::{Code, RpcError, RpcResult};
 use crate::store::agent_sessions::Trouble;
 use crate::store::stores::Stores;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -28,7 +30,7 @@ pub fn accept(
 ) {
     let world = core.world.clone();
     let work = move |stores: &mut Stores| {
-        let promised = catch_unwind(AssertUnwindSafe(|| promise(&world, stores, request)));
+        let promised = catch_unwind(AssertUnwindSafe(|| promise(&world, stores, request, None)));
         promised.unwrap_or_else(|_| {
             stores.forget();
             Err(RpcError::unavailable("the message could not be taken: see the gateway's log"))
@@ -58,6 +60,8 @@ fn promised_or_not(
             told(core, Ok(Accepted::Now), now);
             accepted(core, run, now);
         }
+        // Only what a source has given can be that.
+        Ok(Promise::Overheard(_)) => forget(core, run),
         Ok(Promise::Made(request)) => {
             if let Some(entry) = core.runs.all.get_mut(&run) {
                 entry.request = *request;
@@ -76,6 +80,96 @@ enum Promise {
     Made(Box<Request>),
     /// The journal holds it already.
     Known,
+    /// It is no message to this gateway.
+    Overheard(Overheard),
+}
+
+/// Words of a group that are kept for context, and how many of them are.
+pub struct Overheard {
+    pub line: String,
+    pub most: usize,
+}
+
+/// Puts a message together once its session's entry is known.
+pub type Compose = Box<dyn FnOnce(&mut Request, Option<&Map<String, Value>>) -> Option<Overheard> + Send>;
+
+/// A request from a source that counts what it gives, and may give it again.
+pub struct Counted {
+    pub run: RunRef,
+    pub request: Request,
+    pub source: String,
+    pub number: i64,
+    pub compose: Compose,
+}
+
+/// What became of it.
+pub enum Given {
+    Accepted,
+    Known,
+    Overheard(Overheard),
+    /// By a rule; it is not to come again.
+    Refused(RpcError),
+}
+
+/// Makes requests durable in their order, then `keep` what says how many of the `all` given things are done with. `then` hears that,
+/// and what became of each; a disk that refuses ends the row, and the rest is as if it had not been given.
+pub fn accept_counted(
+    core: &mut Core,
+    all: Vec<(usize, Counted)>,
+    total: usize,
+    keep: Box<dyn FnOnce(&mut Stores, usize) -> Result<(), String> + Send>,
+    then: impl FnOnce(&mut Core, Result<usize, String>, Vec<(RunRef, Given)>, Now) + Send + 'static,
+) {
+    let world = core.world.clone();
+    let runs: Vec<RunRef> = all.iter().map(|it| it.1.run).collect();
+    core.runs.promises += runs.len();
+    let work = move |stores: &mut Stores| {
+        let (mut taken, mut promised) = (Ok(total), vec![]);
+        for (at, it) in all {
+            let work = AssertUnwindSafe(|| promise(&world, stores, it.request, Some((&it.source, it.number, it.compose))));
+            let result = catch_unwind(work).unwrap_or_else(|_| {
+                stores.forget();
+                Err(RpcError::invalid("it could not be taken: see the gateway's log"))
+            });
+            match result {
+                Err(err) if err.code == Code::Unavailable => {
+                    log::error!(target: "channels", "{}", err.message);
+                    taken = if at > 0 { Ok(at) } else { Err(err.message) };
+                    break;
+                }
+                other => promised.push((it.run, other)),
+            }
+        }
+        if let Ok(count) = taken
+            && let Err(err) = keep(stores, count)
+        {
+            // What is accepted is known by its number as well.
+            log::warn!(target: "channels", "{err}");
+        }
+        (taken, promised)
+    };
+    core.store(work, move |core, (taken, promised), now| {
+        core.runs.promises -= runs.len();
+        let mut given = vec![];
+        for (run, result) in promised {
+            let it = match result {
+                Ok(Promise::Made(request)) => {
+                    if let Some(entry) = core.runs.all.get_mut(&run) {
+                        entry.request = *request;
+                    }
+                    Given::Accepted
+                }
+                Ok(Promise::Known) => Given::Known,
+                Ok(Promise::Overheard(it)) => Given::Overheard(it),
+                Err(err) => Given::Refused(err),
+            };
+            given.push((run, it));
+        }
+        for run in runs.into_iter().filter(|it| given.iter().all(|given| given.0 != *it)) {
+            forget(core, run);
+        }
+        then(core, taken, given, now);
+    });
 }
 
 /// Whether another run has the same name, or its answer is there.
@@ -86,10 +180,20 @@ fn is_twin(core: &mut Core, run: RunRef, now: Now) -> bool {
     !matches!(known, Known::New)
 }
 
-fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResult<Promise> {
+fn promise(
+    world: &World,
+    stores: &mut Stores,
+    mut request: Request,
+    counted: Option<(&str, i64, Compose)>,
+) -> RpcResult<Promise> {
     let disk = |err: Trouble| RpcError::unavailable(err);
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
-    if stores.accepted().map_err(disk)?.knows(&key, unix_ms) {
+    let accepted = stores.accepted().map_err(disk)?;
+    let known = match &counted {
+        Some((source, number, _)) => accepted.mark(source) >= Some(*number),
+        None => accepted.knows(&key, unix_ms),
+    };
+    if known {
         return Ok(Promise::Known);
     }
     let path = world.session_store(&request.agent_id);
@@ -104,6 +208,9 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
+    if request.deliver_to.is_some() && request.reply.is_none() {
+        request.reply = last_route(request.deliver_to.as_deref(), entry.as_ref());
+    }
     let own_mode = entry.as_ref().and_then(|it| it["queueMode"].as_str());
     request.queue_mode = own_mode.map(str::to_owned);
     // A command says nothing in the conversation; `/send on` is the way back.
@@ -112,9 +219,37 @@ fn promise(world: &World, stores: &mut Stores, mut request: Request) -> RpcResul
     {
         return Err(RpcError::invalid("send blocked by session policy"));
     }
-    let written = stores.accepted().map_err(disk)?.accept(&key, json!(request), unix_ms);
+    let counted = match counted {
+        None => None,
+        Some((source, number, compose)) => {
+            if let Some(it) = compose(&mut request, entry.as_ref().and_then(Value::as_object)) {
+                return Ok(Promise::Overheard(it));
+            }
+            Some((source, number))
+        }
+    };
+    let accepted = stores.accepted().map_err(disk)?;
+    let written = match counted {
+        Some((source, number)) => accepted.accept_from(source, number, &key, json!(request), unix_ms),
+        None => accepted.accept(&key, json!(request), unix_ms),
+    };
     written.map_err(|err| RpcError::unavailable(format!("the message could not be stored: {err}")))?;
     Ok(Promise::Made(Box::new(request)))
+}
+
+/// Who spoke last in a session, where that was on the channel that is meant: its name, or `last`.
+fn last_route(channel: Option<&str>, entry: Option<&Value>) -> Option<Reply> {
+    let text = |name: &str| entry?.get(name)?.as_str().filter(|it| !it.is_empty());
+    let last = text("lastChannel").filter(|it| channel == Some("last") || channel == Some(*it))?;
+    let to = named(last)?.target(text("lastTo")?).ok()?;
+    Some(Reply {
+        channel: last.to_owned(),
+        account: text("lastAccountId").unwrap_or(DEFAULT_ACCOUNT).to_owned(),
+        to: to.to,
+        thread: to.thread.or_else(|| text("lastThreadId").map(str::to_owned)),
+        reply_to: None,
+        message: None,
+    })
 }
 
 /// Whether a text may name a session's transcript.
