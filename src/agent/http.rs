@@ -86,7 +86,8 @@ pub fn post(post: &Post, wire: &Wire, cancel: &Cancel) -> Result<Arriving, TurnE
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         return Err(bad(format!("baseUrl {:?} is not of the form https://host/path", post.url)));
     }
-    let proxy = wire.proxies.of_uri(&uri).map_err(|err| TurnError::new(ErrorKind::Network, err.to_string()))?;
+    let proxy =
+        wire.proxies.of_uri(&uri).map_err(|err| TurnError::new(ErrorKind::Network, err.to_string()))?;
     let agent = agent(wire, proxy, cancel);
     let closing = agent.clone();
     let close = cancel.on_cancel(move || closing.shutdown());

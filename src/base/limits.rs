@@ -367,7 +367,7 @@ pub const TELEGRAM_TYPING_MS: u64 = 4_000;
 /// Between two steps of a text that is shown while it is made. Ours: the Bot API takes one message a second in a chat.
 pub const TELEGRAM_DRAFT_MS: u64 = 1_000;
 /// Messages behind the last known one among which a lost answer is looked for. Ours.
-pub const TELEGRAM_SEARCH_MAX: i64 = 12;
+pub const TELEGRAM_SEARCH_MAX: i64 = 64;
 /// The longest that the Bot API may ask to wait, in seconds. Reliability plan R16.
 pub const TELEGRAM_FLOOD_S_MAX: u64 = 3_600;
 /// The stack of a channel's threads. Ours: measured use is under 64 KiB.
@@ -392,7 +392,15 @@ pub const SENDER_PAIRING_MAX: usize = 3;
 pub const SENDER_PAIRING_TTL_MS: i64 = 3_600_000;
 /// A file from a channel where the configuration does not say. Reference: 5 MB.
 pub const CHANNEL_MEDIA_MB: u64 = 5;
+/// `channels.status` with `probe`, for each network. Reference: 10 s unless asked otherwise, at least 1 s.
+pub const PROBE_MS: u64 = 10_000;
+/// See [`PROBE_MS`].
+pub const PROBE_MS_MIN: u64 = 1_000;
 /// Between two looks at a text under way that a channel gets. Ours.
 pub const DRAFT_MS: u64 = 500;
+/// One call of Telegram's, head and body. Security plan 1.4: 5 s.
+pub const TELEGRAM_HOOK_MS: u64 = 5_000;
+/// Its body. Security plan 1.4: 1 MB.
+pub const TELEGRAM_HOOK_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of ours that are remembered, to know whose a reaction is. Ours.
 pub const TELEGRAM_OWN_MAX: usize = 1_000;

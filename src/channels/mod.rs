@@ -266,15 +266,21 @@ pub struct Said {
 pub enum Event {
     Heard(Heard),
     /// What an [`Order::Call`] came to.
-    Answered { call: u64, result: Result<Value, Trouble> },
+    Answered {
+        call: u64,
+        result: Result<Value, Trouble>,
+    },
 }
+
+/// See [`Heard::keep`].
+pub type Keep = Box<dyn FnOnce(&mut Stores, usize) -> Result<(), String> + Send>;
 
 /// In the order in which it happened.
 pub struct Heard {
     pub account: Key,
     pub inbound: Vec<Inbound>,
     /// Runs where state files are written, once so many of them are durable: the network may forget them then.
-    pub keep: Box<dyn FnOnce(&mut Stores, usize) -> Result<(), String> + Send>,
+    pub keep: Keep,
     /// How many were taken; fewer than all when there is no room for more now.
     pub taken: Sender<Result<usize, String>>,
 }
@@ -297,11 +303,29 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     Send(Words),
-    Poll { target: Target, question: String, options: Vec<String>, max_selections: i64, hours: Option<i64>, silent: bool },
+    Poll {
+        target: Target,
+        question: String,
+        options: Vec<String>,
+        max_selections: i64,
+        hours: Option<i64>,
+        silent: bool,
+    },
     /// None takes the reaction away.
-    React { target: Target, message_id: String, emoji: Option<String> },
-    Edit { target: Target, message_id: String, text: String },
-    Delete { target: Target, message_id: String },
+    React {
+        target: Target,
+        message_id: String,
+        emoji: Option<String>,
+    },
+    Edit {
+        target: Target,
+        message_id: String,
+        text: String,
+    },
+    Delete {
+        target: Target,
+        message_id: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -330,10 +354,13 @@ pub enum Trouble {
 
 /// What the driver does for the core.
 pub enum Command {
-    Start { account: Box<Account>, vitals: Arc<Vitals> },
+    Start {
+        account: Box<Account>,
+        vitals: Arc<Vitals>,
+    },
     Stop(Key),
     /// To an account that runs.
-    Order(Key, Order),
+    Order(Key, Box<Order>),
 }
 
 /// The accounts that run. Starting and ordering never wait; ending is waited for in [`Runner::stop`] alone.
@@ -353,7 +380,8 @@ impl Runner {
     ) -> Option<Event> {
         match command {
             Command::Start { account, vitals } => {
-                let around = Around { clock, store: store.clone(), vitals: vitals.clone(), tell: tell.clone() };
+                let around =
+                    Around { clock, store: store.clone(), vitals: vitals.clone(), tell: tell.clone() };
                 match (account.start)(around) {
                     Ok(handle) => drop(self.running.insert(account.key(), handle)),
                     Err(err) => {
@@ -369,12 +397,14 @@ impl Runner {
             }
             Command::Order(key, order) => {
                 let left = match self.running.get(&key) {
-                    Some(handle) => handle.orders.try_send(order).err().map(|it| it.into_inner()),
-                    None => Some(order),
+                    Some(handle) => handle.orders.try_send(*order).err().map(|it| it.into_inner()),
+                    None => Some(*order),
                 };
                 match left {
                     Some(Order::Call { call, .. }) => {
-                        let busy = Trouble::Unavailable("the channel is stopping, or too much waits to be sent".into());
+                        let busy = Trouble::Unavailable(
+                            "the channel is stopping, or too much waits to be sent".into(),
+                        );
                         return Some(Event::Answered { call, result: Err(busy) });
                     }
                     Some(Order::Deliver(_)) => {

@@ -128,7 +128,14 @@ impl Accepted {
     ///
     /// # Errors
     /// As [`Accepted::accept`].
-    pub fn accept_from(&mut self, source: &str, number: i64, key: &str, request: Value, unix_ms: i64) -> io::Result<()> {
+    pub fn accept_from(
+        &mut self,
+        source: &str,
+        number: i64,
+        key: &str,
+        request: Value,
+        unix_ms: i64,
+    ) -> io::Result<()> {
         let pending = Pending { key: key.to_owned(), at: unix_ms, request, begun: 0 };
         let mut line = json!({ "s": source, "o": number, "k": key, "t": unix_ms, "b": 0 });
         line["q"] = pending.request.clone();

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Delivery {
-    /// That of the run.
+    /// The key of the run's answer.
     pub id: String,
     pub channel: String,
     pub account: String,
@@ -74,7 +74,7 @@ pub struct Deliveries {
     /// Ids whose delivery is over, oldest first.
     ended: VecDeque<String>,
     previews: VecDeque<(String, String)>,
-    /// The number of our last message in each chat.
+    /// The number of the last message in each chat, as far as it was seen.
     last: BTreeMap<String, i64>,
     rewritten: u64,
 }
@@ -189,15 +189,15 @@ impl Deliveries {
         }
         self.current(unix_ms)?.append_unsynced(&[line])
     }
-    /// We have said something in a chat, whatever led to it.
+    /// A message is there: ours, whatever led to it, or somebody's.
     ///
     /// # Errors
     /// What the system says.
-    pub fn said(&mut self, chat: &str, number: i64, unix_ms: i64) -> io::Result<()> {
+    pub fn seen(&mut self, chat: &str, number: i64, unix_ms: i64) -> io::Result<()> {
         self.remember_last(chat, number);
         self.current(unix_ms)?.append_unsynced(&[json!({ "c": chat, "l": number }).to_string().into_bytes()])
     }
-    /// The number of our last message in a chat; 0 where we have said nothing.
+    /// The highest number of a message in a chat, or in chats that count together; 0 where nothing was seen.
     pub fn last(&self, chat: &str) -> i64 {
         self.last.get(chat).copied().unwrap_or(0)
     }
@@ -215,7 +215,8 @@ impl Deliveries {
     /// What the system says.
     pub fn end(&mut self, id: &str, unix_ms: i64) -> io::Result<()> {
         self.forget(id);
-        self.current(unix_ms)?.append_unsynced(&[json!({ "k": id, "x": unix_ms }).to_string().into_bytes()])?;
+        self.current(unix_ms)?
+            .append_unsynced(&[json!({ "k": id, "x": unix_ms }).to_string().into_bytes()])?;
         if self.lines.len() >= 2 * self.rewritten.max(ACCEPTED_BYTES_MIN)
             && let Err(err) = self.rewrite(unix_ms)
         {
@@ -312,7 +313,14 @@ mod tests {
     }
     fn delivery(id: &str) -> Delivery {
         let texts = vec!["hi".into()];
-        Delivery { id: id.into(), channel: "telegram".into(), account: "default".into(), to: "7".into(), texts, ..Delivery::default() }
+        Delivery {
+            id: id.into(),
+            channel: "telegram".into(),
+            account: "default".into(),
+            to: "7".into(),
+            texts,
+            ..Delivery::default()
+        }
     }
     fn of(it: &Deliveries) -> Vec<(String, Progress)> {
         it.waiting("telegram", "default").into_iter().map(|it| (it.0.id, it.1)).collect()
@@ -328,7 +336,7 @@ mod tests {
         }
         it.begin("a", 0, 5, NOW).unwrap();
         it.sent("a", 0, "m1", NOW).unwrap();
-        it.said("telegram:default:7", 6, NOW).unwrap();
+        it.seen("telegram:default:7", 6, NOW).unwrap();
         it.begin("a", 1, 6, NOW).unwrap();
         it.begin("c", 0, 6, NOW).unwrap();
         it.unsent("c", 0, NOW).unwrap();
@@ -336,11 +344,14 @@ mod tests {
         for rewrite in [false, true] {
             let mut it = opened(&dir);
             let preview = Some("41".to_owned());
-            assert_eq!(of(&it), [
-                ("a".to_owned(), Progress { sent: 1, begun: true, base: 6, preview: None }),
-                ("b".to_owned(), Progress { preview, ..Progress::default() }),
-                ("c".to_owned(), Progress::default()),
-            ]);
+            assert_eq!(
+                of(&it),
+                [
+                    ("a".to_owned(), Progress { sent: 1, begun: true, base: 6, preview: None }),
+                    ("b".to_owned(), Progress { preview, ..Progress::default() }),
+                    ("c".to_owned(), Progress::default()),
+                ]
+            );
             assert_eq!((it.last("telegram:default:7"), it.last("telegram:default:8")), (6, 0));
             assert!(it.knows("a") && it.knows("d") && !it.knows("e"));
             it.add(delivery("d"), NOW).unwrap();

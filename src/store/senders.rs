@@ -74,7 +74,14 @@ fn save(state: &Path, channel: &str, mut rest: Map<String, Value>, all: Vec<Valu
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn ask(state: &Path, channel: &str, id: &str, meta: Value, unix_ms: i64, entropy: &mut Entropy) -> Result<Option<String>, String> {
+pub fn ask(
+    state: &Path,
+    channel: &str,
+    id: &str,
+    meta: Value,
+    unix_ms: i64,
+    entropy: &mut Entropy,
+) -> Result<Option<String>, String> {
     let (rest, mut all) = requests(state, channel, unix_ms)?;
     if let Some(it) = all.iter_mut().find(|it| it["id"] == id) {
         // Written at most once a minute: somebody who keeps talking must not wear out a card.
@@ -128,7 +135,9 @@ mod tests {
     #[test]
     fn codes() {
         let (dir, mut entropy) = (TempDir::new(), os_entropy());
-        let mut ask = |id: &str, at: i64| super::ask(dir.path(), "telegram", id, json!({ "username": "x" }), at, &mut entropy).unwrap();
+        let mut ask = |id: &str, at: i64| {
+            super::ask(dir.path(), "telegram", id, json!({ "username": "x" }), at, &mut entropy).unwrap()
+        };
         let code = ask("7", NOW).unwrap();
         assert!(code.len() == 8 && code.bytes().all(|it| ALPHABET.contains(&it)), "{code}");
         assert_eq!(ask("7", NOW + 1), None, "it is told once");

@@ -42,7 +42,8 @@ pub fn admit(update: &Update, settings: &Settings, bot: &Bot, paired: &[i64]) ->
             if for_another_bot(message, bot) {
                 return Verdict::Drop("a command for another bot");
             }
-            let answers_us = message.answers.as_ref().and_then(|it| it.from.as_ref()).is_some_and(|it| it.id == bot.id);
+            let answers_us =
+                message.answers.as_ref().and_then(|it| it.from.as_ref()).is_some_and(|it| it.id == bot.id);
             hear.addressed |= message.names_bot || answers_us || names(&message.text, &settings.names);
         }
         What::Callback { .. } => {
@@ -117,7 +118,8 @@ fn group(update: &Update, settings: &Settings, person: i64) -> Verdict {
     if must && !allowed {
         return Verdict::Drop("not in groupAllowFrom");
     }
-    let prompts = [&group.system_prompt, &topic.system_prompt].into_iter().flatten().cloned().collect::<Vec<_>>();
+    let prompts =
+        [&group.system_prompt, &topic.system_prompt].into_iter().flatten().cloned().collect::<Vec<_>>();
     let any_must = any.and_then(|it| it.must_be_addressed);
     Verdict::Hear(Hear {
         allowed,
@@ -169,7 +171,11 @@ mod tests {
         match admit(&update::read(&update, "ourbot").unwrap(), settings, &bot(), paired) {
             Verdict::Drop(_) => "drop".into(),
             Verdict::Pair => "pair".into(),
-            Verdict::Hear(it) => format!("{}{}", if it.allowed { "A" } else { "-" }, if it.addressed || !it.must_be_addressed { "!" } else { "." }),
+            Verdict::Hear(it) => format!(
+                "{}{}",
+                if it.allowed { "A" } else { "-" },
+                if it.addressed || !it.must_be_addressed { "!" } else { "." }
+            ),
         }
     }
     fn direct(from: i64) -> Value {
@@ -208,7 +214,11 @@ mod tests {
             (open.clone(), "/status@OurBot", "-!"),
             (json!({ "groupPolicy": "open", "groups": { "-6": {} } }), "@ourbot", "drop"),
             (json!({ "groupPolicy": "open", "groups": { "*": { "requireMention": false } } }), "hi", "-!"),
-            (json!({ "groupPolicy": "open", "groups": { "*": { "requireMention": false }, "-5": { "requireMention": true } } }), "hi", "-."),
+            (
+                json!({ "groupPolicy": "open", "groups": { "*": { "requireMention": false }, "-5": { "requireMention": true } } }),
+                "hi",
+                "-.",
+            ),
             (json!({ "groupPolicy": "open", "groups": { "-5": { "allowFrom": [8] } } }), "@ourbot", "drop"),
             (json!({ "groupPolicy": "open", "groups": { "-5": { "enabled": false } } }), "@ourbot", "drop"),
             (json!({ "groupPolicy": "disabled" }), "@ourbot", "drop"),

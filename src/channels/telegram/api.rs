@@ -114,10 +114,16 @@ impl Api {
         let mut body = Vec::with_capacity(file.bytes.len() + 2048);
         for (name, value) in params.as_object().into_iter().flatten() {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            body.extend(format!("--{line}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n").bytes());
+            body.extend(
+                format!("--{line}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+                    .bytes(),
+            );
         }
-        let name: String =
-            file.name.chars().map(|it| if it.is_control() || "\"\\".contains(it) { '_' } else { it }).collect();
+        let name: String = file
+            .name
+            .chars()
+            .map(|it| if it.is_control() || "\"\\".contains(it) { '_' } else { it })
+            .collect();
         body.extend(
             format!(
                 "--{line}\r\ncontent-disposition: form-data; name=\"{}\"; filename=\"{name}\"\r\ncontent-type: application/octet-stream\r\n\r\n",
@@ -135,7 +141,8 @@ impl Api {
     /// # Errors
     /// See [`Failure`]; a longer one is refused with 413.
     pub fn download(&self, path: &str, bytes_max: u64, ms: u64) -> Result<Vec<u8>, Failure> {
-        let hostile = path.split('/').any(|it| it == "..") || path.contains(['?', '#', '%']) || path.starts_with('/');
+        let hostile =
+            path.split('/').any(|it| it == "..") || path.contains(['?', '#', '%']) || path.starts_with('/');
         if hostile || !path.bytes().all(|it| it.is_ascii_graphic()) {
             return Err(refused(400, "the file's path is not one".into()));
         }
@@ -175,7 +182,8 @@ impl Api {
         let answer = answer.map_err(|err| self.failure(&err, sent))?;
         let status = answer.status().as_u16();
         let mut bytes = vec![];
-        let read = answer.into_body().into_reader().take(TELEGRAM_ANSWER_BYTES_MAX + 1).read_to_end(&mut bytes);
+        let read =
+            answer.into_body().into_reader().take(TELEGRAM_ANSWER_BYTES_MAX + 1).read_to_end(&mut bytes);
         read.map_err(|err| self.failure(&err.into(), true))?;
         if bytes.len() as u64 > TELEGRAM_ANSWER_BYTES_MAX {
             return Err(Failure::TooLong { update: first_update(&bytes) });
@@ -299,13 +307,19 @@ mod tests {
     #[test]
     fn what_an_answer_means() {
         let flood = r#"{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":3}}"#;
-        let Err(Failure::Refused { code: 429, retry_after: Some(3), .. }) = judge(429, flood.as_bytes()) else { panic!() };
+        let Err(Failure::Refused { code: 429, retry_after: Some(3), .. }) = judge(429, flood.as_bytes())
+        else {
+            panic!()
+        };
         assert_eq!(judge(200, br#"{"ok":true,"result":[1]}"#), Ok(json!([1])));
         for (status, body) in [(502, "<html>"), (200, "not json"), (500, "{}"), (200, "[]")] {
             assert!(matches!(judge(status, body.as_bytes()), Err(Failure::Unknown(_))), "{status} {body}");
         }
         for (status, body) in [(404, "<html>"), (400, "{}"), (401, r#"{"ok":false,"error_code":401}"#)] {
-            assert!(matches!(judge(status, body.as_bytes()), Err(Failure::Refused { .. })), "{status} {body}");
+            assert!(
+                matches!(judge(status, body.as_bytes()), Err(Failure::Refused { .. })),
+                "{status} {body}"
+            );
         }
     }
     #[test]

@@ -20,7 +20,8 @@ pub fn cut(text: &str, most: usize) -> &str {
 
 /// Pieces of at most `most` units (at least 64), none of them blank. `paragraphs`: each paragraph is a piece of its own.
 pub fn chunks(text: &str, most: usize, paragraphs: bool) -> Vec<String> {
-    let mut maker = Maker { most: most.max(64), paragraphs, done: vec![], piece: String::new(), fence: None, used: 0 };
+    let mut maker =
+        Maker { most: most.max(64), paragraphs, done: vec![], piece: String::new(), fence: None, used: 0 };
     for line in text.trim_end().lines() {
         maker.line(line);
     }
@@ -84,7 +85,9 @@ impl Maker {
                 next.clone_from(opening);
             }
             None if early => {
-                if let Some(at) = piece.rfind("\n\n").filter(|it| *it > piece.len() / 2 && is_outside(&piece[..*it])) {
+                if let Some(at) =
+                    piece.rfind("\n\n").filter(|it| *it > piece.len() / 2 && is_outside(&piece[..*it]))
+                {
                     next = piece[at..].trim_start_matches('\n').to_owned();
                     piece.truncate(at);
                 }
@@ -119,7 +122,10 @@ fn best_cut(text: &str, most: usize) -> &str {
         return head;
     }
     let half = head.len() / 2;
-    let sentence = [". ", "! ", "? ", "。"].iter().filter_map(|it| head.rfind(it).map(|at| at + it.trim_end().len())).max();
+    let sentence = [". ", "! ", "? ", "。"]
+        .iter()
+        .filter_map(|it| head.rfind(it).map(|at| at + it.trim_end().len()))
+        .max();
     let word = head.rfind(' ');
     let at = sentence.filter(|it| *it > half).or(word.filter(|it| *it > half)).unwrap_or(head.len());
     &head[..at]
@@ -159,13 +165,16 @@ mod tests {
     }
     #[test]
     fn nothing_is_lost_and_all_fit() {
-        let words = ["a", "longer-word", "\n", "\n\n", " ", "```\n", "\n```\n", "😀", "```rust\n", "x. ", "~~~\n"];
+        let words =
+            ["a", "longer-word", "\n", "\n\n", " ", "```\n", "\n```\n", "😀", "```rust\n", "x. ", "~~~\n"];
         each_seed(200, |mut seed| {
             let text: String = (0..seed.below(400)).map(|_| words[seed.below(words.len())]).collect();
             let most = 64 + seed.below(100);
             let got = chunks(&text, most, seed.one_in(2));
             assert!(got.iter().all(|it| units(it) <= most), "{most} {got:?}");
-            let bare = |text: &str| text.chars().filter(|it| it.is_alphanumeric() || *it == '😀').collect::<String>();
+            let bare = |text: &str| {
+                text.chars().filter(|it| it.is_alphanumeric() || *it == '😀').collect::<String>()
+            };
             let (want, have) = (bare(&text).replace("rust", ""), bare(&got.concat()).replace("rust", ""));
             assert_eq!(have, want);
         });

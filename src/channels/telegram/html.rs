@@ -36,7 +36,8 @@ fn block(lines: &[&str], tables: Tables, out: &mut String) -> usize {
     let line = lines[0];
     if let Some((mark, info)) = fence(line) {
         let end = lines[1..].iter().position(|it| closes(it, mark)).map_or(lines.len(), |it| it + 1);
-        let word: String = info.chars().take_while(|it| it.is_ascii_alphanumeric() || "+-#_.".contains(*it)).collect();
+        let word: String =
+            info.chars().take_while(|it| it.is_ascii_alphanumeric() || "+-#_.".contains(*it)).collect();
         let code = escaped(&lines[1..end].join("\n"));
         match word.is_empty() {
             true => drop(write!(out, "<pre>{code}</pre>")),
@@ -52,7 +53,8 @@ fn block(lines: &[&str], tables: Tables, out: &mut String) -> usize {
     }
     if tables != Tables::Off && lines.len() > 1 && is_row(line) && is_rule(lines[1]) {
         let taken = 2 + lines[2..].iter().take_while(|it| is_row(it)).count();
-        let rows: Vec<Vec<&str>> = std::iter::once(line).chain(lines[2..taken].iter().copied()).map(cells).collect();
+        let rows: Vec<Vec<&str>> =
+            std::iter::once(line).chain(lines[2..taken].iter().copied()).map(cells).collect();
         out.push_str(&table(&rows, tables));
         return taken;
     }
@@ -80,7 +82,10 @@ fn row(line: &str) -> String {
     let indent = &line[..line.len() - text.len()];
     let hashes = text.len() - text.trim_start_matches('#').len();
     if (1..=6).contains(&hashes) && text[hashes..].starts_with(' ') {
-        return format!("<b>{}</b>", inline(text[hashes..].trim().trim_end_matches('#').trim_end(), DEPTH_MAX));
+        return format!(
+            "<b>{}</b>",
+            inline(text[hashes..].trim().trim_end_matches('#').trim_end(), DEPTH_MAX)
+        );
     }
     if let Some(item) = ["- ", "* ", "+ "].iter().find_map(|it| text.strip_prefix(it)) {
         let item = match (item.strip_prefix("[ ] "), item.strip_prefix("[x] ")) {
@@ -91,7 +96,9 @@ fn row(line: &str) -> String {
         return format!("{indent}• {item}");
     }
     let rule: String = text.chars().filter(|it| !it.is_whitespace()).collect();
-    if rule.len() >= 3 && ["-", "*", "_"].iter().any(|it| rule.trim_matches(it.chars().next().unwrap_or('-')).is_empty()) {
+    if rule.len() >= 3
+        && ["-", "*", "_"].iter().any(|it| rule.trim_matches(it.chars().next().unwrap_or('-')).is_empty())
+    {
         return "———".into();
     }
     format!("{indent}{}", inline(text, DEPTH_MAX))
@@ -124,7 +131,8 @@ fn table(rows: &[Vec<&str>], tables: Tables) -> String {
         return body.iter().map(item).collect::<Vec<_>>().join("\n");
     }
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |n: usize| rows.iter().filter_map(|it| it.get(n)).map(|it| it.chars().count()).max().unwrap_or(0);
+    let width =
+        |n: usize| rows.iter().filter_map(|it| it.get(n)).map(|it| it.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<&str>| {
         let cells: Vec<String> =
@@ -177,15 +185,20 @@ fn span(text: &str, at: usize, depth: u8) -> Option<(String, usize)> {
         return Some((format!("<code>{}</code>", escaped(code)), 2 * ticks + end));
     }
     let depth = depth.checked_sub(1)?;
-    if rest.starts_with('[') {
-        let (words, behind) = rest[1..].split_once("](")?;
+    if let Some(inside) = rest.strip_prefix('[') {
+        let (words, behind) = inside.split_once("](")?;
         let url = &behind[..close(behind)?];
-        let good = ["http://", "https://", "tg://", "mailto:", "tel:"].iter().any(|it| url.to_ascii_lowercase().starts_with(it));
+        let good = ["http://", "https://", "tg://", "mailto:", "tel:"]
+            .iter()
+            .any(|it| url.to_ascii_lowercase().starts_with(it));
         if words.contains('\n') || words.contains('[') || !good || url.contains(char::is_whitespace) {
             return None;
         }
         let href = escaped(url).replace('"', "&quot;");
-        return Some((format!("<a href=\"{href}\">{}</a>", inline(words, depth)), words.len() + url.len() + 4));
+        return Some((
+            format!("<a href=\"{href}\">{}</a>", inline(words, depth)),
+            words.len() + url.len() + 4,
+        ));
     }
     let (mark, tag) = PAIRS.into_iter().find(|it| rest.starts_with(it.0))?;
     let word = |it: Option<char>| it.is_some_and(char::is_alphanumeric);
@@ -250,12 +263,18 @@ mod tests {
             ("**open", "**open"),
             ("**a _b** c_", "<b>a _b</b> c_"),
             ("`a<b` ``x`y``", "<code>a&lt;b</code> <code>x`y</code>"),
-            ("[a](https://x.org/q_(z)?a=1&b=\"2\")", "<a href=\"https://x.org/q_(z)?a=1&amp;b=&quot;2&quot;\">a</a>"),
+            (
+                "[a](https://x.org/q_(z)?a=1&b=\"2\")",
+                "<a href=\"https://x.org/q_(z)?a=1&amp;b=&quot;2&quot;\">a</a>",
+            ),
             ("[a](javascript:alert(1))", "[a](javascript:alert(1))"),
             ("# Title #", "<b>Title</b>"),
             ("- one\n  * two\n- [x] three", "• one\n  • two\n• ☑ three"),
             ("> q\n> **r**", "<blockquote>q\n<b>r</b></blockquote>"),
-            ("```rust\nfn a<T>() {}\n```\nend", "<pre><code class=\"language-rust\">fn a&lt;T&gt;() {}</code></pre>\nend"),
+            (
+                "```rust\nfn a<T>() {}\n```\nend",
+                "<pre><code class=\"language-rust\">fn a&lt;T&gt;() {}</code></pre>\nend",
+            ),
             ("```\nopen", "<pre>open</pre>"),
             ("<b>raw</b> & co", "&lt;b&gt;raw&lt;/b&gt; &amp; co"),
             ("\\*not\\* \\<", "*not* &lt;"),
@@ -289,7 +308,34 @@ mod tests {
     }
     #[test]
     fn whatever_is_written_the_tags_fit() {
-        let words = ["*", "**", "_", "__", "~~", "||", "`", "```", "\n", " ", "a", "ä😀", "[x](https://y)", "[", "](", ")", "> ", "# ", "- ", "|", "|--|", "<", "&", "\\", "(", "```rust\n"];
+        let words = [
+            "*",
+            "**",
+            "_",
+            "__",
+            "~~",
+            "||",
+            "`",
+            "```",
+            "\n",
+            " ",
+            "a",
+            "ä😀",
+            "[x](https://y)",
+            "[",
+            "](",
+            ")",
+            "> ",
+            "# ",
+            "- ",
+            "|",
+            "|--|",
+            "<",
+            "&",
+            "\\",
+            "(",
+            "```rust\n",
+        ];
         each_seed(200, |mut seed| {
             let text: String = (0..seed.below(120)).map(|_| words[seed.below(words.len())]).collect();
             check(&render(&text, Tables::Code));

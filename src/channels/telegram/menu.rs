@@ -27,7 +27,10 @@ fn entries(settings: &Settings) -> Vec<Value> {
     let custom = settings.custom_commands.iter().map(|it| (it.0.as_str(), it.1.as_str()));
     let custom = custom.filter(|it| OURS.iter().all(|ours| ours.0 != it.0));
     let short = |text: &str| text.chars().take(DESCRIPTION_CHARS_MAX).collect::<String>();
-    ours.chain(custom).take(ENTRIES_MAX).map(|it| json!({ "command": it.0, "description": short(it.1) })).collect()
+    ours.chain(custom)
+        .take(ENTRIES_MAX)
+        .map(|it| json!({ "command": it.0, "description": short(it.1) }))
+        .collect()
 }
 
 /// A menu is no reason not to run: what fails is only said.
@@ -50,7 +53,12 @@ mod tests {
     #[test]
     fn what_is_shown() {
         let custom = json!([{ "command": "/Backup", "description": "Git backup" }, { "command": "status", "description": "mine" }, { "command": "no-good", "description": "x" }]);
-        let names = |section: Value| entries(&of(section, None)[0]).iter().map(|it| it["command"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let names = |section: Value| {
+            entries(&of(section, None)[0])
+                .iter()
+                .map(|it| it["command"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(json!({ "customCommands": custom })).len(), OURS.len() + 1);
         assert_eq!(names(json!({ "customCommands": custom, "commands": { "native": false } })), ["backup"]);
     }

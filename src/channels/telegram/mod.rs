@@ -2,6 +2,7 @@
 mod admit;
 mod api;
 mod chunk;
+mod hook;
 mod html;
 mod menu;
 mod poll;
@@ -41,13 +42,20 @@ impl Channel for Telegram {
     }
 
     fn target(&self, text: &str) -> Result<Target, String> {
-        let wrong = || format!("{text:?} is no Telegram chat: give a number such as 123456789 or -1001234567890, or @name; :topic:<id> behind it names a topic");
+        let wrong = || {
+            format!(
+                "{text:?} is no Telegram chat: give a number such as 123456789 or -1001234567890, or @name; :topic:<id> behind it names a topic"
+            )
+        };
         let bare = text.trim();
         let lower = bare.to_lowercase();
         let start = ["telegram:", "tg:"].iter().find(|it| lower.starts_with(*it)).map_or(0, |it| it.len());
         let bare = &bare[start..];
         let bare = bare.strip_prefix("group:").unwrap_or(bare);
-        let bare = ["https://t.me/", "http://t.me/", "t.me/"].iter().find_map(|it| bare.strip_prefix(it)).map_or(bare.to_owned(), |it| format!("@{it}"));
+        let bare = ["https://t.me/", "http://t.me/", "t.me/"]
+            .iter()
+            .find_map(|it| bare.strip_prefix(it))
+            .map_or(bare.to_owned(), |it| format!("@{it}"));
         let (to, thread) = match bare.split_once(":topic:").or_else(|| bare.split_once(':')) {
             Some((to, thread)) if thread.parse::<i64>().is_ok() => (to, Some(thread.to_owned())),
             Some(_) => return Err(wrong()),
@@ -111,7 +119,9 @@ fn roots(about: &About) -> Vec<PathBuf> {
     let list = agents["list"].as_array().into_iter().flatten();
     let named = list.clone().map(|it| &it["workspace"]).chain([&agents["defaults"]["workspace"]]);
     let named = named.filter_map(Value::as_str).map(|it| crate::config::paths::expand_home(it, &paths.home));
-    let own = list.filter_map(|it| it["id"].as_str()).map(|it| paths.state.join(format!("workspace-{}", crate::config::normal_id(it))));
+    let own = list
+        .filter_map(|it| it["id"].as_str())
+        .map(|it| paths.state.join(format!("workspace-{}", crate::config::normal_id(it))));
     named.chain(own).chain([paths.workspace(), paths.state.join("media")]).collect()
 }
 
@@ -156,10 +166,6 @@ impl Shared {
         let chat = chat.to_string();
         self.known().own.iter().any(|it| it.0 == chat && it.1 == number)
     }
-    /// The number of our last message in a chat, as far as this life knows.
-    fn last_seen(&self, to: &str) -> i64 {
-        self.known().own.iter().filter(|it| it.0 == to).map(|it| it.1).max().unwrap_or(0)
-    }
     fn name(&self) -> String {
         format!("{CHANNEL} {}", self.settings.account)
     }
@@ -167,8 +173,10 @@ impl Shared {
     fn source(&self) -> String {
         format!("{CHANNEL}:{}", self.settings.account)
     }
-    fn chat(&self, to: &str) -> String {
-        format!("{CHANNEL}:{}:{to}", self.settings.account)
+    /// What counts the messages of a chat: supergroups count their own, all others count together.
+    fn count(&self, to: &str) -> String {
+        let chat = if to.starts_with("-100") { to } else { "*" };
+        format!("{CHANNEL}:{}:{chat}", self.settings.account)
     }
     fn api(&self) -> Api {
         let own = proxy(&self.settings);
@@ -182,7 +190,8 @@ impl Shared {
         if Vitals::is(&vitals.refused) {
             return Some(Trouble::NotLinked(why()));
         }
-        (!Vitals::is(&vitals.connected)).then(|| Trouble::Unavailable(format!("Telegram cannot be reached: {}", why())))
+        (!Vitals::is(&vitals.connected))
+            .then(|| Trouble::Unavailable(format!("Telegram cannot be reached: {}", why())))
     }
     fn pause(&self, ms: u64) {
         poll::pause(&self.cancel, ms);

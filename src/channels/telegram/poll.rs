@@ -12,7 +12,7 @@ use super::admit::{Hear, Verdict, admit, topic};
 use super::api::{Api, Bot, Failure, probe};
 use super::settings::{Reactions, ReplyTo, Settings};
 use super::update::{self, ChatKind, Message, Update, What};
-use super::{CHANNEL, Shared, menu};
+use super::{CHANNEL, Shared, hook, menu};
 use crate::base::files;
 use crate::base::ids::{Entropy, os_entropy};
 use crate::base::limits::*;
@@ -23,6 +23,7 @@ use crate::store::stores::Stores;
 use crate::store::{read_json, write_json};
 use crossbeam_channel::{RecvTimeoutError, bounded, select};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,13 +64,25 @@ impl Poll {
         vitals.running.store(true, Ordering::Relaxed);
         Vitals::set(&vitals.started_ms, self.unix_ms());
         if self.begin() {
-            while !self.shared.cancel.is_cancelled() {
-                self.turn();
+            match self.shared.settings.hook.clone() {
+                Some(it) => hook::run(&mut self, &it),
+                None => self.poll(),
             }
         }
         vitals.running.store(false, Ordering::Relaxed);
         vitals.connected.store(false, Ordering::Relaxed);
         Vitals::set(&vitals.stopped_ms, self.unix_ms());
+    }
+
+    fn poll(&mut self) {
+        // As long as it calls us it does not let us ask.
+        let known = self.api.call("getWebhookInfo", &json!({}), TELEGRAM_CALL_MS);
+        if known.is_ok_and(|it| it["url"].as_str().is_some_and(|it| !it.is_empty())) {
+            let _ = self.api.call("deleteWebhook", &json!({}), TELEGRAM_CALL_MS);
+        }
+        while !self.shared.cancel.is_cancelled() {
+            self.turn();
+        }
     }
 
     fn unix_ms(&self) -> i64 {
@@ -121,7 +134,8 @@ impl Poll {
 
     /// One poll, and what comes of it.
     fn turn(&mut self) {
-        let mut params = json!({ "limit": self.limit, "timeout": TELEGRAM_POLL_S, "allowed_updates": update::KINDS });
+        let mut params =
+            json!({ "limit": self.limit, "timeout": TELEGRAM_POLL_S, "allowed_updates": update::KINDS });
         if self.offset > 0 {
             params["offset"] = self.offset.into();
         }
@@ -129,11 +143,13 @@ impl Poll {
             Ok(Value::Array(updates)) => {
                 self.fine();
                 self.limit = TELEGRAM_UPDATES_MAX;
-                self.take(&updates);
+                let _ = self.take(&updates);
             }
             Ok(_) => self.wait_after(&Failure::Unknown("the answer is no list of updates".into())),
             Err(Failure::TooLong { .. }) if self.limit > 1 => self.limit = 1,
-            Err(Failure::TooLong { update: Some(number) }) => {
+            Err(Failure::TooLong { update }) if update.is_some() || self.offset > 0 => {
+                // They are numbered in a row.
+                let number = update.unwrap_or(self.offset);
                 log::warn!(target: "channels", "{}: update {number} is longer than anything real, and is passed over", self.shared.name());
                 self.offset = number + 1;
             }
@@ -142,7 +158,7 @@ impl Poll {
     }
 
     /// Waits after a failure, longer each time; a flood as long as it says.
-    fn wait_after(&mut self, failure: &Failure) {
+    pub fn wait_after(&mut self, failure: &Failure) {
         let (name, vitals) = (self.shared.name(), &self.shared.around.vitals);
         if *failure == Failure::Cancelled {
             return;
@@ -156,10 +172,15 @@ impl Poll {
                 vitals.refused.store(true, Ordering::Relaxed);
                 (most, "Telegram does not know this bot token: get a new one from @BotFather".to_owned())
             }
-            Failure::Refused { code: 409, text, .. } => {
-                (most / 6, format!("another program takes this bot's messages: stop it, or give it a bot of its own ({text})"))
+            Failure::Refused { code: 409, text, .. } => (
+                most / 6,
+                format!(
+                    "another program takes this bot's messages: stop it, or give it a bot of its own ({text})"
+                ),
+            ),
+            Failure::Refused { retry_after: Some(s), .. } => {
+                ((*s).min(TELEGRAM_FLOOD_S_MAX) * 1000, failure.to_string())
             }
-            Failure::Refused { retry_after: Some(s), .. } => ((*s).min(TELEGRAM_FLOOD_S_MAX) * 1000, failure.to_string()),
             other => (0, other.to_string()),
         };
         // Said once, and then now and then.
@@ -177,8 +198,8 @@ impl Poll {
         u64::from_le_bytes(bytes) % most.max(1)
     }
 
-    /// Updates in their order; returns when the network may forget them.
-    pub fn take(&mut self, updates: &[Value]) {
+    /// Updates in their order; returns when the network may forget them. False when told to end before that.
+    pub fn take(&mut self, updates: &[Value]) -> bool {
         let mut last = None;
         let mut heeds = vec![];
         let paired = if updates.is_empty() { vec![] } else { self.paired() };
@@ -196,11 +217,11 @@ impl Poll {
                 heeds.push(Heed { number, inbound });
             }
         }
-        if self.give(heeds)
-            && let Some(last) = last
-        {
+        let given = self.give(heeds);
+        if let Some(last) = last.filter(|_| given) {
             self.offset = self.offset.max(last + 1);
         }
+        given
     }
 
     /// Who was let in by a code. A file that cannot be read lets nobody in.
@@ -245,7 +266,14 @@ impl Poll {
     fn pair(&mut self, update: &Update) {
         let Some(person) = &update.from else { return };
         let meta = json!({ "username": person.username, "firstName": person.name });
-        let asked = senders::ask(&self.shared.state, CHANNEL, &person.id.to_string(), meta, self.shared.around.clock.now().unix_ms, &mut self.entropy);
+        let asked = senders::ask(
+            &self.shared.state,
+            CHANNEL,
+            &person.id.to_string(),
+            meta,
+            self.shared.around.clock.now().unix_ms,
+            &mut self.entropy,
+        );
         let code = match asked {
             Ok(Some(code)) => code,
             Ok(None) => return,
@@ -256,7 +284,11 @@ impl Poll {
             "I do not know you yet.\n\nYour Telegram id: {}\nPairing code: {code}\n\nThe owner of this bot lets you in with\n{} pairing approve telegram {code}\nThe code holds for an hour.",
             person.id, self.shared.program
         );
-        let sent = self.api.call("sendMessage", &json!({ "chat_id": update.chat.id, "text": text }), TELEGRAM_CALL_MS);
+        let sent = self.api.call(
+            "sendMessage",
+            &json!({ "chat_id": update.chat.id, "text": text }),
+            TELEGRAM_CALL_MS,
+        );
         if let Err(failure) = sent {
             log::warn!(target: "channels", "{}: the pairing code could not be told: {failure}", self.shared.name());
         }
@@ -287,11 +319,18 @@ impl Poll {
                 if message.text.is_empty() {
                     return None;
                 }
-                channels::What::Note(format!("Telegram message {} was edited by {shown}; it now says: {:?}", message.id, message.text))
+                channels::What::Note(format!(
+                    "Telegram message {} was edited by {shown}; it now says: {:?}",
+                    message.id, message.text
+                ))
             }
             What::Callback { ref id, ref data, message, .. } => {
                 // Or its button spins for a minute.
-                let _ = self.api.call("answerCallbackQuery", &json!({ "callback_query_id": id }), TELEGRAM_CALL_MS);
+                let _ = self.api.call(
+                    "answerCallbackQuery",
+                    &json!({ "callback_query_id": id }),
+                    TELEGRAM_CALL_MS,
+                );
                 let pressed = Message {
                     id: message,
                     date: self.unix_ms() / 1000,
@@ -306,11 +345,15 @@ impl Poll {
                 channels::What::Said(Box::new(self.said(&pressed, &update, &hear, number)))
             }
             What::Reaction { message, ref added } => {
-                let counts = self.shared.settings.reactions == Reactions::All || self.shared.is_own(update.chat.id, message);
+                let counts = self.shared.settings.reactions == Reactions::All
+                    || self.shared.is_own(update.chat.id, message);
                 if added.is_empty() || !counts {
                     return None;
                 }
-                channels::What::Note(format!("Telegram reaction added: {} by {shown} on msg {message}", added.join(" ")))
+                channels::What::Note(format!(
+                    "Telegram reaction added: {} by {shown} on msg {message}",
+                    added.join(" ")
+                ))
             }
         };
         Some(Inbound {
@@ -329,7 +372,8 @@ impl Poll {
         let is_private = update.chat.kind == ChatKind::Private;
         let bot = self.shared.bot();
         let ack = settings.ack.clone().filter(|_| acks(settings, is_private, hear));
-        let (reply_to, history_max, limit) = (settings.reply_to != ReplyTo::Off, settings.history_max, settings.media_bytes_max);
+        let (reply_to, history_max, limit) =
+            (settings.reply_to != ReplyTo::Off, settings.history_max, settings.media_bytes_max);
         let heard = hear.addressed || !hear.must_be_addressed;
         let mut media = message.media.clone();
         if heard {
@@ -338,7 +382,9 @@ impl Poll {
             }
         }
         let behind = message.answers.as_ref().filter(|it| !it.text.is_empty()).map(|it| {
-            let from = it.from.as_ref().map_or("somebody".to_owned(), |from| if from.id == bot.id { "you".into() } else { from.shown() });
+            let from = it.from.as_ref().map_or("somebody".to_owned(), |from| {
+                if from.id == bot.id { "you".into() } else { from.shown() }
+            });
             let (word, id) = (if it.is_quote { "Quoting" } else { "Replying to" }, it.id);
             format!("\n\n[{word} {from} id:{id}]\n{}\n[/{word}]", it.text)
         });
@@ -348,7 +394,11 @@ impl Poll {
             sender_name: if update.from.is_some() { sender.shown() } else { "somebody".into() },
             title: update.chat.title.clone(),
             text: without_own_name(&message.text, &bot.username),
-            before: message.forwarded_from.as_ref().map(|it| format!("[Forwarded from {it}]\n")).unwrap_or_default(),
+            before: message
+                .forwarded_from
+                .as_ref()
+                .map(|it| format!("[Forwarded from {it}]\n"))
+                .unwrap_or_default(),
             behind: behind.unwrap_or_default(),
             media,
             at_ms: message.date.saturating_mul(1000),
@@ -383,7 +433,8 @@ impl Poll {
             match got {
                 Ok((path, bytes)) => {
                     let ending = ending(media, &path);
-                    let place = self.shared.state.join("media").join("inbound").join(format!("{name}{ending}"));
+                    let place =
+                        self.shared.state.join("media").join("inbound").join(format!("{name}{ending}"));
                     return match files::write_atomic(&place, &bytes) {
                         Ok(()) => Some(place),
                         Err(err) => {
@@ -392,7 +443,9 @@ impl Poll {
                         }
                     };
                 }
-                Err(Failure::Unsent(_) | Failure::Unknown(_)) if attempt < 2 => self.shared.pause(TELEGRAM_RETRY_MS),
+                Err(Failure::Unsent(_) | Failure::Unknown(_)) if attempt < 2 => {
+                    self.shared.pause(TELEGRAM_RETRY_MS)
+                }
                 Err(failure) => {
                     said(&failure);
                     return None;
@@ -402,19 +455,42 @@ impl Poll {
         None
     }
 
+    /// The highest number of a message for each of what counts them.
+    fn seen(&self, heeds: &[Heed]) -> BTreeMap<String, i64> {
+        let mut out = BTreeMap::new();
+        for it in heeds {
+            if let channels::What::Said(said) = &it.inbound.what {
+                let highest: &mut i64 = out.entry(self.shared.count(&it.inbound.peer)).or_default();
+                *highest = said.message_id.parse().unwrap_or(0).max(*highest);
+            }
+        }
+        out
+    }
+
     /// Offers what was heard to the core until all of it is durable. False when told to end.
     fn give(&mut self, mut heeds: Vec<Heed>) -> bool {
         while !heeds.is_empty() {
             let numbers: Vec<i64> = heeds.iter().map(|it| it.number).collect();
             let path = offset_path(&self.shared.state, &self.shared.settings.account);
-            let keep = move |_: &mut Stores, taken: usize| {
+            let seen = self.seen(&heeds);
+            let keep = move |stores: &mut Stores, taken: usize| {
                 let Some(last) = taken.checked_sub(1).and_then(|it| numbers.get(it)) else { return Ok(()) };
+                let unix_ms = stores.now().unix_ms;
+                let deliveries = stores.deliveries().map_err(|err| err.to_string())?;
+                for (count, number) in &seen {
+                    deliveries.seen(count, *number, unix_ms).map_err(|err| err.to_string())?;
+                }
                 write_json(&path, &json!({ "version": 1, "lastUpdateId": last }))
             };
             let (say, hear) = bounded(1);
             let inbound = heeds.iter().map(|it| it.inbound.clone()).collect();
             let account = (CHANNEL, self.shared.settings.account.clone());
-            (self.shared.around.tell)(Event::Heard(Heard { account, inbound, keep: Box::new(keep), taken: say }));
+            (self.shared.around.tell)(Event::Heard(Heard {
+                account,
+                inbound,
+                keep: Box::new(keep),
+                taken: say,
+            }));
             let taken = select! {
                 recv(hear) -> it => it.unwrap_or(Err("the gateway is stopping".into())),
                 recv(self.shared.cancel.done()) -> _ => return false,
@@ -482,7 +558,9 @@ fn ending(media: &Media, path: &str) -> String {
 /// What a status shows of the bot: asked by a worker.
 pub fn look(settings: &Settings, ms: u64) -> Value {
     let cancel = crate::base::cancel::Cancel::new();
-    let Some(token) = &settings.token else { return json!({ "ok": false, "status": null, "error": "no token" }) };
+    let Some(token) = &settings.token else {
+        return json!({ "ok": false, "status": null, "error": "no token" });
+    };
     let api = Api::new(&settings.root, token, super::proxy(settings), &cancel);
     match probe(&api, ms) {
         Ok(mut it) => {

@@ -25,7 +25,11 @@ pub fn pieces(texts: &[String], media: &[String], as_voice: bool, settings: &Set
     let prefix = &settings.response_prefix;
     let mut all: Vec<String> = vec![];
     for text in texts {
-        let text = if prefix.is_empty() || text.trim().is_empty() { text.clone() } else { format!("{prefix} {text}") };
+        let text = if prefix.is_empty() || text.trim().is_empty() {
+            text.clone()
+        } else {
+            format!("{prefix} {text}")
+        };
         all.extend(chunks(&text, settings.text_units, settings.paragraphs));
     }
     // A short text goes with the first file.
@@ -95,7 +99,12 @@ fn number(message: &Value) -> Result<i64, Failure> {
 }
 
 /// Text that is not taken as HTML is sent as it was written; a topic that is gone gives way to its group.
-fn tolerant(params: &mut Value, field: &str, plain: &str, mut call: impl FnMut(&Value) -> Result<Value, Failure>) -> Result<Value, Failure> {
+fn tolerant(
+    params: &mut Value,
+    field: &str,
+    plain: &str,
+    mut call: impl FnMut(&Value) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
     for _ in 0..3 {
         match call(params) {
             Err(failure) if failure.says("can't parse") || failure.says("entities") => {
@@ -119,13 +128,21 @@ fn tolerant(params: &mut Value, field: &str, plain: &str, mut call: impl FnMut(&
 ///
 /// # Errors
 /// As the call.
-pub fn say(api: &Api, settings: &Settings, place: &Place, piece: &Piece, roots: &[PathBuf]) -> Result<i64, Failure> {
+pub fn say(
+    api: &Api,
+    settings: &Settings,
+    place: &Place,
+    piece: &Piece,
+    roots: &[PathBuf],
+) -> Result<i64, Failure> {
     let mut params = place.params(settings);
     match piece {
         Piece::Text(text) => {
             params["text"] = render(text, settings.tables).into();
             params["parse_mode"] = "HTML".into();
-            let sent = tolerant(&mut params, "text", cut(text, TELEGRAM_TEXT_MAX), |it| api.call("sendMessage", it, TELEGRAM_CALL_MS));
+            let sent = tolerant(&mut params, "text", cut(text, TELEGRAM_TEXT_MAX), |it| {
+                api.call("sendMessage", it, TELEGRAM_CALL_MS)
+            });
             number(&sent?)
         }
         Piece::File { source, caption, as_voice } => {
@@ -163,7 +180,8 @@ fn file(source: &str, as_voice: bool, bytes_max: u64, roots: &[PathBuf]) -> Resu
     if let Some(id) = source.strip_prefix("sticker:") {
         return Ok(File { method: "sendSticker", field: "sticker", reference: id.to_owned(), bytes: None });
     }
-    let name = source.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+    let name =
+        source.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
     let ending = name.rsplit_once('.').map(|it| it.1.to_lowercase()).unwrap_or_default();
     let (method, field) = match ending.as_str() {
         "jpg" | "jpeg" | "png" | "webp" => ("sendPhoto", "photo"),
@@ -180,11 +198,20 @@ fn file(source: &str, as_voice: bool, bytes_max: u64, roots: &[PathBuf]) -> Resu
     let place = path.canonicalize().map_err(|err| refuse(format!("{}: {err}", path.display())))?;
     let inside = roots.iter().filter_map(|it| it.canonicalize().ok()).any(|it| place.starts_with(it));
     if !inside {
-        return Err(refuse(format!("{}: only files of a workspace may be sent: copy it there", path.display())));
+        return Err(refuse(format!(
+            "{}: only files of a workspace may be sent: copy it there",
+            path.display()
+        )));
     }
-    let bytes = files::read(&place, bytes_max).map_err(|err| refuse(format!("{}: {err} (mediaMaxMb)", path.display())))?;
+    let bytes = files::read(&place, bytes_max)
+        .map_err(|err| refuse(format!("{}: {err} (mediaMaxMb)", path.display())))?;
     let bytes = bytes.ok_or_else(|| refuse(format!("{}: there is no such file", path.display())))?;
-    Ok(File { method, field, reference: if name.is_empty() { "file".into() } else { name }, bytes: Some(bytes) })
+    Ok(File {
+        method,
+        field,
+        reference: if name.is_empty() { "file".into() } else { name },
+        bytes: Some(bytes),
+    })
 }
 
 /// Puts a text in the place of another.
@@ -196,7 +223,9 @@ pub fn edit(api: &Api, settings: &Settings, to: &str, message: i64, text: &str) 
     if !settings.link_preview {
         params["link_preview_options"] = json!({ "is_disabled": true });
     }
-    let done = tolerant(&mut params, "text", cut(text, TELEGRAM_TEXT_MAX), |it| api.call("editMessageText", it, TELEGRAM_CALL_MS));
+    let done = tolerant(&mut params, "text", cut(text, TELEGRAM_TEXT_MAX), |it| {
+        api.call("editMessageText", it, TELEGRAM_CALL_MS)
+    });
     same_is_fine(done)
 }
 
@@ -212,7 +241,13 @@ fn same_is_fine(done: Result<Value, Failure>) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As long as that cannot be said.
-pub fn find(api: &Api, settings: &Settings, to: &str, base: i64, piece: &Piece) -> Result<Option<i64>, Failure> {
+pub fn find(
+    api: &Api,
+    settings: &Settings,
+    to: &str,
+    base: i64,
+    piece: &Piece,
+) -> Result<Option<i64>, Failure> {
     for message in base + 1..=base + TELEGRAM_SEARCH_MAX {
         let done = match piece {
             Piece::Text(text) => edit(api, settings, to, message, text),
@@ -242,11 +277,21 @@ mod tests {
     fn answers_in_pieces() {
         let settings = &of(json!({ "responsePrefix": "[bot]" }), None)[0];
         let text = |it: &str| Piece::Text(it.into());
-        let file = |source: &str, caption: &str| Piece::File { source: source.into(), caption: caption.into(), as_voice: false };
+        let file = |source: &str, caption: &str| Piece::File {
+            source: source.into(),
+            caption: caption.into(),
+            as_voice: false,
+        };
         let media = ["a.png".to_owned(), "b.png".to_owned()];
         assert_eq!(pieces(&["hi".into()], &[], false, settings), [text("[bot] hi")]);
-        assert_eq!(pieces(&["hi".into()], &media, false, settings), [file("a.png", "[bot] hi"), file("b.png", "")]);
-        assert_eq!(pieces(&["a".into(), "b".into()], &media[..1], false, settings), [text("[bot] a"), text("[bot] b"), file("a.png", "")]);
+        assert_eq!(
+            pieces(&["hi".into()], &media, false, settings),
+            [file("a.png", "[bot] hi"), file("b.png", "")]
+        );
+        assert_eq!(
+            pieces(&["a".into(), "b".into()], &media[..1], false, settings),
+            [text("[bot] a"), text("[bot] b"), file("a.png", "")]
+        );
         assert_eq!(pieces(&["x ".repeat(3000)], &[], false, settings).len(), 2);
         assert!(pieces(&[" ".into()], &[], false, settings).is_empty());
     }
@@ -258,8 +303,16 @@ mod tests {
         files::write_atomic(&dir.path().join("secret.txt"), b"x").unwrap();
         let roots = [dir.path().join("workspace")];
         let try_it = |path: &str| super::file(path, false, 10, &roots);
-        assert_eq!(try_it(inside.to_str().unwrap()).unwrap_or_else(|err| panic!("{err}")).method, "sendPhoto");
-        for path in ["/etc/passwd", dir.path().join("secret.txt").to_str().unwrap(), roots[0].join("../secret.txt").to_str().unwrap(), "a.png"] {
+        assert_eq!(
+            try_it(inside.to_str().unwrap()).unwrap_or_else(|err| panic!("{err}")).method,
+            "sendPhoto"
+        );
+        for path in [
+            "/etc/passwd",
+            dir.path().join("secret.txt").to_str().unwrap(),
+            roots[0].join("../secret.txt").to_str().unwrap(),
+            "a.png",
+        ] {
             assert!(try_it(path).is_err(), "{path}");
         }
         assert!(super::file("sticker:abc", false, 10, &[]).is_ok());

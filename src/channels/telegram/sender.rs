@@ -45,7 +45,10 @@ impl Task {
 fn target(action: &Action) -> &Target {
     match action {
         Action::Send(it) => &it.target,
-        Action::Poll { target, .. } | Action::React { target, .. } | Action::Edit { target, .. } | Action::Delete { target, .. } => target,
+        Action::Poll { target, .. }
+        | Action::React { target, .. }
+        | Action::Edit { target, .. }
+        | Action::Delete { target, .. } => target,
     }
 }
 
@@ -117,7 +120,9 @@ impl Sender {
                 continue;
             }
             let wait = match self.due(now) {
-                Some(due) => crossbeam_channel::after(std::time::Duration::from_millis(due.saturating_sub(now).max(1))),
+                Some(due) => {
+                    crossbeam_channel::after(std::time::Duration::from_millis(due.saturating_sub(now).max(1)))
+                }
                 None => never(),
             };
             select! {
@@ -149,7 +154,9 @@ impl Sender {
         let account = self.shared.settings.account.clone();
         match self.store(move |it| Ok(it.deliveries()?.waiting(CHANNEL, &account))) {
             Ok(all) => all.into_iter().for_each(|(delivery, progress)| self.enqueue(delivery, progress)),
-            Err(err) => log::error!(target: "channels", "{}: answers may wait on disk: {err}", self.shared.name()),
+            Err(err) => {
+                log::error!(target: "channels", "{}: answers may wait on disk: {err}", self.shared.name())
+            }
         }
     }
     fn enqueue(&mut self, delivery: Delivery, progress: Progress) {
@@ -203,7 +210,15 @@ impl Sender {
             None => {
                 self.draft_id += 1;
                 let (id, due_ms) = (self.draft_id, now + TELEGRAM_DRAFT_MS);
-                live.draft = Some(Draft { id, reply_to, text, shown: String::new(), message: None, due_ms, dead: false });
+                live.draft = Some(Draft {
+                    id,
+                    reply_to,
+                    text,
+                    shown: String::new(),
+                    message: None,
+                    due_ms,
+                    dead: false,
+                });
             }
         }
     }
@@ -234,7 +249,9 @@ impl Sender {
                 return true;
             }
             let stream = self.shared.settings.stream;
-            if let Some(run) = self.live.iter().find(|it| wants_step(it.1, stream, now)).map(|it| it.0.clone()) {
+            if let Some(run) =
+                self.live.iter().find(|it| wants_step(it.1, stream, now)).map(|it| it.0.clone())
+            {
                 self.step(&run, now);
                 return true;
             }
@@ -269,7 +286,8 @@ impl Sender {
 
     /// When there is something to do, on the monotonic clock.
     fn due(&self, now: u64) -> Option<u64> {
-        let chats = self.queue.iter().map(|it| self.held.get(it.chat()).copied().unwrap_or(now).max(self.down_ms));
+        let chats =
+            self.queue.iter().map(|it| self.held.get(it.chat()).copied().unwrap_or(now).max(self.down_ms));
         let typing = self.live.values().map(|it| it.typing_ms);
         let stream = self.shared.settings.stream;
         let steps = self.live.values().filter(|it| wants_step(it, stream, u64::MAX));
@@ -312,13 +330,12 @@ impl Sender {
 
     /// Marks it on disk: from here on it may be there.
     fn begin(&self, it: &mut Deliver, part: usize) -> Result<(), String> {
-        let chat = self.shared.chat(&it.delivery.to);
+        let chat = self.shared.count(&it.delivery.to);
         let after = it.delivery.after.as_ref().and_then(|it| it.parse().ok()).unwrap_or(0);
-        let base = self.shared.last_seen(&it.delivery.to).max(after);
         let id = it.delivery.id.clone();
         let base = self.store(move |stores| {
             with_now(stores, |it, now| {
-                let base = base.max(it.last(&chat));
+                let base = after.max(it.last(&chat));
                 it.begin(&id, part, base, now).map(|()| base)
             })
         })?;
@@ -405,8 +422,8 @@ impl Sender {
         let vitals = &self.shared.around.vitals;
         Vitals::set(&vitals.outbound_ms, self.shared.around.clock.now().unix_ms);
         self.shared.said(to, number);
-        let chat = self.shared.chat(to);
-        self.write(move |stores| with_now(stores, |it, now| it.said(&chat, number, now)));
+        let chat = self.shared.count(to);
+        self.write(move |stores| with_now(stores, |it, now| it.seen(&chat, number, now)));
     }
     fn hold(&mut self, chat: &str, s: u64) {
         log::warn!(target: "channels", "{}: Telegram holds the chat {chat} back for {s} s", self.shared.name());
@@ -415,7 +432,8 @@ impl Sender {
     /// Nothing is tried for a while, longer each time.
     fn down(&mut self, failure: &Failure) {
         self.failures = self.failures.saturating_add(1);
-        let ms = (TELEGRAM_RETRY_MS << self.failures.saturating_sub(1).min(10)).min(self.shared.settings.retry_ms_max);
+        let ms = (TELEGRAM_RETRY_MS << self.failures.saturating_sub(1).min(10))
+            .min(self.shared.settings.retry_ms_max);
         // Two threads that fail together do not try together.
         let jitter = self.now() % (ms / 2 + 1);
         self.down_ms = self.now() + ms / 2 + jitter;
@@ -450,7 +468,8 @@ impl Sender {
                 for (part, piece) in all.iter().enumerate() {
                     let place = Place {
                         target: send.target.clone(),
-                        reply_to: replies(part, send.reply_to.as_deref(), settings).filter(|_| part == 0 || settings.reply_to == ReplyTo::All),
+                        reply_to: replies(part, send.reply_to.as_deref(), settings)
+                            .filter(|_| part == 0 || settings.reply_to == ReplyTo::All),
                         silent: send.silent,
                         buttons: send.buttons.clone().filter(|_| part + 1 == all.len()),
                     };
@@ -471,15 +490,19 @@ impl Sender {
                 }
                 if let Some(hours) = hours {
                     // The Bot API closes a poll by itself within 600 s only: a later end is a date.
-                    params["close_date"] = (self.shared.around.clock.now().unix_ms / 1000 + hours * 3600).into();
+                    params["close_date"] =
+                        (self.shared.around.clock.now().unix_ms / 1000 + hours * 3600).into();
                 }
                 let sent = self.api.call("sendPoll", &params, TELEGRAM_CALL_MS)?;
                 let number = sent["message_id"].as_i64().unwrap_or(0);
                 self.fine(&target.to, number);
-                Ok(json!({ "messageId": number.to_string(), "chatId": target.to, "pollId": sent["poll"]["id"] }))
+                Ok(
+                    json!({ "messageId": number.to_string(), "chatId": target.to, "pollId": sent["poll"]["id"] }),
+                )
             }
             Action::React { target, message_id, emoji } => {
-                let reaction: Vec<Value> = emoji.iter().map(|it| json!({ "type": "emoji", "emoji": it })).collect();
+                let reaction: Vec<Value> =
+                    emoji.iter().map(|it| json!({ "type": "emoji", "emoji": it })).collect();
                 let params = json!({ "chat_id": chat_id(&target.to), "message_id": message_number(message_id)?, "reaction": reaction });
                 self.api.call("setMessageReaction", &params, TELEGRAM_CALL_MS)?;
                 Ok(json!({ "ok": true }))
@@ -489,7 +512,8 @@ impl Sender {
                 Ok(json!({ "ok": true, "messageId": message_id, "chatId": target.to }))
             }
             Action::Delete { target, message_id } => {
-                let params = json!({ "chat_id": chat_id(&target.to), "message_id": message_number(message_id)? });
+                let params =
+                    json!({ "chat_id": chat_id(&target.to), "message_id": message_number(message_id)? });
                 self.api.call("deleteMessage", &params, TELEGRAM_CALL_MS)?;
                 Ok(json!({ "ok": true, "deleted": true }))
             }
@@ -521,7 +545,8 @@ impl Sender {
             (None, None) => {
                 let mut params = json!({ "chat_id": chat, "text": text });
                 if let Some(id) = replies(0, draft.reply_to.as_deref(), settings) {
-                    params["reply_parameters"] = json!({ "message_id": id, "allow_sending_without_reply": true });
+                    params["reply_parameters"] =
+                        json!({ "message_id": id, "allow_sending_without_reply": true });
                 }
                 self.api.call("sendMessage", &params, TELEGRAM_CALL_MS).map(|it| it["message_id"].as_i64())
             }
@@ -535,7 +560,9 @@ impl Sender {
                 self.write(move |stores| with_now(stores, |it, now| it.preview(&id, &name, now)));
                 self.fine(&to, message);
             }
-            Err(Failure::Refused { retry_after: Some(s), .. }) => draft.due_ms = now + s.min(TELEGRAM_FLOOD_S_MAX) * 1000,
+            Err(Failure::Refused { retry_after: Some(s), .. }) => {
+                draft.due_ms = now + s.min(TELEGRAM_FLOOD_S_MAX) * 1000
+            }
             Err(failure) if failure.says("not modified") => {}
             // The answer itself follows.
             Err(failure) => {
@@ -556,17 +583,26 @@ fn wants_step(live: &Live, stream: Stream, now: u64) -> bool {
 }
 
 fn message_number(text: &str) -> Result<i64, Failure> {
-    let wrong = || Failure::Refused { code: 400, text: format!("{text:?} is no message id"), retry_after: None, moved_to: None };
+    let wrong = || Failure::Refused {
+        code: 400,
+        text: format!("{text:?} is no message id"),
+        retry_after: None,
+        moved_to: None,
+    };
     text.trim().parse().map_err(|_| wrong())
 }
 
 fn trouble(failure: &Failure) -> Trouble {
     match failure {
-        Failure::Refused { code: 401 | 404, .. } => Trouble::NotLinked("Telegram does not know this bot token".into()),
+        Failure::Refused { code: 401 | 404, .. } => {
+            Trouble::NotLinked("Telegram does not know this bot token".into())
+        }
         Failure::Refused { code: 429, .. } => Trouble::Unavailable(failure.to_string()),
         Failure::Refused { .. } | Failure::TooLong { .. } => Trouble::Refused(failure.to_string()),
         Failure::Unsent(text) => Trouble::Unavailable(format!("Telegram cannot be reached: {text}")),
-        Failure::Unknown(text) => Trouble::Unavailable(format!("Telegram has not answered, it may have been sent: {text}")),
+        Failure::Unknown(text) => {
+            Trouble::Unavailable(format!("Telegram has not answered, it may have been sent: {text}"))
+        }
         Failure::Cancelled => Trouble::Unavailable("the channel is stopping".into()),
     }
 }
@@ -576,5 +612,6 @@ fn with_now<T>(
     work: impl FnOnce(&mut Deliveries, i64) -> std::io::Result<T>,
 ) -> Result<T, agent_sessions::Trouble> {
     let unix_ms = stores.now().unix_ms;
-    work(stores.deliveries()?, unix_ms).map_err(|err| agent_sessions::Trouble::Disk(format!("deliveries.jsonl: {err}")))
+    work(stores.deliveries()?, unix_ms)
+        .map_err(|err| agent_sessions::Trouble::Disk(format!("deliveries.jsonl: {err}")))
 }

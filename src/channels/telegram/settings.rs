@@ -156,7 +156,8 @@ pub fn read(about: &About) -> Vec<Settings> {
     for at in 1..all.len() {
         let same = |it: &Settings| it.enabled && it.token.is_some() && it.token == all[at].token;
         if let Some(twin) = all[..at].iter().find(|it| same(it)).map(|it| it.account.clone()) {
-            all[at].problem = Some(format!("has the same bot token as the account {twin:?}: give each a bot of its own"));
+            all[at].problem =
+                Some(format!("has the same bot token as the account {twin:?}: give each a bot of its own"));
         }
     }
     all
@@ -171,7 +172,12 @@ fn text(at: &Value) -> Option<String> {
 }
 
 /// The token, where it comes from, and what is wrong with it.
-fn token(about: &About, section: &Value, id: &str, own: &Value) -> (Option<String>, &'static str, Option<String>) {
+fn token(
+    about: &About,
+    section: &Value,
+    id: &str,
+    own: &Value,
+) -> (Option<String>, &'static str, Option<String>) {
     let is_default = id == DEFAULT_ACCOUNT;
     for at in [own, section].into_iter().take(1 + usize::from(is_default)) {
         if let Some(path) = text(&at["tokenFile"]) {
@@ -261,14 +267,22 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             _ => Tables::Code,
         },
         link_preview: at["linkPreview"] != false,
-        response_prefix: text(&at["responsePrefix"]).or(text(&messages["responsePrefix"])).filter(|it| it != "auto").unwrap_or_default(),
+        response_prefix: text(&at["responsePrefix"])
+            .or(text(&messages["responsePrefix"]))
+            .filter(|it| it != "auto")
+            .unwrap_or_default(),
         stream: match at["streamMode"].as_str() {
             Some("off") => Stream::Off,
             Some("block") => Stream::Block,
             _ => Stream::Partial,
         },
-        media_bytes_max: at["mediaMaxMb"].as_f64().map_or(CHANNEL_MEDIA_MB << 20, |it| (it.clamp(0.0, 2000.0) * 1_048_576.0) as u64),
-        retry_ms_max: at["retry"]["maxDelayMs"].as_u64().unwrap_or(TELEGRAM_RETRY_MS_MAX).clamp(1, TELEGRAM_RETRY_MS_MAX),
+        media_bytes_max: at["mediaMaxMb"]
+            .as_f64()
+            .map_or(CHANNEL_MEDIA_MB << 20, |it| (it.clamp(0.0, 2000.0) * 1_048_576.0) as u64),
+        retry_ms_max: at["retry"]["maxDelayMs"]
+            .as_u64()
+            .unwrap_or(TELEGRAM_RETRY_MS_MAX)
+            .clamp(1, TELEGRAM_RETRY_MS_MAX),
         reactions: match at["reactionNotifications"].as_str() {
             Some("off") => Reactions::Off,
             Some("all") => Reactions::All,
@@ -294,7 +308,9 @@ fn people(list: &Value, account: &str, key: &str) -> People {
     let mut out = People::default();
     for it in list.as_array().into_iter().flatten() {
         let word = it.as_i64().map(|it| it.to_string()).or_else(|| text(it)).unwrap_or_default();
-        let bare = ["telegram:", "tg:"].iter().find_map(|it| word.to_lowercase().strip_prefix(it).map(str::to_owned));
+        let bare = ["telegram:", "tg:"]
+            .iter()
+            .find_map(|it| word.to_lowercase().strip_prefix(it).map(str::to_owned));
         let bare = bare.unwrap_or(word);
         match bare.trim().parse() {
             Ok(id) => drop(out.ids.insert(id)),
@@ -329,7 +345,14 @@ fn names(config: &Value) -> Vec<String> {
     let mut found: Vec<String> = vec![];
     let mut take = |list: &Value| {
         for pattern in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let plain = pattern.replace("(?i)", "").replace("\\b", "").replace("@?", "").replace("\\s+", " ").replace("\\s*", " ").replace("\\s", " ").replace("\\.", ".");
+            let plain = pattern
+                .replace("(?i)", "")
+                .replace("\\b", "")
+                .replace("@?", "")
+                .replace("\\s+", " ")
+                .replace("\\s*", " ")
+                .replace("\\s", " ")
+                .replace("\\.", ".");
             let plain = plain.trim().to_lowercase();
             if plain.contains(['\\', '(', '[', '|', '^', '$', '*', '+', '?']) {
                 log::warn!(target: "channels", "mentionPatterns: {pattern:?} is not understood: write plain words, one a pattern");
@@ -363,7 +386,8 @@ fn buttons(at: &Value) -> Buttons {
 fn custom(list: &Value) -> Vec<(String, String)> {
     let one = |it: &Value| {
         let name = text(&it["command"])?.trim_start_matches('/').to_lowercase();
-        let good = (1..=32).contains(&name.len()) && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        let good =
+            (1..=32).contains(&name.len()) && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
         good.then_some((name, text(&it["description"])?))
     };
     list.as_array().into_iter().flatten().filter_map(one).collect()
@@ -371,7 +395,9 @@ fn custom(list: &Value) -> Vec<(String, String)> {
 
 fn hook(at: &Value) -> (Option<Hook>, Option<String>) {
     let Some(url) = text(&at["webhookUrl"]) else { return (None, None) };
-    let secret = text(&at["webhookSecret"]).filter(|it| it.len() <= 256 && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)));
+    let secret = text(&at["webhookSecret"]).filter(|it| {
+        it.len() <= 256 && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it))
+    });
     let Some(secret) = secret else {
         let wrong = "webhookUrl needs webhookSecret: 1 to 256 letters, digits, '_' and '-'";
         return (None, Some(wrong.into()));
@@ -398,7 +424,8 @@ pub mod tests {
             None => Env::from([("HOME", "/nowhere")]),
         };
         let paths = Paths::resolve(&env, None);
-        let config = if section.is_null() { json!({}) } else { json!({ "channels": { "telegram": section } }) };
+        let config =
+            if section.is_null() { json!({}) } else { json!({ "channels": { "telegram": section } }) };
         read(&About { config: Arc::new(config), env, paths, program: "gatewayd".into() })
     }
 
@@ -407,7 +434,14 @@ pub mod tests {
         let env = Some(" 9:env ");
         let got = |section: Value, env: Option<&str>| {
             let all = of(section, env);
-            let one = |it: &Settings| format!("{} {} {}", it.account, it.token_source, it.token.as_ref().map_or("-", |it| it.expose()));
+            let one = |it: &Settings| {
+                format!(
+                    "{} {} {}",
+                    it.account,
+                    it.token_source,
+                    it.token.as_ref().map_or("-", |it| it.expose())
+                )
+            };
             all.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(got(Value::Null, None), "");
@@ -418,20 +452,31 @@ pub mod tests {
         assert_eq!(got(two, env), "work config 2:b, default config 1:a, other none -");
         assert!(of(json!({ "tokenFile": "/nowhere/x" }), None)[0].problem.is_some());
         assert!(of(json!({ "botToken": "a/../b" }), None)[0].token.is_none());
-        let twins = of(json!({ "accounts": { "a": { "botToken": "1:a" }, "b": { "botToken": "1:a" } } }), None);
-        assert!(twins[0].problem.is_none() && twins[1].problem.as_ref().is_some_and(|it| it.contains("\"a\"")));
+        let twins =
+            of(json!({ "accounts": { "a": { "botToken": "1:a" }, "b": { "botToken": "1:a" } } }), None);
+        assert!(
+            twins[0].problem.is_none() && twins[1].problem.as_ref().is_some_and(|it| it.contains("\"a\""))
+        );
     }
     #[test]
     fn accounts_inherit() {
-        let all = of(json!({ "dmPolicy": "open", "streamMode": "off", "accounts": { "a": { "dmPolicy": "disabled" }, "b": { "enabled": false } } }), None);
-        assert_eq!((all[0].dm_policy, all[0].stream, all[0].enabled), (DmPolicy::Disabled, Stream::Off, true));
+        let all = of(
+            json!({ "dmPolicy": "open", "streamMode": "off", "accounts": { "a": { "dmPolicy": "disabled" }, "b": { "enabled": false } } }),
+            None,
+        );
+        assert_eq!(
+            (all[0].dm_policy, all[0].stream, all[0].enabled),
+            (DmPolicy::Disabled, Stream::Off, true)
+        );
         assert_eq!((all[1].dm_policy, all[1].enabled), (DmPolicy::Open, false));
         assert_ne!(all[0].fingerprint, all[1].fingerprint);
     }
     #[test]
     fn people_are_numbers() {
         let it = &of(json!({ "allowFrom": [7, "tg:8", "telegram:9", "@ann", "x"] }), None)[0];
-        assert!(it.allow.has(7) && it.allow.has(8) && it.allow.has(9) && !it.allow.all && it.allow.ids.len() == 3);
+        assert!(
+            it.allow.has(7) && it.allow.has(8) && it.allow.has(9) && !it.allow.all && it.allow.ids.len() == 3
+        );
         assert_eq!(it.group_allow, it.allow);
         assert!(of(json!({ "allowFrom": ["*"] }), None)[0].allow.has(1));
     }

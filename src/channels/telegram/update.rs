@@ -3,8 +3,7 @@ use crate::channels::{Media, MediaKind};
 use serde_json::Value;
 
 /// The kinds that are asked for.
-pub const KINDS: [&str; 4] =
-    ["message", "edited_message", "callback_query", "message_reaction"];
+pub const KINDS: [&str; 4] = ["message", "edited_message", "callback_query", "message_reaction"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatKind {
@@ -212,7 +211,8 @@ fn place(at: &Value) -> Option<String> {
 
 fn poll(at: &Value) -> Option<String> {
     let options = at["options"].as_array().into_iter().flatten();
-    let options = options.filter_map(|it| text(&it["text"])).map(|it| format!("\n- {it}")).collect::<String>();
+    let options =
+        options.filter_map(|it| text(&it["text"])).map(|it| format!("\n- {it}")).collect::<String>();
     Some(format!("📊 {}{options}", text(&at["question"])?))
 }
 
@@ -310,18 +310,25 @@ mod tests {
     #[test]
     fn links_that_hide_are_written_out() {
         let entities = json!([{ "type": "text_link", "offset": 3, "length": 4, "url": "http://x" }]);
-        assert_eq!(said(json!({ "text": "😀 here we", "entities": entities })).text, "😀 [here](http://x) we");
+        assert_eq!(
+            said(json!({ "text": "😀 here we", "entities": entities })).text,
+            "😀 [here](http://x) we"
+        );
     }
     #[test]
     fn a_name_counts_when_it_is_whole() {
-        for (text, want) in [("@Bot hi", true), ("hi @bot", true), ("@bots", false), ("@bot_x", false), ("bot", false)] {
+        for (text, want) in
+            [("@Bot hi", true), ("hi @bot", true), ("@bots", false), ("@bot_x", false), ("bot", false)]
+        {
             assert_eq!(said(json!({ "text": text })).names_bot, want, "{text}");
         }
     }
     #[test]
     fn what_is_there_besides_words() {
         let photo = json!([{ "file_id": "small", "width": 90 }, { "file_id": "big", "width": 900 }]);
-        let it = said(json!({ "photo": photo, "caption": "look", "reply_to_message": { "message_id": 3, "voice": { "file_id": "v" } } }));
+        let it = said(
+            json!({ "photo": photo, "caption": "look", "reply_to_message": { "message_id": 3, "voice": { "file_id": "v" } } }),
+        );
         assert_eq!((it.text.as_str(), it.media[0].reference.as_str()), ("look", "big"));
         assert_eq!(it.answers.unwrap().text, "<media:audio>");
         let it = said(json!({ "location": { "latitude": 1.5, "longitude": 2 } }));
@@ -332,11 +339,23 @@ mod tests {
     fn wrong_types_are_not_there() {
         let good = json!({ "update_id": 1, "message": { "message_id": 5, "date": 9, "text": "x", "entities": [{ "type": "text_link", "offset": 0, "length": 1, "url": "u" }],
             "chat": { "id": 7, "type": "private" }, "from": { "id": 7 }, "photo": [{ "file_id": "f", "width": 1 }], "reply_to_message": { "message_id": 1, "text": "t" } } });
-        let odd = [json!(null), json!(-1), json!(1e300), json!("\u{0}"), json!([]), json!([[]]), json!({}), json!(true), json!(u64::MAX)];
+        let odd = [
+            json!(null),
+            json!(-1),
+            json!(1e300),
+            json!("\u{0}"),
+            json!([]),
+            json!([[]]),
+            json!({}),
+            json!(true),
+            json!(u64::MAX),
+        ];
         fn paths(at: &Value, here: String, out: &mut Vec<String>) {
             let all: Vec<(String, &Value)> = match at {
                 Value::Object(map) => map.iter().map(|it| (format!("{here}/{}", it.0), it.1)).collect(),
-                Value::Array(list) => list.iter().enumerate().map(|it| (format!("{here}/{}", it.0), it.1)).collect(),
+                Value::Array(list) => {
+                    list.iter().enumerate().map(|it| (format!("{here}/{}", it.0), it.1)).collect()
+                }
                 _ => vec![],
             };
             for (path, value) in all {

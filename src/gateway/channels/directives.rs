@@ -35,7 +35,8 @@ pub fn read(texts: &[String]) -> Answer {
         }
         let text = lines.join("\n").trim().to_owned();
         let bare = text.trim_end_matches(SILENT).trim_end();
-        let silent = text.ends_with(SILENT) && (bare.is_empty() || text[..text.len() - SILENT.len()].ends_with('\n'));
+        let silent =
+            text.ends_with(SILENT) && (bare.is_empty() || text[..text.len() - SILENT.len()].ends_with('\n'));
         let text = if silent { bare.to_owned() } else { text };
         if !text.is_empty() {
             out.texts.push(text);
@@ -79,7 +80,10 @@ mod tests {
     fn what_is_for_the_gateway_is_not_said() {
         let it = of("[[reply_to_current]] Here it is.\nMEDIA: `out/a.png`\n[[audio_as_voice]]\nBye");
         assert_eq!(it.texts, ["Here it is.\n\nBye"]);
-        assert_eq!((it.media, it.reply_to, it.as_voice), (vec!["out/a.png".to_owned()], Some(ReplyTo::Current), true));
+        assert_eq!(
+            (it.media, it.reply_to, it.as_voice),
+            (vec!["out/a.png".to_owned()], Some(ReplyTo::Current), true)
+        );
         assert_eq!(of("x [[reply_to: 17 ]]").reply_to, Some(ReplyTo::Message("17".into())));
         assert_eq!(of("a [[wiki]] b").texts, ["a [[wiki]] b"]);
         assert_eq!(of("```\nMEDIA: x\n```").media, Vec::<String>::new());

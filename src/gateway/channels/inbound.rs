@@ -80,7 +80,12 @@ fn plan(core: &mut Core, account: &Key, inbound: &Inbound, now: Now) -> Option<P
         stop(core, account, &route, &reply, now);
         return Some(Plan::Nothing);
     }
-    let sender = Sender { channel: account.0.to_owned(), id: said.sender_id.clone(), allowed: said.allowed, owner: false };
+    let sender = Sender {
+        channel: account.0.to_owned(),
+        id: said.sender_id.clone(),
+        allowed: said.allowed,
+        owner: false,
+    };
     let command = commands::given_by(core, sender, &said.text, !said.media.is_empty());
     let is_command = command.is_some();
     let request = Request { command, ..request(core, account, inbound, said, &route, reply, now) };
@@ -138,7 +143,15 @@ fn entry(account: &Key, inbound: &Inbound, said: &Said) -> Map<String, Value> {
     let to = format!("{}:{}", account.0, inbound.peer);
     let (kind, from) = match inbound.chat {
         PeerKind::Direct => ("direct", to.clone()),
-        _ => ("group", format!("{}:group:{}{}", account.0, inbound.peer, inbound.topic.as_ref().map_or(String::new(), |it| format!(":topic:{it}")))),
+        _ => (
+            "group",
+            format!(
+                "{}:group:{}{}",
+                account.0,
+                inbound.peer,
+                inbound.topic.as_ref().map_or(String::new(), |it| format!(":topic:{it}"))
+            ),
+        ),
     };
     let thread = inbound.topic.as_ref().or(inbound.thread.as_ref());
     let mut delivery = json!({ "channel": account.0, "to": to, "accountId": account.1 });
@@ -177,7 +190,15 @@ fn label(inbound: &Inbound, said: &Said) -> String {
     }
 }
 
-fn request(core: &Core, account: &Key, inbound: &Inbound, said: &Said, route: &Route, reply: Reply, now: Now) -> Request {
+fn request(
+    core: &Core,
+    account: &Key,
+    inbound: &Inbound,
+    said: &Said,
+    route: &Route,
+    reply: Reply,
+    now: Now,
+) -> Request {
     let agents = &core.world.config.config.agents;
     Request {
         kind: Kind::Chat,
@@ -207,11 +228,22 @@ fn request(core: &Core, account: &Key, inbound: &Inbound, said: &Said, route: &R
 }
 
 /// Puts the message together once the session's entry is known; the line to keep when it is not meant for us.
-fn compose(core: &Core, account: &Key, inbound: &Inbound, said: &Said, route: &Route, is_command: bool) -> Compose {
+fn compose(
+    core: &Core,
+    account: &Key,
+    inbound: &Inbound,
+    said: &Said,
+    route: &Route,
+    is_command: bool,
+) -> Compose {
     let (world, inbound, said) = (core.world.clone(), inbound.clone(), said.clone());
-    let overheard = if inbound.chat == PeerKind::Direct { vec![] } else { core.channels.overheard.all(&route.session_key) };
+    let overheard = if inbound.chat == PeerKind::Direct {
+        vec![]
+    } else {
+        core.channels.overheard.all(&route.session_key)
+    };
     let channel = named(account.0).map_or(account.0, |it| it.meta().label);
-    Box::new(move |request, entry| {
+    Box::new(move |request, entry, lines| {
         if is_command {
             return None;
         }
@@ -235,6 +267,8 @@ fn compose(core: &Core, account: &Key, inbound: &Inbound, said: &Said, route: &R
         let previous_ms = entry.map(updated_at).filter(|it| *it > 0);
         let about = Envelope { channel, from: Some(&from), at_ms: Some(said.at_ms), previous_ms };
         let text = enveloped(&body, &about, &world.zones);
+        let now = lines.iter().filter(|it| it.0 == request.key).map(|it| it.1.clone());
+        let overheard: Vec<String> = overheard.into_iter().chain(now).collect();
         request.message = match overheard.is_empty() {
             true => text,
             false => format!(
@@ -251,8 +285,16 @@ fn compose(core: &Core, account: &Key, inbound: &Inbound, said: &Said, route: &R
 fn words(said: &Said) -> String {
     let mut text = said.text.clone();
     for it in &said.media {
-        let name = it.name.as_ref().filter(|_| it.kind != MediaKind::Sticker).map_or(String::new(), |it| format!(" {it:?}"));
-        let emoji = it.name.as_ref().filter(|_| it.kind == MediaKind::Sticker).map_or(String::new(), |it| format!(" {it}"));
+        let name = it
+            .name
+            .as_ref()
+            .filter(|_| it.kind != MediaKind::Sticker)
+            .map_or(String::new(), |it| format!(" {it:?}"));
+        let emoji = it
+            .name
+            .as_ref()
+            .filter(|_| it.kind == MediaKind::Sticker)
+            .map_or(String::new(), |it| format!(" {it}"));
         let line = match &it.local {
             Some(path) => format!(
                 "{}{emoji} [media attached: {} ({}){name}]",

@@ -86,7 +86,8 @@ fn apply(core: &mut Core, accounts: Vec<Account>) {
     for account in accounts {
         let key = account.key();
         if let Some(old) = before.remove(&key) {
-            let same = old.account.fingerprint == account.fingerprint && old.account.enabled == account.enabled;
+            let same =
+                old.account.fingerprint == account.fingerprint && old.account.enabled == account.enabled;
             if same {
                 core.channels.accounts.insert(key, old);
                 continue;

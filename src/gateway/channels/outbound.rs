@@ -37,16 +37,23 @@ pub struct Found {
 ///
 /// # Errors
 /// The reference's texts; `NOT_LINKED` for an account that is not signed in, `UNAVAILABLE` for one that is down.
-pub fn find(core: &Core, unsupported: &str, channel: &str, account: Option<&str>, to: &str) -> RpcResult<Found> {
+pub fn find(
+    core: &Core,
+    unsupported: &str,
+    channel: &str,
+    account: Option<&str>,
+    to: &str,
+) -> RpcResult<Found> {
     let Some(network) = named(channel).filter(|_| core.channels.has(channel)) else {
         return Err(RpcError::invalid(format!("{unsupported}: {channel}")));
     };
     let label = network.meta().label;
-    let target = network
-        .target(to)
-        .map_err(|err| RpcError::invalid(format!("Error: Delivering to {label} requires target <chatId>: {err}")))?;
+    let target = network.target(to).map_err(|err| {
+        RpcError::invalid(format!("Error: Delivering to {label} requires target <chatId>: {err}"))
+    })?;
     let account = account.map(str::trim).filter(|it| !it.is_empty()).map(crate::config::normal_id);
-    let account = account.or_else(|| core.channels.default_of(channel).map(str::to_owned)).unwrap_or_default();
+    let account =
+        account.or_else(|| core.channels.default_of(channel).map(str::to_owned)).unwrap_or_default();
     let Some((key, entry)) = core.channels.find(channel, &account) else {
         return Err(RpcError::invalid(format!("unknown {label} account: {account}")));
     };
@@ -56,7 +63,9 @@ pub fn find(core: &Core, unsupported: &str, channel: &str, account: Option<&str>
         return Err(RpcError::not_linked(format!("{label} account {account} is not signed in: {why}")));
     }
     if !entry.started {
-        return Err(RpcError::unavailable(format!("{label} account {account} is switched off: set channels.{channel}.enabled to true")));
+        return Err(RpcError::unavailable(format!(
+            "{label} account {account} is switched off: set channels.{channel}.enabled to true"
+        )));
     }
     if Vitals::is(&vitals.refused) {
         let why = vitals.last_error().unwrap_or_default();
@@ -69,7 +78,14 @@ pub fn find(core: &Core, unsupported: &str, channel: &str, account: Option<&str>
 ///
 /// # Errors
 /// Too much is under way.
-pub fn call(core: &mut Core, key: &str, found: Found, action: Action, reply: Map<String, Value>, asked: &Asked) -> RpcResult<()> {
+pub fn call(
+    core: &mut Core,
+    key: &str,
+    found: Found,
+    action: Action,
+    reply: Map<String, Value>,
+    asked: &Asked,
+) -> RpcResult<()> {
     let outbound = &mut core.channels.outbound;
     if outbound.calls.len() >= CHANNEL_ORDERS_MAX {
         return Err(RpcError::busy(1000));
@@ -102,7 +118,8 @@ fn order(core: &mut Core, account: &Key, action: Action, call: Call) {
     outbound.next += 1;
     let id = outbound.next;
     outbound.calls.insert(id, call);
-    core.effects.push(Effect::Channel(Command::Order(account.clone(), Order::Call { call: id, action })));
+    core.effects
+        .push(Effect::Channel(Command::Order(account.clone(), Box::new(Order::Call { call: id, action }))));
 }
 
 /// A call has come to something.
@@ -155,8 +172,8 @@ fn place(core: &Core, request: &Request) -> Option<(Key, Target)> {
 /// A run has begun: its chat is shown that.
 pub fn working(core: &mut Core, request: &Request) {
     if let Some((key, target)) = place(core, request) {
-        let order = Order::Working { run: request.run_id.clone(), target };
-        core.effects.push(Effect::Channel(Command::Order(key, order)));
+        let order = Order::Working { run: request.kind.key(&request.run_id), target };
+        core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
     }
 }
 
@@ -167,8 +184,9 @@ pub fn draft(core: &mut Core, request: &Request, text: &str) {
     }
     if let Some((key, target)) = place(core, request) {
         let reply_to = request.reply.as_ref().and_then(|it| it.reply_to.clone());
-        let order = Order::Draft { run: request.run_id.clone(), target, reply_to, text: text.to_owned() };
-        core.effects.push(Effect::Channel(Command::Order(key, order)));
+        let order =
+            Order::Draft { run: request.kind.key(&request.run_id), target, reply_to, text: text.to_owned() };
+        core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
     }
 }
 
@@ -176,14 +194,14 @@ pub fn draft(core: &mut Core, request: &Request, text: &str) {
 pub fn done(core: &mut Core, request: &Request, delivery: Option<Delivery>) {
     let Some((key, _)) = place(core, request) else { return };
     if let Some(it) = delivery {
-        core.effects.push(Effect::Channel(Command::Order(key.clone(), Order::Deliver(it))));
+        core.effects.push(Effect::Channel(Command::Order(key.clone(), Box::new(Order::Deliver(it)))));
     }
-    let order = Order::Done { run: request.run_id.clone() };
-    core.effects.push(Effect::Channel(Command::Order(key, order)));
+    let order = Order::Done { run: request.kind.key(&request.run_id) };
+    core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
 }
 
 /// What is to be said to who asked; None when there is nothing.
-pub fn delivery(request: &Request, key: &str, said: &[String], error: Option<&str>) -> Option<Delivery> {
+pub fn delivery(request: &Request, said: &[String], error: Option<&str>) -> Option<Delivery> {
     let reply = request.reply.as_ref()?;
     let mut answer = directives::read(said);
     if let Some(text) = error {
@@ -199,7 +217,7 @@ pub fn delivery(request: &Request, key: &str, said: &[String], error: Option<&st
         None => reply.reply_to.clone(),
     };
     Some(Delivery {
-        id: key.to_owned(),
+        id: request.kind.key(&request.run_id),
         channel: reply.channel.clone(),
         account: reply.account.clone(),
         to: reply.to.clone(),

@@ -24,7 +24,8 @@ pub struct Probe {
 
 fn account(entry: &Entry) -> Value {
     let (account, vitals) = (&entry.account, &entry.vitals);
-    let mut it = json!({ "accountId": account.id, "enabled": account.enabled, "configured": account.configured });
+    let mut it =
+        json!({ "accountId": account.id, "enabled": account.enabled, "configured": account.configured });
     let fields = it.as_object_mut().expect("it is an object");
     fields.extend(account.facts.clone());
     fields.extend(measured(vitals));
@@ -60,7 +61,8 @@ fn summary(entry: &Entry) -> Value {
 pub fn snapshot(core: &Core) -> Snapshot {
     let mut out = Snapshot::default();
     for channel in CHANNELS.iter().map(|it| it.meta().id).filter(|it| core.channels.has(it)) {
-        let of: Vec<&Entry> = core.channels.accounts.iter().filter(|it| it.0.0 == channel).map(|it| it.1).collect();
+        let of: Vec<&Entry> =
+            core.channels.accounts.iter().filter(|it| it.0.0 == channel).map(|it| it.1).collect();
         let default = core.channels.default_of(channel).unwrap_or_default();
         out.order.push(channel);
         if let Some(entry) = of.iter().find(|it| it.account.id == default) {
@@ -75,7 +77,8 @@ pub fn snapshot(core: &Core) -> Snapshot {
 /// One for each account that can be asked.
 pub fn probes(core: &Core) -> Vec<Probe> {
     let of = core.channels.accounts.iter().filter(|it| it.1.account.enabled && it.1.account.configured);
-    of.map(|(key, it)| Probe { channel: key.0, account: key.1.clone(), ask: it.account.probe.clone() }).collect()
+    of.map(|(key, it)| Probe { channel: key.0, account: key.1.clone(), ask: it.account.probe.clone() })
+        .collect()
 }
 
 impl Snapshot {
@@ -96,6 +99,11 @@ impl Snapshot {
                 (account["probe"], account["lastProbeAt"]) = (said, at.into());
             }
         }
+    }
+
+    pub fn labels(&self) -> Map<String, Value> {
+        let of = CHANNELS.iter().map(|it| it.meta()).filter(|it| self.order.contains(&it.id));
+        of.map(|it| (it.id.to_owned(), it.label.into())).collect()
     }
 
     /// As `health` shows it: channel by channel, with all accounts.

@@ -41,7 +41,8 @@ pub fn given(core: &Core, conn: ConnId, message: &str, has_images: bool) -> Opti
     let owner = ready.scopes.allow(Access::Admin);
     // `commands.text` counts for channels that show commands of their own. This one shows none, and its button for a new
     // conversation types `/new`. Reference.
-    let sender = Sender { channel: "webchat".into(), id: ready.client_id.as_str().to_owned(), allowed: true, owner };
+    let sender =
+        Sender { channel: "webchat".into(), id: ready.client_id.as_str().to_owned(), allowed: true, owner };
     given_by(core, sender, message, has_images)
 }
 

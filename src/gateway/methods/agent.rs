@@ -231,14 +231,25 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
 /// # Errors
 /// A target that the channel does not know.
 fn reply(core: &Core, params: &AgentParams) -> RpcResult<Option<Reply>> {
-    let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let given =
+        |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let channel = deliver_to(params);
     let to = given(&params.reply_to).or_else(|| given(&params.to));
-    let (Some(to), true) = (to, params.deliver == Some(true) && core.channels.has(&channel)) else { return Ok(None) };
+    let (Some(to), true) = (to, params.deliver == Some(true) && core.channels.has(&channel)) else {
+        return Ok(None);
+    };
     let account = given(&params.reply_account_id).or_else(|| given(&params.account_id));
-    let found = outbound::find(core, "invalid agent params: unknown channel", &channel, account.as_deref(), &to)?;
+    let found =
+        outbound::find(core, "invalid agent params: unknown channel", &channel, account.as_deref(), &to)?;
     let thread = given(&params.thread_id).or(found.target.thread);
-    Ok(Some(Reply { channel, account: found.account.1, to: found.target.to, thread, reply_to: None, message: None }))
+    Ok(Some(Reply {
+        channel,
+        account: found.account.1,
+        to: found.target.to,
+        thread,
+        reply_to: None,
+        message: None,
+    }))
 }
 
 /// The channel that is to get the answer. Reference: whatsapp when none is named.

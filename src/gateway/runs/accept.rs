@@ -2,7 +2,7 @@
 use super::request::{Reply, Request};
 use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
-use crate::channels::named;
+use crate::channels::{Keep, named};
 use crate::config::DEFAULT_ACCOUNT;
 use crate::gateway::send_policy::may_send;
 use crate::gateway::{Core, World};
@@ -90,8 +90,10 @@ pub struct Overheard {
     pub most: usize,
 }
 
-/// Puts a message together once its session's entry is known.
-pub type Compose = Box<dyn FnOnce(&mut Request, Option<&Map<String, Value>>) -> Option<Overheard> + Send>;
+/// Puts a message together once its session's entry is known, and what was overheard in the same row: session keys and lines.
+pub type Compose = Box<
+    dyn FnOnce(&mut Request, Option<&Map<String, Value>>, &[(String, String)]) -> Option<Overheard> + Send,
+>;
 
 /// A request from a source that counts what it gives, and may give it again.
 pub struct Counted {
@@ -117,16 +119,19 @@ pub fn accept_counted(
     core: &mut Core,
     all: Vec<(usize, Counted)>,
     total: usize,
-    keep: Box<dyn FnOnce(&mut Stores, usize) -> Result<(), String> + Send>,
+    keep: Keep,
     then: impl FnOnce(&mut Core, Result<usize, String>, Vec<(RunRef, Given)>, Now) + Send + 'static,
 ) {
     let world = core.world.clone();
     let runs: Vec<RunRef> = all.iter().map(|it| it.1.run).collect();
     core.runs.promises += runs.len();
     let work = move |stores: &mut Stores| {
-        let (mut taken, mut promised) = (Ok(total), vec![]);
+        let (mut taken, mut promised, mut lines) = (Ok(total), vec![], vec![]);
         for (at, it) in all {
-            let work = AssertUnwindSafe(|| promise(&world, stores, it.request, Some((&it.source, it.number, it.compose))));
+            let key = it.request.key.clone();
+            let counted =
+                Counting { source: &it.source, number: it.number, compose: it.compose, lines: &lines };
+            let work = AssertUnwindSafe(|| promise(&world, stores, it.request, Some(counted)));
             let result = catch_unwind(work).unwrap_or_else(|_| {
                 stores.forget();
                 Err(RpcError::invalid("it could not be taken: see the gateway's log"))
@@ -137,7 +142,12 @@ pub fn accept_counted(
                     taken = if at > 0 { Ok(at) } else { Err(err.message) };
                     break;
                 }
-                other => promised.push((it.run, other)),
+                other => {
+                    if let Ok(Promise::Overheard(overheard)) = &other {
+                        lines.push((key, overheard.line.clone()));
+                    }
+                    promised.push((it.run, other));
+                }
             }
         }
         if let Ok(count) = taken
@@ -180,17 +190,25 @@ fn is_twin(core: &mut Core, run: RunRef, now: Now) -> bool {
     !matches!(known, Known::New)
 }
 
+/// See [`Counted`].
+struct Counting<'a> {
+    source: &'a str,
+    number: i64,
+    compose: Compose,
+    lines: &'a [(String, String)],
+}
+
 fn promise(
     world: &World,
     stores: &mut Stores,
     mut request: Request,
-    counted: Option<(&str, i64, Compose)>,
+    counted: Option<Counting<'_>>,
 ) -> RpcResult<Promise> {
     let disk = |err: Trouble| RpcError::unavailable(err);
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
     let accepted = stores.accepted().map_err(disk)?;
     let known = match &counted {
-        Some((source, number, _)) => accepted.mark(source) >= Some(*number),
+        Some(it) => accepted.mark(it.source) >= Some(it.number),
         None => accepted.knows(&key, unix_ms),
     };
     if known {
@@ -221,11 +239,12 @@ fn promise(
     }
     let counted = match counted {
         None => None,
-        Some((source, number, compose)) => {
-            if let Some(it) = compose(&mut request, entry.as_ref().and_then(Value::as_object)) {
+        Some(it) => {
+            if let Some(it) = (it.compose)(&mut request, entry.as_ref().and_then(Value::as_object), it.lines)
+            {
                 return Ok(Promise::Overheard(it));
             }
-            Some((source, number))
+            Some((it.source, it.number))
         }
     };
     let accepted = stores.accepted().map_err(disk)?;

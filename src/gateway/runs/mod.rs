@@ -482,7 +482,7 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     for (key, value) in &all {
         core.runs.answers.put(key, value.clone(), now.unix_ms);
     }
-    let delivery = channels::outbound::delivery(request, &request.kind.key(&request.run_id), &run.said, run.trouble.as_deref());
+    let delivery = channels::outbound::delivery(request, &run.said, run.trouble.as_deref());
     let request = request.clone();
     let keep = move |stores: &mut Stores| {
         let unix_ms = stores.now().unix_ms;
