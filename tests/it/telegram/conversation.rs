@@ -227,3 +227,144 @@ fn status_says_what_was_measured() {
     });
     assert!(refused["error"]["message"].as_str().unwrap().contains("botToken"), "{refused}");
 }
+
+#[test]
+fn messages_are_reacted_to_changed_and_deleted() {
+    let telegram = Telegram::start();
+    let server = start(&telegram, json!({}));
+    let mut client = Client::connect(&server, &json!({}));
+    telegram.say(ANN, "hi");
+    let said = telegram.wait_for_text(ANN, "hi");
+    let run = |args: &[&str]| {
+        let url = format!("ws://127.0.0.1:{}", server.port);
+        let all =
+            [&["message"], args, &["--channel", "telegram", "--url", &url, "--token", "tokA", "--json"]]
+                .concat();
+        let out = server.home.run(&all);
+        assert!(out.status.success(), "{args:?}: {out:?}");
+        serde_json::from_slice::<Value>(&out.stdout).unwrap()
+    };
+    let id = said.id.to_string();
+    run(&["react", "--target", "7", "--message-id", &id, "--emoji", "👍"]);
+    assert_eq!(telegram.calls_of("setMessageReaction")[0]["reaction"][0]["emoji"], "👍");
+    run(&["edit", "--target", "7", "--message-id", &id, "-m", "better"]);
+    telegram.wait_for_text(ANN, "better");
+    let sent = run(&[
+        "send",
+        "--target",
+        "7",
+        "-m",
+        "choose",
+        "--buttons",
+        r#"[[{"text":"Yes","callback_data":"yes"}]]"#,
+        "--silent",
+    ]);
+    let shown = telegram.wait_for_text(ANN, "choose");
+    assert_eq!(shown.params["reply_markup"]["inline_keyboard"][0][0]["text"], "Yes");
+    assert_eq!(
+        (&sent["messageId"], &shown.params["disable_notification"]),
+        (&json!(shown.id.to_string()), &json!(true))
+    );
+    run(&["delete", "--target", "7", "--message-id", &id]);
+    assert!(telegram.own(ANN).iter().all(|it| it.id != said.id));
+    run(&["poll", "--target", "7", "--poll-question", "Snack?", "--poll-option", "a", "--poll-option", "b"]);
+    telegram.wait_for_text(ANN, "Snack?");
+    // Of the workspace, and nothing else.
+    let dir = server.home.state().join("workspace");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("a.png"), b"png").unwrap();
+    let send = |client: &mut Client, path: &str, key: &str| {
+        client.call("send", &json!({ "channel": "telegram", "to": "7", "message": "see", "mediaUrl": path, "idempotencyKey": key }))
+    };
+    let good = send(&mut client, dir.join("a.png").to_str().unwrap(), "f1");
+    assert_eq!(good["ok"], true, "{good}");
+    assert_eq!(telegram.calls_of("sendPhoto")[0]["photo"], json!({ "name": "a.png", "bytes": 3 }));
+    let bad = send(&mut client, server.home.state().join("openclaw.json").to_str().unwrap(), "f2");
+    assert!(bad["error"]["message"].as_str().unwrap().contains("only files of a workspace"), "{bad}");
+}
+
+/// The command line puts an account into the file, and the running gateway takes it up without a restart.
+#[test]
+fn accounts_come_and_go_while_it_runs() {
+    let telegram = Telegram::start();
+    let mut config = with_telegram(&telegram, json!({}));
+    config["channels"]["telegram"].as_object_mut().unwrap().remove("botToken");
+    config["gateway"]["reload"] = json!({ "debounceMs": 0 });
+    let mut server = spawn(Home::new(&config));
+    let run = |server: &Server, args: &[&str]| {
+        let out = server.home.run(args);
+        assert!(out.status.success(), "{args:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(run(&server, &["channels", "list"]).contains("not configured"));
+    run(&server, &["channels", "add", "--channel", "telegram", "--token", TOKEN, "--name", "Ours"]);
+    server.wait_line("is @ourbot");
+    telegram.say(ANN, "is anybody there");
+    telegram.wait_for_text(ANN, "is anybody there");
+    assert!(run(&server, &["channels", "login"]).contains("@OurBot"));
+    let listed: Value = serde_json::from_str(&run(&server, &["channels", "list", "--json"])).unwrap();
+    assert_eq!(
+        listed["accounts"][0],
+        json!({ "channel": "telegram", "accountId": "default", "enabled": true, "configured": true, "tokenSource": "config", "name": "Ours" })
+    );
+    run(&server, &["channels", "remove"]);
+    server.wait_line("stops");
+    run(&server, &["channels", "remove", "--delete"]);
+    assert!(!std::fs::read_to_string(server.home.state().join("openclaw.json")).unwrap().contains(TOKEN));
+}
+
+/// Telegram calls us: the secret counts, and what was brought is answered.
+#[test]
+fn a_webhook() {
+    use std::io::{Read, Write};
+    let telegram = Telegram::start();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let more = json!({ "webhookUrl": "https://bot.example/hook", "webhookSecret": "hook-secret-1", "webhookPort": port });
+    let mut server = start(&telegram, more);
+    server.wait_line("Telegram calls https://bot.example/hook");
+    let set = &telegram.calls_of("setWebhook")[0];
+    assert_eq!((&set["secret_token"], &set["max_connections"]), (&json!("hook-secret-1"), &json!(1)));
+    let call = |secret: &str, update: &Value| {
+        let body = update.to_string();
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(socket, "POST /telegram-webhook HTTP/1.1\r\nHost: x\r\nX-Telegram-Bot-Api-Secret-Token: {secret}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let said = |number: i64, text: &str| json!({ "update_id": number, "message": { "message_id": number, "date": 1, "text": text, "chat": { "id": ANN, "type": "private" }, "from": { "id": ANN, "first_name": "Ann" } } });
+    assert_eq!(call("wrong", &said(5, "not this")), "401");
+    assert_eq!(call("hook-secret-1", &said(6, "by the hook")), "200");
+    telegram.wait_for_text(ANN, "by the hook");
+    // Brought again because the answer got lost.
+    assert_eq!(call("hook-secret-1", &said(6, "by the hook")), "200");
+    assert_eq!(call("hook-secret-1", &said(7, "and again")), "200");
+    telegram.wait_for_text(ANN, "and again");
+    assert_eq!(telegram.own(ANN).len(), 2);
+}
+
+/// An answer that was ready when the gateway stopped is sent by the next one, once.
+#[test]
+fn what_was_ready_is_sent_after_the_restart() {
+    let telegram = Telegram::start();
+    let server = start(&telegram, json!({ "retry": { "maxDelayMs": 100 } }));
+    telegram.fail(|method, _| {
+        if method == "sendMessage" {
+            crate::telegram_server::Fate::Gone
+        } else {
+            crate::telegram_server::Fate::Fine
+        }
+    });
+    telegram.say(ANN, "remember me");
+    telegram.wait("it was tried", |it| (!it.calls_of("sendMessage").is_empty()).then_some(()));
+    server.signal(libc::SIGTERM);
+    let mut server = server;
+    assert!(server.wait().0.success());
+    let home = server.leave_home();
+    telegram.heal();
+    let _server = spawn(home);
+    telegram.wait_for_text(ANN, "remember me");
+    telegram.say(ANN, "and now");
+    telegram.wait_for_text(ANN, "and now");
+    assert_eq!(telegram.own(ANN).len(), 2);
+}

@@ -99,7 +99,7 @@ fn strangers_get_nothing() {
         let sessions =
             std::fs::read_to_string(server.home.state().join("agents/main/sessions/sessions.json"))
                 .unwrap_or_default();
-        assert!(!sessions.contains("666") && !sessions.contains("-5"), "{sessions}");
+        assert!(!sessions.contains(":666") && !sessions.contains(":-5"), "{sessions}");
     }
 }
 
