@@ -45,8 +45,9 @@ impl Maker {
         if self.paragraphs && self.fence.is_none() && line.trim().is_empty() {
             return self.flush(false);
         }
-        // Room for the line that closes the code in this piece.
-        let spare = self.fence.as_ref().map_or(0, |it| it.1.len() + 1);
+        // Room for the line that closes the code in this piece; the line may open it.
+        let opens = if self.fence.is_none() { fence(line).map(|it| it.0.len()) } else { None };
+        let spare = self.fence.as_ref().map(|it| it.1.len()).or(opens).map_or(0, |it| it + 1);
         let room = self.most.saturating_sub(spare);
         let mut rest = line;
         while self.used + units(rest) + 1 > room {
@@ -84,7 +85,8 @@ impl Maker {
                 piece = format!("{piece}\n{mark}");
                 next.clone_from(opening);
             }
-            None if early => {
+            // The last line is blank: a paragraph ends here.
+            None if early && !piece.ends_with('\n') => {
                 if let Some(at) =
                     piece.rfind("\n\n").filter(|it| *it > piece.len() / 2 && is_outside(&piece[..*it]))
                 {
