@@ -364,6 +364,8 @@ pub const TELEGRAM_TEXT_MAX: usize = 4096;
 pub const TELEGRAM_CAPTION_MAX: usize = 1024;
 /// The typing sign is shown 5 s. Bot API.
 pub const TELEGRAM_TYPING_MS: u64 = 4_000;
+/// The typing sign of a run of which nothing is heard. Ours: some tools take that long.
+pub const TELEGRAM_LOST_MS: u64 = 1_800_000;
 /// Between two steps of a text that is shown while it is made. Ours: the Bot API takes one message a second in a chat.
 pub const TELEGRAM_DRAFT_MS: u64 = 1_000;
 /// Messages behind the last known one among which a lost answer is looked for. Ours.
@@ -396,6 +398,8 @@ pub const CHANNEL_MEDIA_MB: u64 = 5;
 pub const PROBE_MS: u64 = 10_000;
 /// See [`PROBE_MS`].
 pub const PROBE_MS_MIN: u64 = 1_000;
+/// How long a source's numbers count. Bot API: after a week without updates they may begin anew. A day less.
+pub const MARK_TTL_MS: i64 = 6 * 86_400_000;
 /// Between two looks at a text under way that a channel gets. Ours.
 pub const DRAFT_MS: u64 = 500;
 /// One call of Telegram's, head and body. Security plan 1.4: 5 s.

@@ -11,7 +11,7 @@
 use super::dedupe::Dedupe;
 use super::lines::{Back, Lines};
 use crate::base::files;
-use crate::base::limits::{ACCEPTED_BYTES_MIN, DEDUPE_TTL_MS};
+use crate::base::limits::{ACCEPTED_BYTES_MIN, DEDUPE_TTL_MS, MARK_TTL_MS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -34,8 +34,8 @@ pub struct Accepted {
     /// By the number of its acceptance.
     pending: BTreeMap<u64, Pending>,
     answers: Dedupe,
-    /// The highest number that came from each source that counts what it gives.
-    marks: BTreeMap<String, i64>,
+    /// The highest number that came from each source that counts what it gives, and when, in milliseconds since 1970.
+    marks: BTreeMap<String, (i64, i64)>,
     next: u64,
     /// Bytes of the file after it was last rewritten.
     rewritten: u64,
@@ -72,7 +72,7 @@ impl Accepted {
         }
         for mut line in newest_first.into_iter().rev() {
             if let (Some(source), Some(number)) = (line["s"].as_str(), line["o"].as_i64()) {
-                it.mark_seen(source, number);
+                it.mark_seen(source, number, line["t"].as_i64().unwrap_or(0));
             }
             let Some(key) = line["k"].as_str().map(str::to_owned) else { continue };
             let begun = line["b"].as_u64().unwrap_or(0) as u32;
@@ -116,13 +116,14 @@ impl Accepted {
     pub fn answers(&self) -> impl Iterator<Item = (&str, i64, &Value)> {
         self.answers.iter()
     }
-    fn mark_seen(&mut self, source: &str, number: i64) {
-        let mark = self.marks.entry(source.to_owned()).or_insert(number);
-        *mark = number.max(*mark);
+    fn mark_seen(&mut self, source: &str, number: i64, unix_ms: i64) {
+        let last = self.mark(source, unix_ms).unwrap_or(number);
+        self.marks.insert(source.to_owned(), (number.max(last), unix_ms));
     }
-    /// The highest number of a source of which something was accepted, however long ago.
-    pub fn mark(&self, source: &str) -> Option<i64> {
-        self.marks.get(source).copied()
+    /// The highest number of a source of which something was accepted, as long as it counts: see [`MARK_TTL_MS`].
+    pub fn mark(&self, source: &str, unix_ms: i64) -> Option<i64> {
+        let (number, at) = self.marks.get(source)?;
+        (unix_ms.saturating_sub(*at) < MARK_TTL_MS).then_some(*number)
     }
     /// As [`Accepted::accept`], of something that its source may give again: the same write remembers its number.
     ///
@@ -140,7 +141,7 @@ impl Accepted {
         let mut line = json!({ "s": source, "o": number, "k": key, "t": unix_ms, "b": 0 });
         line["q"] = pending.request.clone();
         self.current(unix_ms)?.append_all(&[line.to_string().into_bytes()])?;
-        self.mark_seen(source, number);
+        self.mark_seen(source, number, unix_ms);
         self.remember(pending);
         self.shrink(unix_ms);
         Ok(())
@@ -199,7 +200,7 @@ impl Accepted {
         let young = |it: &(&str, i64, &Value)| unix_ms.saturating_sub(it.1) < DEDUPE_TTL_MS;
         let answers = self.answers.iter().filter(young).map(|it| answered(it.0, it.1, it.2));
         let pending = self.pending.values().map(asked);
-        let marks = self.marks.iter().map(|it| json!({ "s": it.0, "o": it.1 }).to_string().into_bytes());
+        let marks = self.marks.iter().map(|it| json!({ "s": it.0, "o": it.1.0, "t": it.1.1 }).to_string().into_bytes());
         let mut bytes = vec![];
         for line in answers.chain(pending).chain(marks) {
             bytes.extend(line);
@@ -309,7 +310,8 @@ mod tests {
         it.accept("chat:x", json!(1), NOW).unwrap();
         for _ in 0..2 {
             let mut it = opened(&dir);
-            assert_eq!((it.mark("telegram:a"), it.mark("telegram:b")), (Some(9), None));
+            assert_eq!((it.mark("telegram:a", NOW), it.mark("telegram:b", NOW)), (Some(9), None));
+            assert_eq!(it.mark("telegram:a", NOW + MARK_TTL_MS), None, "it may count anew");
             assert_eq!(waiting(&it).len(), 1);
             it.rewrite(NOW).unwrap();
         }

@@ -43,6 +43,8 @@ pub struct Poll {
     offset: i64,
     limit: u64,
     failures: u32,
+    /// When there was last something new, on the monotonic clock.
+    heard_ms: u64,
 }
 
 /// The file of the reference, which a home that moves between both takes along.
@@ -54,8 +56,8 @@ fn offset_path(state: &Path, account: &str) -> PathBuf {
 
 impl Poll {
     pub fn new(shared: Arc<Shared>) -> Poll {
-        let api = shared.api();
-        Poll { shared, api, entropy: os_entropy(), offset: 0, limit: TELEGRAM_UPDATES_MAX, failures: 0 }
+        let (api, heard_ms) = (shared.api(), shared.around.clock.now().mono_ms);
+        Poll { shared, api, entropy: os_entropy(), offset: 0, limit: TELEGRAM_UPDATES_MAX, failures: 0, heard_ms }
     }
 
     /// Until it is told to end.
@@ -94,8 +96,10 @@ impl Poll {
         let source = self.shared.source();
         let path = offset_path(&self.shared.state, &self.shared.settings.account);
         let known = self.shared.around.store.ask(move |stores: &mut Stores| {
-            let file = read_json(&path)?.and_then(|it| it["lastUpdateId"].as_i64());
-            let mark = stores.accepted().map_err(|err| err.to_string())?.mark(&source);
+            let unix_ms = stores.now().unix_ms;
+            let young = unix_ms - files::modified_ms(&path) < MARK_TTL_MS;
+            let file = read_json(&path)?.and_then(|it| it["lastUpdateId"].as_i64()).filter(|_| young);
+            let mark = stores.accepted().map_err(|err| err.to_string())?.mark(&source, unix_ms);
             Ok::<_, String>(file.max(mark))
         });
         match known {
@@ -139,9 +143,21 @@ impl Poll {
         if self.offset > 0 {
             params["offset"] = self.offset.into();
         }
+        let begun = self.shared.around.clock.now();
+        // After a week of silence Telegram may number anew.
+        if begun.mono_ms.saturating_sub(self.heard_ms) > MARK_TTL_MS as u64 {
+            self.offset = 0;
+        }
         match self.api.call("getUpdates", &params, TELEGRAM_POLL_S * 1000 + TELEGRAM_POLL_GRACE_MS) {
             Ok(Value::Array(updates)) => {
                 self.fine();
+                let now = self.shared.around.clock.now().mono_ms;
+                if !updates.is_empty() {
+                    self.heard_ms = now;
+                } else if now < begun.mono_ms + TELEGRAM_RETRY_MS {
+                    // A server that does not hold a poll is not asked without a pause.
+                    self.shared.pause(TELEGRAM_RETRY_MS);
+                }
                 self.limit = TELEGRAM_UPDATES_MAX;
                 let _ = self.take(&updates);
             }
@@ -165,7 +181,6 @@ impl Poll {
         }
         self.failures = self.failures.saturating_add(1);
         vitals.connected.store(false, Ordering::Relaxed);
-        let doubled = TELEGRAM_RETRY_MS << self.failures.saturating_sub(1).min(10);
         let most = self.shared.settings.retry_ms_max;
         let (least, text) = match failure {
             Failure::Refused { code: 401 | 404, .. } => {
@@ -188,14 +203,9 @@ impl Poll {
             log::warn!(target: "channels", "{name}: {text}");
         }
         vitals.fail(&text);
-        let ms = doubled.min(most);
-        let jitter = self.below(ms / 2 + 1);
-        self.shared.pause((ms / 2 + jitter).max(least));
-    }
-    fn below(&mut self, most: u64) -> u64 {
-        let mut bytes = [0; 8];
-        (self.entropy)(&mut bytes);
-        u64::from_le_bytes(bytes) % most.max(1)
+        let mut random = [0; 8];
+        (self.entropy)(&mut random);
+        self.shared.pause(backoff_ms(self.failures, most, u64::from_le_bytes(random)).max(least));
     }
 
     /// Updates in their order; returns when the network may forget them. False when told to end before that.
@@ -576,10 +586,45 @@ pub fn look(settings: &Settings, ms: u64) -> Value {
     }
 }
 
+/// How long to wait after so many failures in a row: twice as long each time, and half of it by chance.
+pub fn backoff_ms(failures: u32, most: u64, random: u64) -> u64 {
+    let ms = (TELEGRAM_RETRY_MS << failures.saturating_sub(1).min(10)).min(most);
+    ms / 2 + random % (ms / 2 + 1)
+}
+
 /// Waits, or is told to end.
 pub fn pause(cancel: &crate::base::cancel::Cancel, ms: u64) {
     match cancel.done().recv_timeout(Duration::from_millis(ms)) {
         Ok(never) => match never {},
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::testing::each_seed;
+
+    /// An outage of two hours, in virtual time: tried some hundred times, and noticed half a minute after its end at the latest.
+    #[test]
+    fn an_outage_costs_its_own_time() {
+        each_seed(50, |mut seed| {
+            let (mut at, mut failures, hours) = (0, 0, 7_200_000);
+            while at < hours {
+                failures += 1;
+                at += backoff_ms(failures, TELEGRAM_RETRY_MS_MAX, seed.below(1 << 30) as u64);
+            }
+            assert!((240..600).contains(&failures), "{failures}");
+            assert!(at - hours <= TELEGRAM_RETRY_MS_MAX);
+        });
+        assert!((500..=1000).contains(&backoff_ms(1, TELEGRAM_RETRY_MS_MAX, u64::MAX)));
+    }
+    #[test]
+    fn names_of_files_are_ours() {
+        let media = |kind| Media { kind, reference: String::new(), mime: None, name: Some("../../x.sh".into()), bytes: None, local: None };
+        assert_eq!(ending(&media(MediaKind::Document), "documents/file_1.PDF"), ".pdf");
+        for path in ["documents/x", "a/../b.e/../c", "x.averylongending", "x.s h"] {
+            assert_eq!(ending(&media(MediaKind::Document), path), ".bin", "{path}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! * A part of an answer is marked on disk before it leaves. When nobody knows whether it arrived, it is looked for, not sent again.
 //! * With nothing to say it sleeps.
 use super::api::{Api, Failure};
+use super::poll::backoff_ms;
 use super::say::{Piece, Place, chat_id, edit, find, pieces, replies, say};
 use super::settings::{ReplyTo, Stream};
 use super::{CHANNEL, Shared};
@@ -56,6 +57,8 @@ fn target(action: &Action) -> &Target {
 struct Live {
     target: Target,
     typing_ms: u64,
+    /// Nothing was heard of it for so long that its end was missed.
+    lost_ms: u64,
     draft: Option<Draft>,
 }
 
@@ -191,7 +194,8 @@ impl Sender {
                 None => self.queue.push_back(Task::Call { call, action }),
             },
             Order::Working { run, target } => {
-                self.live.insert(run, Live { target, typing_ms: self.now(), draft: None });
+                let now = self.now();
+                self.live.insert(run, Live { target, typing_ms: now, lost_ms: now + TELEGRAM_LOST_MS, draft: None });
             }
             Order::Draft { run, target, reply_to, text } => self.draft(run, target, reply_to, text),
             Order::Done { run } => self.done(&run),
@@ -204,7 +208,8 @@ impl Sender {
         if self.shared.settings.stream == Stream::Off || target.to.starts_with('-') {
             return;
         }
-        let live = self.live.entry(run).or_insert(Live { target, typing_ms: now, draft: None });
+        let live = self.live.entry(run).or_insert(Live { target, typing_ms: now, lost_ms: 0, draft: None });
+        live.lost_ms = now + TELEGRAM_LOST_MS;
         match &mut live.draft {
             Some(it) => it.text = text,
             None => {
@@ -238,6 +243,7 @@ impl Sender {
     /// Does one thing whose time has come. False when there is none.
     fn work(&mut self, now: u64) -> bool {
         self.held.retain(|_, until| *until > now);
+        self.live.retain(|_, it| it.lost_ms > now);
         if self.down_ms <= now {
             if let Some(at) = self.next() {
                 let chat = self.queue[at].chat().to_owned();
@@ -432,11 +438,8 @@ impl Sender {
     /// Nothing is tried for a while, longer each time.
     fn down(&mut self, failure: &Failure) {
         self.failures = self.failures.saturating_add(1);
-        let ms = (TELEGRAM_RETRY_MS << self.failures.saturating_sub(1).min(10))
-            .min(self.shared.settings.retry_ms_max);
-        // Two threads that fail together do not try together.
-        let jitter = self.now() % (ms / 2 + 1);
-        self.down_ms = self.now() + ms / 2 + jitter;
+        // The millisecond is chance enough.
+        self.down_ms = self.now() + backoff_ms(self.failures, self.shared.settings.retry_ms_max, self.now());
         if self.failures.is_power_of_two() {
             log::warn!(target: "channels", "{}: answers wait: {failure}", self.shared.name());
         }

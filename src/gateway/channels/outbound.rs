@@ -157,6 +157,12 @@ pub fn answered(core: &mut Core, call: u64, result: Result<Value, Trouble>, now:
 
 // Answers of runs.
 
+/// What an answer lacks that is for a channel which is there.
+pub fn needs_target(core: &Core, channel: &str) -> Option<String> {
+    let label = named(channel).filter(|_| core.channels.has(channel))?.meta().label;
+    Some(format!("Delivering to {label} requires target <chatId>"))
+}
+
 /// Whether an answer can be delivered there: the account is one of ours.
 pub fn knows(core: &Core, reply: &Reply) -> bool {
     core.channels.find(&reply.channel, &reply.account).is_some()

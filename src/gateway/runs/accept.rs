@@ -208,7 +208,7 @@ fn promise(
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
     let accepted = stores.accepted().map_err(disk)?;
     let known = match &counted {
-        Some(it) => accepted.mark(it.source) >= Some(it.number),
+        Some(it) => accepted.mark(it.source, unix_ms) >= Some(it.number),
         None => accepted.knows(&key, unix_ms),
     };
     if known {

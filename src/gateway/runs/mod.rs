@@ -417,7 +417,10 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
     let run_id = &run.request.run_id;
     match failure {
         None | Some(Failure::Refused(_)) if let Some(channel) = undeliverable(core, &run.request) => {
-            let error = RpcError::unavailable(format!("Unknown channel: {channel}"));
+            let error = match channels::outbound::needs_target(core, channel) {
+                Some(text) => RpcError::unavailable(text),
+                None => RpcError::unavailable(format!("Unknown channel: {channel}")),
+            };
             let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
             Answer { payload, error: Some(error) }
         }

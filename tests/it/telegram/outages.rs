@@ -101,6 +101,26 @@ fn a_send_that_cannot_be_done_says_so_at_once() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("@BotFather"), "{refused}");
 }
 
+/// A name that is none, and a server that takes calls and says nothing: the latter takes the deadline of a poll, 40 s.
+#[test]
+fn servers_that_are_none() {
+    let telegram = Telegram::start();
+    let server = start(&telegram, json!({ "apiRoot": "http://no-such-host.invalid" }));
+    let mut client = Client::connect(&server, &json!({}));
+    telegram.wait("the name is not found", |_| {
+        let it = client.call("channels.status", &json!({}));
+        let error = it["payload"]["channelAccounts"]["telegram"][0]["lastError"].as_str().map(str::to_owned);
+        error.filter(|it| it.contains("name") || it.contains("host"))
+    });
+    if std::env::var_os("GATEWAYD_SLOW").is_none() {
+        return;
+    }
+    telegram.fail(|method, n| if method == "getUpdates" && n == 0 { Fate::Silent(Duration::from_secs(300)) } else { Fate::Fine });
+    let _server = start(&telegram, json!({}));
+    telegram.say(ANN, "are you deaf");
+    telegram.wait_for(Duration::from_secs(60), "it is answered", &mut |it| it.own(ANN).first().map(drop));
+}
+
 /// kill -9 in the middle of everything, many times: each message is answered, none twice.
 fn storm(kills: usize, messages: usize, people: i64) {
     let telegram = Telegram::start();
