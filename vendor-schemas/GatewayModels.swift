@@ -688,6 +688,16 @@ public enum GatewayModels {
         case error = "error"
     }
 
+    public struct Chosen: Codable, Sendable {
+        public var provider: String
+
+        public init(
+            provider: String
+        ) {
+            self.provider = provider
+        }
+    }
+
     public struct Client: Codable, Sendable {
         public var id: ClientId
         public var displayName: String?
@@ -936,6 +946,27 @@ public enum GatewayModels {
             self.auth = auth
             self.locale = locale
             self.userAgent = userAgent
+        }
+    }
+
+    public struct Converted: Codable, Sendable {
+        /// A file of this machine, for some minutes.
+        public var audioPath: String
+        public var provider: String
+        public var outputFormat: String
+        /// It can be sent as a voice message.
+        public var voiceCompatible: Bool
+
+        public init(
+            audioPath: String,
+            provider: String,
+            outputFormat: String,
+            voiceCompatible: Bool
+        ) {
+            self.audioPath = audioPath
+            self.provider = provider
+            self.outputFormat = outputFormat
+            self.voiceCompatible = voiceCompatible
         }
     }
 
@@ -1207,6 +1238,16 @@ public enum GatewayModels {
             self.token = token
             self.scopes = scopes
             self.rotatedAtMs = rotatedAtMs
+        }
+    }
+
+    public struct Enabled: Codable, Sendable {
+        public var enabled: Bool
+
+        public init(
+            enabled: Bool
+        ) {
+            self.enabled = enabled
         }
     }
 
@@ -1714,13 +1755,17 @@ public enum GatewayModels {
         }
     }
 
-    /// The protocol 4 form differs only in `auth`, which is then always there.
+    /// The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host.
     public struct HelloOk: Codable, Sendable {
         public var type: String
         public var `protocol`: Int
         public var server: Server
         public var features: Features
         public var snapshot: Snapshot
+        /// Protocol 3.
+        public var canvasHostUrl: String?
+        /// Protocol 4.
+        public var pluginSurfaceUrls: Surfaces?
         public var auth: Auth?
         public var policy: Policy
 
@@ -1730,6 +1775,8 @@ public enum GatewayModels {
             server: Server,
             features: Features,
             snapshot: Snapshot,
+            canvasHostUrl: String? = nil,
+            pluginSurfaceUrls: Surfaces? = nil,
             auth: Auth? = nil,
             policy: Policy
         ) {
@@ -1738,6 +1785,8 @@ public enum GatewayModels {
             self.server = server
             self.features = features
             self.snapshot = snapshot
+            self.canvasHostUrl = canvasHostUrl
+            self.pluginSurfaceUrls = pluginSurfaceUrls
             self.auth = auth
             self.policy = policy
         }
@@ -2268,6 +2317,32 @@ public enum GatewayModels {
         }
     }
 
+    public struct NodePluginSurfaceRefreshParams: Codable, Sendable {
+        public var surface: String
+        public var observedUrl: String?
+
+        public init(
+            surface: String,
+            observedUrl: String? = nil
+        ) {
+            self.surface = surface
+            self.observedUrl = observedUrl
+        }
+    }
+
+    public struct NodePluginSurfaceRefreshReply: Codable, Sendable {
+        public var surface: String
+        public var pluginSurfaceUrls: Surfaces
+
+        public init(
+            surface: String,
+            pluginSurfaceUrls: Surfaces
+        ) {
+            self.surface = surface
+            self.pluginSurfaceUrls = pluginSurfaceUrls
+        }
+    }
+
     public struct NodeRenameParams: Codable, Sendable {
         public var nodeId: String
         public var displayName: String
@@ -2340,6 +2415,42 @@ public enum GatewayModels {
             self.connectedAtMs = connectedAtMs
             self.paired = paired
             self.connected = connected
+        }
+    }
+
+    public struct Offer: Codable, Sendable {
+        public var id: String
+        public var name: String
+        /// It can be asked: there is a key.
+        public var configured: Bool
+        public var models: [String]
+        public var voices: [String]?
+
+        public init(
+            id: String,
+            name: String,
+            configured: Bool,
+            models: [String],
+            voices: [String]? = nil
+        ) {
+            self.id = id
+            self.name = name
+            self.configured = configured
+            self.models = models
+            self.voices = voices
+        }
+    }
+
+    public struct Offers: Codable, Sendable {
+        public var providers: [Offer]
+        public var active: String
+
+        public init(
+            providers: [Offer],
+            active: String
+        ) {
+            self.providers = providers
+            self.active = active
         }
     }
 
@@ -3553,6 +3664,42 @@ public enum GatewayModels {
         }
     }
 
+    public struct Status: Codable, Sendable {
+        public var enabled: Bool
+        /// `off`, `always`, `inbound` or `tagged`.
+        public var auto: String
+        public var provider: String
+        public var fallbackProvider: String?
+        public var fallbackProviders: [String]
+        public var prefsPath: String
+        public var hasOpenAIKey: Bool
+        public var hasElevenLabsKey: Bool
+        /// Never: that service has no published interface.
+        public var edgeEnabled: Bool
+
+        public init(
+            enabled: Bool,
+            auto: String,
+            provider: String,
+            fallbackProvider: String? = nil,
+            fallbackProviders: [String],
+            prefsPath: String,
+            hasOpenAIKey: Bool,
+            hasElevenLabsKey: Bool,
+            edgeEnabled: Bool
+        ) {
+            self.enabled = enabled
+            self.auto = auto
+            self.provider = provider
+            self.fallbackProvider = fallbackProvider
+            self.fallbackProviders = fallbackProviders
+            self.prefsPath = prefsPath
+            self.hasOpenAIKey = hasOpenAIKey
+            self.hasElevenLabsKey = hasElevenLabsKey
+            self.edgeEnabled = edgeEnabled
+        }
+    }
+
     public struct StatusDefaults: Codable, Sendable {
         public var model: String?
         public var contextTokens: Int?
@@ -3655,6 +3802,17 @@ public enum GatewayModels {
             self.model = model
             self.contextTokens = contextTokens
             self.flags = flags
+        }
+    }
+
+    /// Where a client's pages find what is served to them; good until this connection ends.
+    public struct Surfaces: Codable, Sendable {
+        public var canvas: String
+
+        public init(
+            canvas: String
+        ) {
+            self.canvas = canvas
         }
     }
 
@@ -3848,6 +4006,12 @@ public enum GatewayModels {
         case channelsLogout = "channels.logout"
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
+        case ttsStatus = "tts.status"
+        case ttsProviders = "tts.providers"
+        case ttsEnable = "tts.enable"
+        case ttsDisable = "tts.disable"
+        case ttsConvert = "tts.convert"
+        case ttsSetProvider = "tts.setProvider"
         case configGet = "config.get"
         case configSchema = "config.schema"
         case configSet = "config.set"
@@ -3899,6 +4063,7 @@ public enum GatewayModels {
         case nodeInvoke = "node.invoke"
         case nodeInvokeResult = "node.invoke.result"
         case nodeEvent = "node.event"
+        case nodePluginSurfaceRefresh = "node.pluginSurface.refresh"
         case cronList = "cron.list"
         case cronStatus = "cron.status"
         case send = "send"

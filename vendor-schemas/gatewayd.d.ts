@@ -273,6 +273,10 @@ export interface ChatSendReply {
 
 export type ChatState = "delta" | "final" | "aborted" | "error";
 
+export interface Chosen {
+  provider: string;
+}
+
 export interface Client {
   id: ClientId;
   displayName?: string;
@@ -358,6 +362,15 @@ export interface ConnectParams {
   auth?: Credentials;
   locale?: string;
   userAgent?: string;
+}
+
+export interface Converted {
+  /** A file of this machine, for some minutes. */
+  audioPath: string;
+  provider: string;
+  outputFormat: string;
+  /** It can be sent as a voice message. */
+  voiceCompatible: boolean;
 }
 
 export interface Credentials {
@@ -466,6 +479,10 @@ export interface DeviceTokenRotateReply {
   token?: string;
   scopes: Array<string>;
   rotatedAtMs: number;
+}
+
+export interface Enabled {
+  enabled: boolean;
 }
 
 /** `seq` counts the broadcasts since the gateway started; what is for one connection alone has none. */
@@ -650,13 +667,17 @@ export interface Heartbeats {
   enabled: boolean;
 }
 
-/** The protocol 4 form differs only in `auth`, which is then always there. */
+/** The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host. */
 export interface HelloOk {
   type: "hello-ok";
   protocol: number;
   server: Server;
   features: Features;
   snapshot: Snapshot;
+  /** Protocol 3. */
+  canvasHostUrl?: string;
+  /** Protocol 4. */
+  pluginSurfaceUrls?: Surfaces;
   auth?: Auth;
   policy: Policy;
 }
@@ -867,6 +888,16 @@ export interface NodePairVerifyReply {
   node?: PairedNode;
 }
 
+export interface NodePluginSurfaceRefreshParams {
+  surface: string;
+  observedUrl?: string;
+}
+
+export interface NodePluginSurfaceRefreshReply {
+  surface: string;
+  pluginSurfaceUrls: Surfaces;
+}
+
 export interface NodeRenameParams {
   nodeId: string;
   displayName: string;
@@ -892,6 +923,20 @@ export interface NodeSummary {
   connectedAtMs?: number;
   paired: boolean;
   connected: boolean;
+}
+
+export interface Offer {
+  id: string;
+  name: string;
+  /** It can be asked: there is a key. */
+  configured: boolean;
+  models: Array<string>;
+  voices?: Array<string>;
+}
+
+export interface Offers {
+  providers: Array<Offer>;
+  active: string;
 }
 
 export interface Okay {
@@ -1362,6 +1407,20 @@ export interface Stats {
   root: string;
 }
 
+export interface Status {
+  enabled: boolean;
+  /** `off`, `always`, `inbound` or `tagged`. */
+  auto: string;
+  provider: string;
+  fallbackProvider: string | null;
+  fallbackProviders: Array<string>;
+  prefsPath: string;
+  hasOpenAIKey: boolean;
+  hasElevenLabsKey: boolean;
+  /** Never: that service has no published interface. */
+  edgeEnabled: boolean;
+}
+
 export interface StatusDefaults {
   model: string | null;
   contextTokens: number | null;
@@ -1399,6 +1458,11 @@ export interface StatusRow {
   model: string | null;
   contextTokens: number | null;
   flags: Array<string>;
+}
+
+/** Where a client's pages find what is served to them; good until this connection ends. */
+export interface Surfaces {
+  canvas: string;
 }
 
 export interface TalkModeParams {
@@ -1483,6 +1547,12 @@ export interface Methods {
   "channels.logout": { params: ChannelsLogoutParams; result: ChannelsLogoutReply };
   "usage.status": { params: unknown; result: UsageStatusReply };
   "usage.cost": { params: unknown; result: UsageCostReply };
+  "tts.status": { params: unknown; result: Status };
+  "tts.providers": { params: unknown; result: Offers };
+  "tts.enable": { params: unknown; result: Enabled };
+  "tts.disable": { params: unknown; result: Enabled };
+  "tts.convert": { params: unknown; result: Converted };
+  "tts.setProvider": { params: unknown; result: Chosen };
   "config.get": { params: NoParams; result: ConfigGetReply };
   "config.schema": { params: NoParams; result: ConfigSchema };
   "config.set": { params: ConfigSetParams; result: ConfigSetReply };
@@ -1534,6 +1604,7 @@ export interface Methods {
   "node.invoke": { params: NodeInvokeParams; result: NodeInvokeReply };
   "node.invoke.result": { params: NodeInvokeResultParams; result: NodeInvokeResultReply };
   "node.event": { params: NodeEventParams; result: Okay };
+  "node.pluginSurface.refresh": { params: NodePluginSurfaceRefreshParams; result: NodePluginSurfaceRefreshReply };
   "cron.list": { params: CronListParams; result: CronListReply };
   "cron.status": { params: NoParams; result: CronStatusReply };
   "send": { params: SendParams; result: SentReply };

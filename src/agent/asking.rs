@@ -4,7 +4,7 @@ use super::http::{Patience, Wire};
 use super::keys::{Key, Keys, Pick};
 use super::model::{Answer, Delta, Done, Message, ModelRef, Part, Thinking, ToolSpec, TurnRequest};
 use super::providers;
-use super::task::{Around, Event, Task};
+use super::task::{Around, Brought, Event, Task};
 use crate::base::cancel::Cancel;
 
 /// What a run asks models with.
@@ -24,6 +24,7 @@ pub(super) struct Told<'a> {
     pub system: &'a str,
     pub messages: &'a [Message],
     pub tools: &'a [ToolSpec],
+    pub brought: &'a Brought,
 }
 
 impl Asking<'_> {
@@ -53,10 +54,10 @@ impl Asking<'_> {
             system: told.system.to_owned(),
             messages: told.messages.to_vec(),
             tools: told.tools.to_vec(),
+            tool_choice: told.brought.tool_choice.clone(),
             thinking: if target.reasoning { self.thinking } else { Thinking::Off },
-            max_tokens: params.max_tokens,
-            temperature: params.temperature,
-            ..TurnRequest::default()
+            max_tokens: told.brought.max_tokens.or(params.max_tokens),
+            temperature: told.brought.temperature.or(params.temperature),
         };
         if !models.catalog.takes_images(model) {
             leave_images_out(&mut request.messages);

@@ -1,6 +1,6 @@
 //! One POST to a model server and its answer, byte by byte: blocking, with a deadline for every wait, closed at once when cancelled.
 //!
-//! Nothing is followed, retried, cached or unpacked here; a connection serves one request.
+//! Nothing is followed, retried, cached or unpacked here; a connection serves one request. `fetch` makes its connections here too.
 use super::error::{ErrorKind, TurnError, Wait};
 use super::refusal;
 use crate::base::cancel::{Cancel, Hook};
@@ -13,6 +13,7 @@ use crate::wire::proxy::Proxies;
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::{HeaderMap, Uri};
+use ureq::unversioned::resolver::Resolver;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, BodyReader, Timeout};
 
@@ -86,9 +87,10 @@ pub fn post(post: &Post, wire: &Wire, cancel: &Cancel) -> Result<Arriving, TurnE
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         return Err(bad(format!("baseUrl {:?} is not of the form https://host/path", post.url)));
     }
+    let dns = Dns { cancel: cancel.clone(), lookup: wire.lookup };
     let proxy =
         wire.proxies.of_uri(&uri).map_err(|err| TurnError::new(ErrorKind::Network, err.to_string()))?;
-    let agent = agent(wire, proxy, cancel);
+    let agent = agent(wire.patience, proxy, 0, dns);
     let closing = agent.clone();
     let close = cancel.on_cancel(move || closing.shutdown());
     if cancel.is_cancelled() {
@@ -121,12 +123,18 @@ pub fn post(post: &Post, wire: &Wire, cancel: &Cancel) -> Result<Arriving, TurnE
     Err(refusal::of_answer(status, retry_after_ms(&head.headers), &arriving.media_type, &bytes))
 }
 
-fn agent(wire: &Wire, proxy: Option<ureq::Proxy>, cancel: &Cancel) -> Agent {
+/// What makes connections; none of them serves a second request.
+pub(super) fn agent(
+    patience: Patience,
+    proxy: Option<ureq::Proxy>,
+    redirects_max: u32,
+    resolver: impl Resolver,
+) -> Agent {
     let ms = |ms| Some(Duration::from_millis(ms));
-    let Patience { connect_ms, first_byte_ms, idle_ms, total_ms } = wire.patience;
+    let Patience { connect_ms, first_byte_ms, idle_ms, total_ms } = patience;
     let config = Agent::config_builder()
         .http_status_as_error(false)
-        .max_redirects(0)
+        .max_redirects(redirects_max)
         .proxy(proxy)
         .user_agent(concat!("gatewayd/", env!("CARGO_PKG_VERSION")))
         .max_idle_connections(0)
@@ -142,8 +150,7 @@ fn agent(wire: &Wire, proxy: Option<ureq::Proxy>, cancel: &Cancel) -> Agent {
         .timeout_per_read(ms(idle_ms))
         .timeout_global(ms(total_ms))
         .build();
-    let dns = Dns { cancel: cancel.clone(), lookup: wire.lookup };
-    Agent::with_parts(config, DefaultConnector::default(), dns)
+    Agent::with_parts(config, DefaultConnector::default(), resolver)
 }
 
 impl Arriving {
@@ -181,7 +188,8 @@ impl Arriving {
     }
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+/// Empty when it is absent, or no text.
+pub(super) fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
 }
 

@@ -188,6 +188,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    pub fn add(&mut self, other: &Usage) {
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+    }
     pub fn total(&self) -> u64 {
         self.input + self.output + self.cache_read + self.cache_write
     }

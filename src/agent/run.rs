@@ -13,10 +13,14 @@ use super::asking::{Asking, Told};
 use super::compact::{self, Why};
 use super::conversation::{self, Image, Origin};
 use super::error::{ErrorKind, TurnError};
-use super::model::{Answer, Done, Message, ModelRef, Part, Role, Thinking, ToolCall, ToolSpec, Usage};
+use super::fetch::Fetcher;
+use super::media::Got;
+use super::model::{
+    Answer, Done, Message, ModelRef, Part, Role, Stop, Thinking, ToolCall, ToolChoice, ToolSpec, Usage,
+};
 use super::prompt::System;
 use super::retry::{Attempts, Step};
-pub use super::task::{Around, Begin, Begun, End, Event, Failure, Prompt, Steer, Task, Tools};
+pub use super::task::{Around, Begin, Begun, Brought, End, Event, Failure, Prompt, Steer, Task, Tools};
 use super::tools::{Outcome, Toolbox};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
@@ -30,6 +34,11 @@ use std::time::Duration;
 pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> End {
     let begin = std::mem::replace(&mut task.begin, Box::new(|_| Err(Trouble::Refused("begun twice".into()))));
     let mut end = End::new(Ok(()));
+    // Before anybody hears of it, so that what cannot be fetched is refused and leaves no trace.
+    let files = match fetch(&mut task, cancel) {
+        Ok(it) => it,
+        Err(failure) => return End { outcome: Err(failure), ..end },
+    };
     let begun = match around.store.ask(begin) {
         Ok(Ok(it)) => it,
         Ok(Err(err)) => return End { outcome: Err(Failure::Failed(err.to_string())), ..end },
@@ -38,17 +47,33 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
     end.session_id = Some(begun.session_id.clone());
     let word = |name: &str| begun.entry.get(name).and_then(Value::as_str).map(str::to_owned);
     emit(Event::Begun { session_id: begun.session_id.clone(), verbose: word("verboseLevel") });
-    let outcome = match Run::new(&task, around, cancel, emit, &begun) {
+    let outcome = match Run::new(&task, around, cancel, emit, &begun, &files) {
         Ok(mut it) => {
             let outcome = if task.only_compact.is_some() { it.fold() } else { it.converse() };
             it.note(&outcome);
             (end.texts, end.usage, end.report) = (it.texts, it.usage, it.system.report);
+            (end.spent, end.is_cut, end.pending) = (it.spent, it.is_cut, it.pending);
             (end.model, end.compacted) = (Some(it.origin.model), it.compacted);
             outcome
         }
         Err(failure) => Err(failure),
     };
     End { outcome, ..end }
+}
+
+/// What the message shows by a URL: pictures join its own, and the texts come back.
+fn fetch(task: &mut Task, cancel: &Cancel) -> Result<String, Failure> {
+    let mut texts = String::new();
+    task.images.extend(task.brought.images.iter().cloned());
+    for it in &task.brought.fetch {
+        match it.fetch(&Fetcher::default(), cancel) {
+            Ok(Got::Picture(it)) => task.images.push(it),
+            Ok(Got::Text(it)) => texts.push_str(&format!("\n\n{it}")),
+            Err(_) if cancel.is_cancelled() => return Err(Failure::Cancelled),
+            Err(text) => return Err(Failure::Unfit(text)),
+        }
+    }
+    Ok(texts)
 }
 
 /// A run under way.
@@ -72,6 +97,9 @@ pub(super) struct Run<'a> {
     trouble: Option<TurnError>,
     texts: Vec<String>,
     usage: Usage,
+    spent: Usage,
+    is_cut: bool,
+    pending: Vec<ToolCall>,
     pub(super) compacted: Option<(u64, u64)>,
 }
 
@@ -82,6 +110,7 @@ impl<'a> Run<'a> {
         cancel: &'a Cancel,
         emit: &'a mut dyn FnMut(Event),
         begun: &'a Begun,
+        files: &str,
     ) -> Result<Run<'a>, Failure> {
         // What is wrong with a name says itself what to do.
         let now = around.clock.now();
@@ -106,14 +135,20 @@ impl<'a> Run<'a> {
             .or_else(|| Thinking::of_word(word("thinkingLevel")?))
             .or(task.thinking_default)
             .unwrap_or(if around.models.catalog.thinks(&model) { Thinking::Low } else { Thinking::Off });
+        let told = |path: &std::path::Path| match &task.brought.after {
+            Some(run_id) => transcript::context_after(path, run_id),
+            None => transcript::context(path),
+        };
         let context = match &begun.transcript {
-            Some(path) => transcript::context(path)
-                .map_err(|err| Failure::Failed(format!("cannot read {}: {err}", path.display())))?,
+            Some(path) => {
+                told(path).map_err(|err| Failure::Failed(format!("cannot read {}: {err}", path.display())))?
+            }
             None => Context::default(),
         };
         let toolbox = (task.tools)(&model);
-        let specs = toolbox.specs();
-        let system = (task.prompt)(begun, &model, thinking, &specs);
+        let specs = specs(&toolbox, &task.brought);
+        let mut system = (task.prompt)(begun, &model, thinking, &specs);
+        system.text.push_str(files);
         let origin = Run::origin(around, &model);
         let deadline_ms = now.mono_ms + task.timeout_ms;
         let mut run = Run {
@@ -132,6 +167,9 @@ impl<'a> Run<'a> {
             trouble,
             texts: vec![],
             usage: Usage::default(),
+            spent: Usage::default(),
+            is_cut: false,
+            pending: vec![],
             compacted: None,
         };
         run.open(&context, now.unix_ms);
@@ -163,6 +201,9 @@ impl<'a> Run<'a> {
             self.messages = conversation::messages(&context);
             return;
         }
+        if task.brought.after.is_some() {
+            self.behind = context.entries.last().and_then(|it| it["id"].as_str()).map(str::to_owned);
+        }
         if let Some(parent) = refused(&mut context) {
             self.behind = Some(parent);
         } else if let Some(parent) = context.unanswered().map(|it| it.map(str::to_owned)) {
@@ -171,7 +212,6 @@ impl<'a> Run<'a> {
                 .retain(|it| !(it["type"] == "message" && it["parentId"].as_str() == parent.as_deref()));
             self.behind = Some(parent.unwrap_or_default());
         }
-        self.messages = conversation::messages(&context);
         let last = |kind: &str| context.entries.iter().rfind(|it| it["type"] == kind);
         let model = &self.origin.model;
         if last("model_change")
@@ -185,8 +225,34 @@ impl<'a> Run<'a> {
             self.unsaid.push(Entry::ThinkingLevelChange { thinking_level: thinking.into() });
         }
         self.unsaid.push(mark(&task.run_id, task.accepted_at));
-        let text = self.begun.text.clone();
-        self.say(&text, &task.images, unix_ms);
+        if !task.brought.history.is_empty() {
+            let entry = |it: &Value| json!({ "type": "message", "message": it });
+            context = Context { summary: None, entries: task.brought.history.iter().map(entry).collect() };
+        }
+        let text = self.hear_results(&mut context, unix_ms);
+        self.messages = conversation::messages(&context);
+        if !text.is_empty() || !task.images.is_empty() {
+            self.say(&text, &task.images, unix_ms);
+        }
+    }
+    /// Puts what came of the client's calls behind them. What the person says, with the answers to calls that nobody knows of.
+    fn hear_results(&mut self, context: &mut Context, unix_ms: i64) -> String {
+        let mut text = self.begun.text.clone();
+        for (id, said) in &self.asking.task.brought.results {
+            let calls = context.messages().flat_map(|it| it["content"].as_array().into_iter().flatten());
+            let call = calls.filter(|it| it["type"] == "toolCall").find(|it| it["id"] == *id);
+            let Some(call) = call else {
+                let gap = if text.is_empty() { "" } else { "\n\n" };
+                text.push_str(&format!("{gap}The tool call {id} answered: {said}"));
+                continue;
+            };
+            let name = call["name"].as_str().unwrap_or_default().to_owned();
+            let call = ToolCall { id: id.clone(), name, arguments: String::new() };
+            let message = conversation::tool_result(&call, said, None, &Value::Null, false, unix_ms);
+            context.entries.push(json!({ "type": "message", "message": message }));
+            self.unsaid.push(Entry::Message { message });
+        }
+        text
     }
     /// A person's words, to the model and to the transcript.
     fn say(&mut self, text: &str, images: &[Image], unix_ms: i64) {
@@ -220,7 +286,7 @@ impl<'a> Run<'a> {
             self.keep(&Answer::default(), &Err(err))?;
             return Err(failure);
         }
-        if self.is_full() {
+        if self.is_full() && self.can_fold() {
             // A summary that cannot be made is no reason not to try: the model has the last word.
             let _ = self.fold_before_answer(Why::Full);
         }
@@ -232,10 +298,17 @@ impl<'a> Run<'a> {
             let (answer, ended) = answered;
             self.keep(&answer, &ended)?;
             let done = ended.map_err(|err| Failure::of(&err, &self.origin.model.provider))?;
-            self.usage = done.usage;
-            let calls: Vec<ToolCall> = answer.tool_calls().cloned().collect();
+            (self.usage, self.is_cut) = (done.usage, done.stop == Stop::Length);
+            self.spent.add(&done.usage);
+            let theirs =
+                |it: &ToolCall| self.asking.task.brought.tools.iter().any(|tool| tool.name == it.name);
+            let (pending, calls): (Vec<_>, Vec<_>) = answer.tool_calls().cloned().partition(theirs);
             self.messages.push(answer.into_message());
             self.use_tools(&calls)?;
+            if !pending.is_empty() {
+                self.pending = pending;
+                return Ok(());
+            }
             let steered = self.steer();
             if calls.is_empty() && !steered {
                 return Ok(());
@@ -267,7 +340,12 @@ impl<'a> Run<'a> {
         loop {
             let mut answer = Answer::default();
             let model = self.way.model().clone();
-            let told = Told { system: &self.system.text, messages: &self.messages, tools: &self.specs };
+            let told = Told {
+                system: &self.system.text,
+                messages: &self.messages,
+                tools: &self.specs,
+                brought: &asking.task.brought,
+            };
             let (key, result) = asking.call(&model, self.way.is_last(), told, &mut answer, &mut *self.emit);
             let given = !answer.parts().is_empty();
             let err = match result {
@@ -277,7 +355,7 @@ impl<'a> Run<'a> {
                 }
                 Err(err) => err,
             };
-            if err.kind == ErrorKind::ContextOverflow && !folded && !given {
+            if err.kind == ErrorKind::ContextOverflow && !folded && !given && self.can_fold() {
                 folded = true;
                 if self.fold_before_answer(Why::TooLong).is_ok() {
                     continue;
@@ -399,6 +477,10 @@ impl<'a> Run<'a> {
         let reckoned = conversation::tokens(&self.messages) + self.system.text.len() as u64 / 4;
         self.asking.task.compaction.is_full(reckoned.max(self.told_before), self.window())
     }
+    /// What a client tells of the conversation is its own to shorten.
+    fn can_fold(&self) -> bool {
+        self.asking.task.brought.history.is_empty()
+    }
     /// Folds what was said before the newest question.
     fn fold_before_answer(&mut self, why: Why<'_>) -> Result<(), Failure> {
         (self.emit)(Event::Compacting);
@@ -422,7 +504,7 @@ impl<'a> Run<'a> {
     pub(super) fn aside(&mut self, system: &str, question: &str) -> Result<String, Failure> {
         let messages = [conversation::question(question, &[])];
         let (model, mut answer) = (self.way.model().clone(), Answer::default());
-        let told = Told { system, messages: &messages, tools: &[] };
+        let told = Told { system, messages: &messages, tools: &[], brought: &Brought::default() };
         let result = self.asking.call(&model, true, told, &mut answer, &mut |_| {}).1;
         let text = answer.text().trim().to_owned();
         match result {
@@ -504,6 +586,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What a model is offered. Where it must call a tool of the client's, nothing else.
+fn specs(toolbox: &Toolbox, brought: &Brought) -> Vec<ToolSpec> {
+    let theirs = &brought.tools;
+    if matches!(brought.tool_choice, ToolChoice::Required | ToolChoice::Tool(_)) {
+        return theirs.clone();
+    }
+    let hidden = |it: &ToolSpec| theirs.iter().any(|tool| tool.name == it.name);
+    toolbox.specs().into_iter().filter(|it| !hidden(it)).chain(theirs.iter().cloned()).collect()
+}
+
 fn saved(saving: &Receiver<Result<(), Trouble>>) -> Result<(), Failure> {
     match saving.recv() {
         Ok(Ok(())) => Ok(()),
@@ -521,12 +613,12 @@ fn named(name: &str) -> ModelRef {
 /// Stands in front of a run's question, so that a restart knows whether it was stored.
 fn mark(run_id: &str, accepted_at: i64) -> Entry {
     let data = json!({ "runId": run_id, "acceptedAt": accepted_at });
-    Entry::Custom { custom_type: "gatewayd.run".into(), data }
+    Entry::Custom { custom_type: transcript::RUN.into(), data }
 }
 
 fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
     let data = &entry["data"];
-    entry["customType"] == "gatewayd.run" && data["runId"] == run_id && data["acceptedAt"] == accepted_at
+    entry["customType"] == transcript::RUN && data["runId"] == run_id && data["acceptedAt"] == accepted_at
 }
 
 /// Takes away a question that the model's server would not take, with all that followed it, so that the next one is not refused for

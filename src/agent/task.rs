@@ -2,7 +2,8 @@
 use super::compact;
 use super::conversation::Image;
 use super::error::{ErrorKind, TurnError};
-use super::model::{ModelRef, Thinking, ToolSpec, Usage};
+use super::media::Wanted;
+use super::model::{ModelRef, Thinking, ToolCall, ToolChoice, ToolSpec, Usage};
 use super::models::Models;
 use super::prompt::System;
 use super::tools::{Place, Toolbox};
@@ -46,6 +47,27 @@ pub struct Steer {
     pub images: Vec<Image>,
 }
 
+/// What a request over an API of model servers brings along, which no chat has.
+#[derive(Debug, Clone, Default)]
+pub struct Brought {
+    /// The conversation so far as the client tells it, in the transcript's form: what is stored is not told then.
+    pub history: Vec<Value>,
+    /// The run whose answer this message follows, when it is not the session's last.
+    pub after: Option<String>,
+    /// What came of calls that an earlier run left to the client: the call's id, and its answer.
+    pub results: Vec<(String, String)>,
+    /// Tools that the client has: the run ends with the first call of one. They hide tools of the same name.
+    pub tools: Vec<ToolSpec>,
+    pub tool_choice: ToolChoice,
+    /// Tokens of one answer.
+    pub max_tokens: Option<u64>,
+    pub temperature: Option<f64>,
+    /// What the message shows.
+    pub images: Vec<Image>,
+    /// And what is still to be fetched.
+    pub fetch: Vec<Wanted>,
+}
+
 /// What a run does.
 pub struct Task {
     pub run_id: String,
@@ -61,6 +83,7 @@ pub struct Task {
     pub begin: Begin,
     pub prompt: Prompt,
     pub images: Vec<Image>,
+    pub brought: Arc<Brought>,
     /// What was asked for; else what the session, the agent and the defaults say.
     pub thinking: Option<Thinking>,
     pub thinking_default: Option<Thinking>,
@@ -133,6 +156,12 @@ pub struct End {
     pub model: Option<ModelRef>,
     /// Of the last call.
     pub usage: Usage,
+    /// Of all calls.
+    pub spent: Usage,
+    /// The last answer was cut at its limit of tokens.
+    pub is_cut: bool,
+    /// Calls that are the client's to make.
+    pub pending: Vec<ToolCall>,
     pub report: Value,
     /// Tokens before and after, when it was folded.
     pub compacted: Option<(u64, u64)>,
@@ -146,6 +175,9 @@ impl End {
             session_id: None,
             model: None,
             usage: Usage::default(),
+            spent: Usage::default(),
+            is_cut: false,
+            pending: vec![],
             report: Value::Null,
             compacted: None,
         }
@@ -166,6 +198,8 @@ pub enum Failure {
     Cancelled,
     /// The model refuses the request itself: what it says is the answer.
     Refused(String),
+    /// What was asked for cannot be had: a sentence for whoever asked.
+    Unfit(String),
     /// A sentence for the person.
     Failed(String),
 }

@@ -64,10 +64,17 @@ impl Root {
     /// # Errors
     /// As [`Root::read`]; ELOOP for a file of several names, as for a link.
     pub fn read_sole(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        self.open_sole(name)?.map(|file| files::read_open(file, bytes_max)).transpose()
+    }
+    /// As [`Root::open_file`], of a file that has no other name.
+    ///
+    /// # Errors
+    /// As [`Root::read_sole`].
+    pub fn open_sole(&self, name: &str) -> io::Result<Option<File>> {
         use std::os::unix::fs::MetadataExt;
         let Some(file) = self.open_file(name)? else { return Ok(None) };
         match file.metadata()?.nlink() {
-            0 | 1 => files::read_open(file, bytes_max).map(Some),
+            0 | 1 => Ok(Some(file)),
             _ => Err(io::Error::from_raw_os_error(libc::ELOOP)),
         }
     }

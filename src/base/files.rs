@@ -98,6 +98,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     result
 }
 
+/// A new file (0600) to write to; one that is there already is an error.
+///
+/// # Errors
+/// What the system says.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Renames within a folder, durably.
 ///
 /// # Errors
@@ -129,7 +137,7 @@ const ASIDE_MAX: usize = 5;
 pub fn set_aside(path: &Path, why: &str, unix_ms: i64, from: &mut impl Read) -> io::Result<PathBuf> {
     let kept = aside(path, why, unix_ms)?;
     fault::step()?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&kept)?;
+    let mut file = create_new(&kept)?;
     fault::step()?;
     io::copy(from, &mut file)?;
     fault::step()?;

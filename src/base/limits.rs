@@ -8,6 +8,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_LINES_MAX: usize = 100;
 /// From the first byte of a request (or the accept) to the end of its head, in total. Ours: stops slowloris in 10 s (reference: 79 s).
 pub const HEAD_DEADLINE_MS: u64 = 10_000;
+/// How long a client may take nothing of an answer that comes in pieces. Ours: longer than any pause of a network that still works.
+pub const STREAM_STALL_MS: u64 = 60_000;
 /// An idle keep-alive HTTP connection. Ours: longer than the usual 5 s probe interval of a monitor, short enough to free sockets.
 pub const KEEP_ALIVE_IDLE_MS: u64 = 30_000;
 /// Empty lines skipped in front of a request (RFC 9112 section 2.2 asks for at least one). Ours.
@@ -110,6 +112,8 @@ pub const HEALTH_REFRESH_MS: u64 = 60_000;
 pub const HEALTH_REFRESH_MIN_MS: u64 = 1_000;
 /// Queued system events of a session; the oldest goes first. Reference: 20.
 pub const SYSTEM_EVENTS_MAX: usize = 20;
+/// Of all sessions together; the oldest goes first. Ours: nodes name sessions.
+pub const SYSTEM_EVENTS_ALL_MAX: usize = 400;
 /// Text of a system event, presence field or wake, in bytes. Ours: a frame may be far larger than what is worth keeping.
 pub const EVENT_TEXT_BYTES_MAX: usize = 4096;
 /// Wake words: at most 32 of 64 characters. Reference.
@@ -205,6 +209,29 @@ pub const READ_BYTES_A_TURN: usize = 256 * 1024;
 /// How long a stopping gateway waits for its last bytes to leave. Ours: well under the second that a stop may take.
 pub const STOP_FLUSH_MS: u64 = 500;
 
+/// How often it is looked whether somebody who has sent his last byte still waits for the answer. Ours: most answers come sooner.
+pub const EOF_PROBE_MS: u64 = 2_000;
+/// A picture of an agent. Ours: one of 4 megapixels fits.
+pub const AVATAR_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Tool calls over HTTP at a time; each has a thread. Ours.
+pub const ANSWER_THREADS_MAX: usize = 8;
+/// The body of such a call. Reference: 2 MiB.
+pub const TOOL_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Wrong webhook tokens of one peer in `AUTH_WINDOW_MS` before it is locked out. Latest: 20.
+pub const HOOK_ATTEMPTS_MAX: u32 = 20;
+/// How long. Latest: a minute.
+pub const HOOK_LOCKOUT_MS: u64 = 60_000;
+/// The name of a webhook, in characters. Ours: it stands in front of a line.
+pub const HOOK_NAME_CHARS_MAX: usize = 80;
+/// An idempotency key of a webhook. Latest: 256.
+pub const HOOK_KEY_BYTES_MAX: usize = 256;
+/// What the main session is told of a run that it did not make, in characters. Reference: 2000.
+pub const SUMMARY_CHARS_MAX: usize = 2_000;
+/// The body of a webhook. Reference: 256 KiB.
+pub const HOOK_BODY_BYTES_MAX: u64 = 256 * 1024;
+/// The most that `hooks.maxBodyBytes` may make of it. Ours: it is held in memory.
+pub const HOOK_BODY_BYTES_CAP: u64 = 16 * 1024 * 1024;
+
 /// A file of certificates or with a key. Ours: all the roots that browsers trust take 250 KB.
 pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -242,7 +269,7 @@ pub const MODEL_REASON_CHARS_MAX: usize = 300;
 /// Tool calls in one answer. Ours: real ones stay under 20.
 pub const MODEL_TOOL_CALLS_MAX: usize = 128;
 /// Runs at a time whatever the configuration says; each has a thread. Ours.
-pub const RUNS_MAX: usize = 64;
+pub const RUNS_MAX: usize = 128;
 /// Runs that are under way or wait, in all sessions; each holds its message. Ours.
 pub const RUNS_WAITING_MAX: usize = 256;
 /// The longest a run may take, whatever a client asks for. Ours: a day.
@@ -267,6 +294,12 @@ pub const TEXT_FREE_BYTES: usize = 8 * 1024;
 pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 /// Characters of a chat event's error. Reference: 240.
 pub const ERROR_CHARS_MAX: usize = 240;
+/// A body of `/v1/chat/completions`. Reference: 1 MiB.
+pub const CHAT_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Pictures and files that one HTTP request names by URLs. Latest: 8.
+pub const HTTP_URLS_MAX: usize = 8;
+/// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.
+pub const IMAGE_PIXELS_MAX: u64 = 64_000_000;
 /// One attached image, decoded. Reference: 5,000,000 bytes.
 pub const ATTACHMENT_BYTES_MAX: usize = 5_000_000;
 /// Answers with tool calls in one run, so that a model that only calls tools comes to an end. Ours.
@@ -289,6 +322,15 @@ pub const BILLING_REST_HOURS: f64 = 5.0;
 pub const BILLING_REST_HOURS_MAX: f64 = 24.0;
 /// A key without failure for so long starts afresh. Reference's documentation: 24.
 pub const FAILURE_WINDOW_HOURS: f64 = 24.0;
+
+/// One text that is read aloud, in UTF-16 units. Reference: 4096.
+pub const SPEECH_CHARS_MAX: usize = 4096;
+/// One request to a service that reads aloud. Reference: 30 s.
+pub const SPEECH_MS: u64 = 30_000;
+/// How long what was read aloud stays on disk. Reference: 5 minutes.
+pub const SPEECH_KEPT_MS: i64 = 300_000;
+/// How many of them stay at most. Ours: some 10 MB of speech.
+pub const SPEECHES_KEPT_MAX: usize = 64;
 
 /// What one tool call tells the model, in bytes. Reference: 50 KiB for `read`; its `exec` keeps 200,000 characters.
 pub const TOOL_TEXT_BYTES_MAX: usize = 50 * 1024;
@@ -322,6 +364,13 @@ pub const READ_IMAGE_BYTES_MAX: u64 = 5_000_000;
 pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
+pub const TOKEN_CHARS_MIN: usize = 16;
+/// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
+pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which it calls the disk full. Ours.
+pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// Commands that a node runs at a time; others wait. Ours.
 pub const NODE_RUNS_MAX: usize = 8;
@@ -369,7 +418,11 @@ pub const TELEGRAM_LOST_MS: u64 = 1_800_000;
 /// Between two steps of a text that is shown while it is made. Ours: the Bot API takes one message a second in a chat.
 pub const TELEGRAM_DRAFT_MS: u64 = 1_000;
 /// Messages behind the last known one among which a lost answer is looked for. Ours.
-pub const TELEGRAM_SEARCH_MAX: i64 = 64;
+pub const TELEGRAM_SEARCH_MIN: i64 = 64;
+/// The same, when so many were seen since. Ours: at the rate of the Bot API half a minute.
+pub const TELEGRAM_SEARCH_MAX: i64 = 1_000;
+/// How long answers of the last life wait until it is known what else has happened meanwhile. Ours.
+pub const TELEGRAM_BEHIND_MS: u64 = 10_000;
 /// The longest that the Bot API may ask to wait, in seconds. Reliability plan R16.
 pub const TELEGRAM_FLOOD_S_MAX: u64 = 3_600;
 /// The stack of a channel's threads. Ours: measured use is under 64 KiB.
@@ -408,3 +461,17 @@ pub const TELEGRAM_HOOK_MS: u64 = 5_000;
 pub const TELEGRAM_HOOK_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of ours that are remembered, to know whose a reaction is. Ours.
 pub const TELEGRAM_OWN_MAX: usize = 1_000;
+/// A page of the canvas that gets the live-reload script; a larger one is served as it is. Ours: written by hand, or by a model.
+pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A file of the canvas that is answered in one go; a larger one comes in pieces of this size. Ours: what a slow client may hold.
+pub const CANVAS_PIECE_BYTES: u64 = 256 * 1024;
+/// Files of the canvas that are on their way in pieces. Ours: 4 MiB in all.
+pub const CANVAS_DOWNLOADS_MAX: usize = 16;
+/// Pages that wait for the canvas to change. Ours.
+pub const CANVAS_LISTENERS_MAX: usize = 64;
+/// Folders of the canvas that are watched; changes in others are not seen. Ours: the system's default for a user is 8192.
+pub const CANVAS_FOLDERS_MAX: usize = 512;
+/// How long the canvas must lie still before its pages load again. Reference: 75 ms.
+pub const CANVAS_STILL_MS: u64 = 75;
+/// The longest that a canvas which never lies still keeps its pages waiting. Ours.
+pub const CANVAS_STILL_MS_MAX: u64 = 1_000;

@@ -1,6 +1,7 @@
 //! Primitives with no opinion: limits, ids, time and its zones, mailboxes, worker pool, cancellation, children, files, secrets, log sink, system calls.
 //!
 //! Nothing here knows a word of the protocol.
+pub mod accounts;
 pub mod beneath;
 pub mod cancel;
 pub mod child;

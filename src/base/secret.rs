@@ -75,6 +75,7 @@ pub fn redact(text: &str) -> String {
         ("xoxb-", 8),
         ("ghp_", 16),
         ("/bot", 20),
+        ("/cap/", 20),
     ] {
         out = mask_after(&out, prefix, chars_min);
     }

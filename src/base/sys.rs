@@ -21,6 +21,12 @@ pub fn limit_malloc_arenas() {
     }
 }
 
+/// The number of the user that this process acts as.
+pub fn uid() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Gives freed heap pages back to the system.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
@@ -294,6 +300,53 @@ pub fn utc_offset_s(unix_s: i64) -> i64 {
         }
         #[allow(clippy::useless_conversion, reason = "as above")]
         tm.tm_gmtoff.into()
+    }
+}
+
+/// What is typed is not shown, as long as this lives. Nothing where stdin is no terminal.
+pub struct NoEcho(Option<libc::termios>);
+
+impl NoEcho {
+    pub fn of_stdin() -> NoEcho {
+        // SAFETY: tcgetattr fills the zeroed struct, which is used only where it said so; both calls get valid pointers.
+        unsafe {
+            let mut now: libc::termios = std::mem::zeroed();
+            if libc::tcgetattr(0, &mut now) != 0 {
+                return NoEcho(None);
+            }
+            let mut quiet = now;
+            quiet.c_lflag &= !libc::ECHO;
+            libc::tcsetattr(0, libc::TCSANOW, &quiet);
+            NoEcho(Some(now))
+        }
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // SAFETY: the struct was filled by tcgetattr.
+            unsafe { libc::tcsetattr(0, libc::TCSANOW, before) };
+        }
+    }
+}
+
+/// Bytes that this user may still write to the file system of `path`, and its size.
+///
+/// # Errors
+/// As statvfs(3).
+pub fn disk_space(path: &std::path::Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: statvfs fills the zeroed struct, which is read only when it succeeded; the path outlives the call.
+    unsafe {
+        let mut it: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(path.as_ptr(), &mut it) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        #[allow(clippy::useless_conversion, reason = "as above")]
+        let (unit, free, all) = (u64::from(it.f_frsize), u64::from(it.f_bavail), u64::from(it.f_blocks));
+        Ok((unit * free, unit * all))
     }
 }
 

@@ -18,6 +18,10 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// Asking again is of no use.
+    pub fn refusal(text: String) -> Trouble {
+        Trouble { text, hint: None, refused: true }
+    }
     /// The gateway said no: asking again is of no use.
     pub fn is_refusal(&self) -> bool {
         self.refused
@@ -62,7 +66,7 @@ impl Context {
     /// `Trouble`.
     pub fn open(&self, link: &Link, who: As) -> Result<Client, Trouble> {
         let target = target::resolve(link, &self.config().config, self);
-        let target = target.map_err(|text| Trouble { text, hint: None, refused: true })?;
+        let target = target.map_err(Trouble::refusal)?;
         self.open_at(&target, who, link.timeout_ms()).map_err(|it| self.explain(it, &target))
     }
 

@@ -3,6 +3,8 @@ use super::args::{Calls, command};
 use super::gateway_status::Status;
 use super::probe::Probe;
 use super::run::Flags;
+use super::service_actions::{RecordExit, Restart, Start, Stop, Uninstall};
+use super::service_install::Install;
 use super::target::Link;
 use super::text::thousands;
 use super::{Context, fail, say};
@@ -106,6 +108,12 @@ enum Command {
     Status(Status),
     Probe(Probe),
     UsageCost(UsageCost),
+    Install(Install),
+    Uninstall(Uninstall),
+    Start(Start),
+    Stop(Stop),
+    Restart(Restart),
+    RecordExit(RecordExit),
 }
 
 command! {
@@ -161,6 +169,16 @@ impl Gateway {
             }
             Some(Command::Status(it)) => it.run(context, outer),
             Some(Command::Probe(it)) => it.run(context, outer),
+            Some(Command::Install(mut it)) => {
+                it.port = it.port.or(outer.port);
+                it.token = it.token.or(outer.token);
+                it.run(context)
+            }
+            Some(Command::Uninstall(it)) => it.run(context),
+            Some(Command::Start(it)) => it.run(context),
+            Some(Command::Stop(it)) => it.run(context),
+            Some(Command::Restart(it)) => it.run(context),
+            Some(Command::RecordExit(it)) => it.run(context),
             Some(Command::UsageCost(it)) => {
                 let params = json!({ "days": it.days.unwrap_or(30) });
                 let answer = context.call(it.link().or(outer), "usage.cost", Some(params));

@@ -2,13 +2,15 @@
 use super::args::{Calls, command};
 use super::call::Trouble;
 use super::rpc::As;
-use super::service::{Service, masked, others, runtime_text};
+use super::service::{Other, Service, masked, others, runtime_text};
 use super::target::{self, Link};
 use super::{Context, say};
+use crate::base::clock::{self, Clock};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
-use crate::base::{clock::Clock, files, log::daily_file};
-use crate::config::{Bind, File, paths, ports::Ports};
+use crate::base::{accounts, files, log::daily_file};
+use crate::config::{Bind, File, dotenv, paths, ports::Ports};
 use crate::server::{certificate, listen, port};
+use crate::service::last_exit::{self, Life};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,7 +44,10 @@ struct Found {
     ports: Ports,
     /// Sentences about ports that two want.
     clashes: Vec<String>,
-    others: Vec<Value>,
+    /// What is wrong with the unit: sentences.
+    audit: Vec<String>,
+    others: Vec<Other>,
+    last_exit: Option<Life>,
     log: PathBuf,
     /// The certificate of the gateway with TLS, and its SHA-256 fingerprint once it is there.
     tls: Option<(PathBuf, Option<String>)>,
@@ -59,14 +64,19 @@ impl Status {
         let daemon_paths =
             if service.file.is_some() { service.paths(context) } else { context.paths.clone() };
         let config = context.config();
-        let daemon = File::load(&daemon_paths, &context.env).or_last_good(&daemon_paths, &context.env);
+        // The service's own configuration and secrets count, whoever asks; who asks keeps an identity of their own.
+        let mut asker = Context { paths: daemon_paths.clone(), ..context.clone() };
+        let _ = dotenv::load(&daemon_paths, &mut asker.env);
+        let daemon = File::load(&daemon_paths, &asker.env).or_last_good(&daemon_paths, &asker.env);
         let service_port = link.port.or(service.port(context));
         let port = daemon_paths.port(service_port, &context.env, daemon.config.gateway.port);
         link.port = Some(port);
-        let target = target::resolve(&link, &config.config, context);
+        let target = target::resolve(&link, &daemon.config, &asker);
         let url = target.as_ref().map_or_else(|_| link.url.clone().unwrap_or_default(), |it| it.url.clone());
         let rpc = (!self.no_probe).then(|| {
-            let mut client = context.open(&link, As::Probe)?;
+            let target = target.clone().map_err(Trouble::refusal)?;
+            let client = context.open_at(&target, As::Probe, link.timeout_ms());
+            let mut client = client.map_err(|it| asker.explain(it, &target))?;
             client.call("status", None, false)?;
             Ok(())
         });
@@ -86,6 +96,8 @@ impl Status {
             ports,
             listeners: listeners.iter().map(listener).collect(),
             others: others(context, self.deep),
+            audit: super::service_install::audit(&service, context),
+            last_exit: last_exit::last(&daemon_paths.state),
             daemon_path: daemon_paths.config,
             service,
             config,
@@ -115,14 +127,7 @@ fn listener(it: &port::Listener) -> Value {
 /// The name of the user a process runs as; null when it cannot be known.
 fn user_of(pid: i32) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let uid = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid().to_string();
-    let users = files::read_proc(Path::new("/etc/passwd")).ok()?;
-    let name = users.lines().find_map(|it| {
-        let mut fields = it.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    name.or(Some(uid))
+    Some(accounts::name_of(std::fs::metadata(format!("/proc/{pid}")).ok()?.uid()))
 }
 
 fn bind_word(bind: Bind) -> &'static str {
@@ -178,7 +183,7 @@ fn json(it: &Found, context: &Context) -> Value {
         "service": {
             "label": "systemd", "loaded": it.service.enabled(), "loadedText": "enabled", "notLoadedText": "disabled",
             "command": it.service.command_json(), "runtime": it.runtime,
-            "configAudit": { "ok": true, "issues": [] },
+            "configAudit": { "ok": it.audit.is_empty(), "issues": it.audit },
         },
         "config": { "cli": file(&context.paths.config, &it.config), "daemon": file(&it.daemon_path, &it.daemon) },
         "gateway": {
@@ -203,7 +208,10 @@ fn json(it: &Found, context: &Context) -> Value {
         Some(Ok(())) => out["rpc"] = json!({ "ok": true, "url": it.url }),
         Some(Err(err)) => out["rpc"] = json!({ "ok": false, "error": err.to_string(), "url": it.url }),
     }
-    out["extraServices"] = it.others.clone().into();
+    if let Some(life) = &it.last_exit {
+        out["lastExit"] = json!(life);
+    }
+    out["extraServices"] = it.others.iter().map(Other::json).collect();
     out
 }
 
@@ -262,9 +270,11 @@ fn text(it: &Found, context: &Context) -> String {
     }
     lines.extend(it.hints(context).iter().map(|it| format!("Note:           {it}")));
     lines.extend(it.last_error().map(|it| format!("Last error:     {it}")));
+    lines.extend(it.last_exit.iter().map(|it| format!("Last exit:      {}", it.text(clock::iso))));
+    lines.extend(it.audit.iter().map(|it| format!("Unit:           {it}")));
     for other in &it.others {
-        let part = |name: &str| other[name].as_str().unwrap_or("-");
-        lines.push(format!("Other service:  {} ({})", part("label"), part("detail")));
+        let kind = if other.legacy { "Old service:   " } else { "Other service: " };
+        lines.push(format!("{kind} {} ({})", other.name, other.detail));
     }
     if !it.others.is_empty() {
         lines.push(

@@ -6,11 +6,13 @@ mod agent;
 mod agents;
 mod approvals;
 mod args;
+mod ask;
 mod call;
 mod channels;
 mod config;
 mod cron;
 mod devices;
+mod doctor;
 mod gateway;
 mod gateway_status;
 mod health;
@@ -29,6 +31,8 @@ mod probe;
 mod rpc;
 mod run;
 mod service;
+mod service_actions;
+mod service_install;
 mod sessions;
 mod setup;
 mod status;
@@ -83,6 +87,7 @@ enum Command {
     Models(models::Models),
     Agents(agents::Agents),
     Config(config::Config),
+    Doctor(doctor::Doctor),
     Setup(setup::Setup),
 }
 
@@ -152,6 +157,7 @@ pub fn main() -> ExitCode {
         Some(Command::Models(it)) => it.run(&context),
         Some(Command::Agents(it)) => it.run(&context),
         Some(Command::Config(it)) => it.run(&context),
+        Some(Command::Doctor(it)) => it.run(&context),
         Some(Command::Setup(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
@@ -217,6 +223,14 @@ pub mod tests {
             "health --dev",
             "gateway --profile rescue status",
             "gateway --port 19001",
+            "gateway install --port 5 --token t --force --runtime node --json",
+            "gateway install --system --user pi --linger",
+            "gateway install --print --platform launchd",
+            "gateway uninstall --json",
+            "gateway start",
+            "gateway stop --json",
+            "--profile main gateway restart",
+            "gateway record-exit",
             "gateway status",
             "gateway status --deep --no-probe --json --url ws://h:1 --token t",
             "gateway health",
@@ -296,6 +310,9 @@ pub mod tests {
             "setup --workspace ~/w --mode remote --port 5 --token t --non-interactive --json",
             "--dev gateway --reset",
             "gateway run --dev --reset --force",
+            "doctor --repair --fix --yes --force --non-interactive --deep --generate-gateway-token --json",
+            "doctor --no-workspace-suggestions",
+            "doctor proxy --url wss://h --token t --json",
             "config file",
             "config get gateway.port --json --reveal",
             "config set agents.list[0].id x --string",

@@ -23,6 +23,7 @@ pub struct Nodes {
 #[argh(subcommand)]
 enum Command {
     List(List),
+    Pending(Pending),
     Status(Status),
     Describe(Describe),
     Invoke(Invoke),
@@ -36,6 +37,11 @@ command! {
     /// nodes that ask to be paired, and those that are
     #[argh(subcommand, name = "list")]
     List {}
+}
+command! {
+    /// nodes that ask to be paired, or for more than they were paired with
+    #[argh(subcommand, name = "pending")]
+    Pending {}
 }
 command! {
     /// known nodes and whether they are connected
@@ -153,6 +159,10 @@ impl Nodes {
         match &self.command {
             Command::List(it) => {
                 context.show(ask(it, "node.pair.list", json!({})), it.json, |it| pairs(it, now))
+            }
+            Command::Pending(it) => {
+                let answer = ask(it, "node.pair.list", json!({})).map(|mut it| it["pending"].take());
+                context.show(answer, it.json, |it| pending(it, now))
             }
             Command::Status(it) => {
                 context.show(ask(it, "node.list", json!({})), it.json, |it| status(it, now))
@@ -416,17 +426,25 @@ fn name(node: &Value) -> String {
     shown(node["displayName"].as_str().unwrap_or(word(node, "nodeId")))
 }
 
+fn pending(all: &Value, now: i64) -> String {
+    let row = |it: &Value| {
+        vec![word(it, "requestId").into(), name(it), word(it, "remoteIp").into(), ago(&it["ts"], now)]
+    };
+    match all.as_array().map_or(&[][..], Vec::as_slice) {
+        [] => "No pending pairing requests.".to_owned(),
+        all => {
+            let rows: Vec<_> = all.iter().map(row).collect();
+            format!("Pending\n{}", table(&["Request", "Node", "IP", "Requested"], &rows))
+        }
+    }
+}
+
 fn pairs(answer: &Value, now: i64) -> String {
-    let (pending, paired) = (list(answer, "pending"), list(answer, "paired"));
-    let mut parts = vec![format!("Pending: {} · Paired: {}", pending.len(), paired.len())];
-    if !pending.is_empty() {
-        let rows: Vec<_> = pending
-            .iter()
-            .map(|it| {
-                vec![word(it, "requestId").into(), name(it), word(it, "remoteIp").into(), ago(&it["ts"], now)]
-            })
-            .collect();
-        parts.push(format!("\nPending\n{}", table(&["Request", "Node", "IP", "Requested"], &rows)));
+    let paired = list(answer, "paired");
+    let count = list(answer, "pending").len();
+    let mut parts = vec![format!("Pending: {count} · Paired: {}", paired.len())];
+    if count > 0 {
+        parts.push(format!("\n{}", pending(&answer["pending"], now)));
     }
     if !paired.is_empty() {
         let rows: Vec<_> = paired

@@ -1,20 +1,23 @@
 //! `gateway run`: the daemon in the foreground.
 use super::lock::{LockError, StateLock};
 use super::{Context, EXIT_CONFIG, fail, setup};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, iso};
 use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
 use crate::base::sys::SignalFd;
 use crate::config::ports::Ports;
 use crate::config::{Env, File, Gateway, Mode, Paths, Tls};
 use crate::gateway::auth::{self, SharedAuth};
-use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{End, World, reload};
+use crate::gateway::{canvas, tailscale};
 use crate::server::certificate::{self, Identity};
 use crate::server::{self, Options, listen, port};
+use crate::service::last_exit;
+use crate::service::notify::Notify;
 use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The flags of the daemon.
 #[derive(Debug, Clone, Default)]
@@ -72,31 +75,59 @@ impl Flags {
             Err(err) => return fail(&format!("cannot listen for signals: {err}"), 1),
         };
         let clock = Clock::start();
+        let notify = Arc::new(Notify::of_env(|name| context.env.get(name)));
+        last_exit::remember_panics();
         let mut lock = None;
-        if self.reset
-            && let Err((text, status)) = self.start_anew(context, clock, &mut lock)
-        {
-            return fail(&text, status);
+        let end = self.lives(context, &signals, clock, &notify, &mut lock);
+        log::logger().flush();
+        match end {
+            Ok(signal) => {
+                note(context, last_exit::Ending::Stopped { signal: signal.map(signal_name) }, clock);
+                ExitCode::SUCCESS
+            }
+            Err((text, status)) => {
+                notify.status(&text);
+                // What another process holds is that one's to write; and a start that failed makes no state folder.
+                let mine = lock.is_some() || {
+                    let free = context.paths.state.exists() && self.hold(context, &mut lock, 1).is_ok();
+                    free && last_exit::begin(&context.paths.state, env!("CARGO_PKG_VERSION"), clock.now())
+                        .is_ok()
+                };
+                if mine {
+                    let ending = last_exit::Ending::Failed { error: text.clone(), exit_code: status.into() };
+                    note(context, ending, clock);
+                }
+                fail(&text, status)
+            }
+        }
+    }
+
+    /// One life after the other; the signal that ended the last.
+    fn lives(
+        &self,
+        context: &Context,
+        signals: &SignalFd,
+        clock: Clock,
+        notify: &Arc<Notify>,
+        lock: &mut Option<StateLock>,
+    ) -> Result<Option<i32>, Failure> {
+        if self.reset {
+            self.start_anew(context, clock, lock)?;
         }
         let (mut before, mut restarted_ms) = (None::<Life>, None);
         loop {
-            let next = self.prepare(context, clock, &mut lock, before.as_mut());
+            let next = self.prepare(context, clock, lock, before.as_mut());
             // What the next one does not take over ends here.
             let old = before.take();
             let life = next.or_else(|failure| match old {
                 Some(it) => it.go_on(failure),
                 None => Err(failure),
-            });
-            match life.and_then(|it| it.live(&signals, clock, restarted_ms)) {
-                Ok(Some(it)) => (before, restarted_ms) = (Some(it), Some(clock.now().mono_ms)),
-                Ok(None) => {
+            })?;
+            match life.live(signals, clock, restarted_ms, notify)? {
+                Next::Life(it) => (before, restarted_ms) = (Some(*it), Some(clock.now().mono_ms)),
+                Next::End(signal) => {
                     log::info!(target: "gateway", "stopped");
-                    log::logger().flush();
-                    return ExitCode::SUCCESS;
-                }
-                Err((text, status)) => {
-                    log::logger().flush();
-                    return fail(&text, status);
+                    return Ok(signal);
                 }
             }
         }
@@ -117,7 +148,7 @@ impl Flags {
             let wanted = context.paths.port(self.port, &context.env, config.gateway.port);
             port::free(wanted).map_err(|err| (err, 1))?;
         }
-        self.hold(context, lock)?;
+        self.hold(context, lock, self.tries())?;
         let aside = setup::put_aside(&context.paths, clock.now().unix_ms).map_err(|err| (err, 1))?;
         if let Some(aside) = aside {
             fail(&format!("The old configuration, sessions and workspace are in {}", aside.display()), 0);
@@ -126,8 +157,7 @@ impl Flags {
     }
 
     /// Takes the state folder for this process, from the first life to the last.
-    fn hold(&self, context: &Context, lock: &mut Option<StateLock>) -> Result<(), Failure> {
-        let mut tries = if self.force { FORCE_TRIES } else { 1 };
+    fn hold(&self, context: &Context, lock: &mut Option<StateLock>, mut tries: u32) -> Result<(), Failure> {
         while lock.is_none() {
             tries -= 1;
             match StateLock::take(&context.paths.state) {
@@ -173,7 +203,8 @@ impl Flags {
         tailscale::check(&config.config, ip, auth.mode).map_err(wrong)?;
         let tls = tls(&config.config.gateway.tls, context, clock).map_err(wrong)?;
         let (listeners, stopped) = self.listen(asked, before)?;
-        self.hold(context, lock)?;
+        let first = lock.is_none();
+        self.hold(context, lock, self.tries())?;
         let address = listeners.first().and_then(|it| it.local_addr().ok());
         let port = address.map_or(wanted, |it| it.port());
         let settings = reload::log_settings(&config.config.logging, &context.paths, self.loud());
@@ -181,6 +212,9 @@ impl Flags {
             Ok(()) => {}
             Err(err) if again => log::warn!(target: "gateway", "the log stays where it was: {err}"),
             Err(err) => return Err((format!("cannot start the log: {err}"), 1)),
+        }
+        if first {
+            tell_last_exit(context, clock);
         }
         for pid in stopped {
             log::info!(target: "gateway", "--force stopped process {pid} on port {wanted}");
@@ -262,10 +296,14 @@ impl Flags {
         Err((text, EXIT_CONFIG))
     }
 
+    fn tries(&self) -> u32 {
+        if self.force { FORCE_TRIES } else { 1 }
+    }
+
     /// After `--force` the old listener may need a moment to go.
     fn bind_patiently(&self, asked: (IpAddr, u16)) -> Result<Vec<TcpListener>, Failure> {
         let wanted = asked.1;
-        let mut tries = if self.force { FORCE_TRIES } else { 1 };
+        let mut tries = self.tries();
         loop {
             tries -= 1;
             match listen::bind(asked) {
@@ -288,6 +326,13 @@ impl Flags {
 /// What to say, and the exit status.
 type Failure = (String, u8);
 
+/// What comes after a life.
+enum Next {
+    Life(Box<Life>),
+    /// Nothing; the signal that asked for it.
+    End(Option<i32>),
+}
+
 /// One life of the daemon: from a configuration to the end, or to the next one.
 struct Life {
     world: World,
@@ -300,13 +345,14 @@ struct Life {
 }
 
 impl Life {
-    /// Runs it; None when it was the last.
+    /// Runs it.
     fn live(
         self,
         signals: &SignalFd,
         clock: Clock,
         restarted_ms: Option<u64>,
-    ) -> Result<Option<Life>, Failure> {
+        notify: &Arc<Notify>,
+    ) -> Result<Next, Failure> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         for listener in &self.listeners {
             if let Ok(address) = listener.local_addr() {
@@ -319,19 +365,56 @@ impl Life {
             log::info!(target: "tls", "{made} the certificate {path}, SHA-256 fingerprint {fingerprint}");
             it.warning.iter().for_each(|it| log::warn!(target: "tls", "{it}"));
         }
+        let canvas = self.canvas();
         let Life { world, auth, listeners, tls, asked, ws_log } = self;
         let config = tls.as_ref().map(|it| it.config.clone());
-        let options =
-            Options { world, auth: auth.clone(), listeners, tls: config, clock, restarted_ms, ws_log };
-        let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
-        Ok((ended.end == End::Restart).then(|| Life {
-            world: World::clone(&ended.world),
-            auth,
-            listeners: ended.listeners,
-            tls: tls.map(|it| Identity { made: false, ..it }),
-            asked,
+        let (auth_now, notify) = (auth.clone(), notify.clone());
+        let options = Options {
+            world,
+            auth: auth_now,
+            listeners,
+            canvas,
+            tls: config,
+            clock,
+            restarted_ms,
             ws_log,
-        }))
+            notify,
+        };
+        let ended = server::run(options, signals).map_err(|err| (err.to_string(), 1))?;
+        Ok(match ended.end {
+            End::Stop => Next::End(ended.signal),
+            End::Restart => Next::Life(Box::new(Life {
+                world: World::clone(&ended.world),
+                auth,
+                listeners: ended.listeners,
+                tls: tls.map(|it| Identity { made: false, ..it }),
+                asked,
+                ws_log,
+            })),
+        })
+    }
+
+    /// The canvas host's own port. It is a second way to what the gateway's port shows too, so all else goes on without it.
+    fn canvas(&self) -> Vec<TcpListener> {
+        let (config, env) = (&self.world.config.config, &self.world.env);
+        if !canvas::enabled(config, env) {
+            return vec![];
+        }
+        let ports = Ports::of(self.world.port, config, env);
+        let Some(port) = ports.canvas_host.filter(|it| *it != self.world.port) else { return vec![] };
+        match listen::bind((self.asked.0, port)) {
+            Ok(listeners) => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                let at = std::net::SocketAddr::new(self.asked.0, port);
+                log::info!(target: "canvas", "serving {scheme}://{at}/__openclaw__/canvas/");
+                listeners
+            }
+            Err(err) => {
+                let source = ports.canvas_source;
+                log::warn!(target: "canvas", "port {port} ({source}) cannot be had ({err}): the canvas is on the gateway's port alone; change canvasHost.port, or set canvasHost.enabled to false");
+                vec![]
+            }
+        }
     }
 
     /// The next one cannot begin: this one goes on as it was, and says why.
@@ -344,6 +427,32 @@ impl Life {
         log::error!(target: "gateway", "{text}");
         self.world.problem = Some(text);
         Ok(self)
+    }
+}
+
+/// How the process ends, for whoever asks later.
+fn note(context: &Context, ending: last_exit::Ending, clock: Clock) {
+    if let Err(err) = last_exit::end(&context.paths.state, ending, clock.now()) {
+        log::warn!(target: "gateway", "cannot note how this ends: {err}");
+        log::logger().flush();
+    }
+}
+
+/// Begins the record of this process, and says how the one before it ended if that was no stop.
+fn tell_last_exit(context: &Context, clock: Clock) {
+    match last_exit::begin(&context.paths.state, env!("CARGO_PKG_VERSION"), clock.now()) {
+        Ok(Some(it)) if it.how.as_deref() != Some("stopped") => {
+            log::warn!(target: "gateway", "the last time: {}", it.text(iso));
+        }
+        Ok(_) => {}
+        Err(err) => log::warn!(target: "gateway", "cannot note that this begins: {err}"),
+    }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGINT => "SIGINT",
+        _ => "SIGTERM",
     }
 }
 

@@ -1,44 +1,55 @@
-//! What systemd knows of the gateway: the unit file, whether it is enabled, whether it runs. Changes nothing.
+//! The service of this instance: its unit file, whether it is enabled, whether it runs. Changes nothing.
 use super::Context;
 use crate::base::files;
 use crate::base::secret::MASK;
 use crate::config::{Env, Paths};
+use crate::service::LEGACY_UNITS;
+use crate::service::systemctl::{Scope, State};
+use crate::service::unit::{self, Unit};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A unit file. Ours: the largest the reference writes is 2 KB.
 const UNIT_BYTES_MAX: u64 = 256 * 1024;
 
 /// A unit, found or not.
 pub struct Service {
+    /// Its name.
     pub unit: String,
     /// The unit file; None when it is not installed.
     pub file: Option<PathBuf>,
-    user: bool,
-    text: String,
+    pub scope: Scope,
+    pub text: Unit,
 }
 
-/// `~/.config/systemd/user`, or `XDG_CONFIG_HOME`'s.
-fn user_dir(context: &Context) -> PathBuf {
-    let xdg = context.env.get("XDG_CONFIG_HOME").filter(|it| it.starts_with('/')).map(PathBuf::from);
-    xdg.unwrap_or_else(|| context.paths.home.join(".config")).join("systemd/user")
+/// The scopes with their folders, the person's own first.
+pub fn places(context: &Context) -> [(PathBuf, Scope); 2] {
+    let user = unit::user_dir(&context.paths.home, context.env.get("XDG_CONFIG_HOME"));
+    [
+        (user, Scope::user(context.env.get("XDG_RUNTIME_DIR"))),
+        (PathBuf::from(unit::SYSTEM_DIR), Scope::System),
+    ]
 }
 
-const SYSTEM_DIR: &str = "/etc/systemd/system";
+/// The text of a unit file, when there is one that can be read.
+pub fn read_unit(file: &Path) -> Option<Unit> {
+    files::read_text(file, UNIT_BYTES_MAX).ok()?.map(|text| Unit { text })
+}
 
 impl Service {
     /// `openclaw-<kind>[-profile].service`: the user's, else the system's.
     pub fn find(context: &Context, kind: &str) -> Service {
-        let profile = context.paths.profile.as_ref().map(|it| format!("-{it}")).unwrap_or_default();
-        let unit = format!("openclaw-{kind}{profile}.service");
-        for (dir, user) in [(user_dir(context), true), (PathBuf::from(SYSTEM_DIR), false)] {
+        let unit = unit::name(kind, context.paths.profile.as_deref());
+        let [user, system] = places(context);
+        let at = |(dir, scope): (PathBuf, Scope)| {
             let file = dir.join(&unit);
-            if let Ok(Some(text)) = files::read_text(&file, UNIT_BYTES_MAX) {
-                return Service { unit, file: Some(file), user, text };
-            }
+            read_unit(&file).map(|text| (file, scope, text))
+        };
+        let own = user.1.clone();
+        match at(user).or_else(|| at(system)) {
+            Some((file, scope, text)) => Service { unit, file: Some(file), scope, text },
+            None => Service { unit, file: None, scope: own, text: Unit::default() },
         }
-        Service { unit, file: None, user: true, text: String::new() }
     }
     /// Some target wants it at start.
     pub fn enabled(&self) -> bool {
@@ -46,22 +57,16 @@ impl Service {
         let wanted = |target: &str| dir.is_some_and(|it| it.join(target).join(&self.unit).is_symlink());
         wanted("default.target.wants") || wanted("multi-user.target.wants")
     }
-    fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.text.lines().filter_map(move |it| it.trim().strip_prefix(key)?.trim_start().strip_prefix('='))
-    }
     /// The words of `ExecStart`.
     pub fn command(&self) -> Vec<String> {
-        let line = self.values("ExecStart").last().unwrap_or_default();
-        line.split_whitespace().map(|it| it.trim_matches('"').to_owned()).collect()
+        self.text.command()
     }
     /// The environment that the unit sets, on top of the home folder.
     fn env(&self, home: &Path) -> Env {
         let mut env = Env::default();
         env.set("HOME", &home.display().to_string());
-        for line in self.values("Environment") {
-            if let Some((name, value)) = line.trim().trim_matches('"').split_once('=') {
-                env.set(name, value);
-            }
+        for (name, value) in self.text.environment() {
+            env.set(&name, &value);
         }
         env
     }
@@ -83,27 +88,18 @@ impl Service {
         flag.or_else(|| self.env(&context.paths.home).openclaw("GATEWAY_PORT")?.parse().ok())
     }
 
+    /// What the supervisor says, or why it says nothing.
+    pub fn state(&self) -> Result<State, String> {
+        if self.file.is_none() {
+            return Err(format!("{} is not installed", self.unit));
+        }
+        self.scope.show(&self.unit).map_err(|err| err.to_string())
+    }
     /// `{status, detail | state, subState, pid}`, as the supervisor says.
     pub fn runtime(&self) -> Value {
-        if self.file.is_none() {
-            return json!({ "status": "unknown", "detail": format!("{} is not installed", self.unit) });
-        }
-        let scope: &[&str] = if self.user { &["--user"] } else { &[] };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a command of its own process; only systemd knows this"
-        )]
-        let output = Command::new("systemctl")
-            .args(scope)
-            .args(["show", &self.unit, "--property=ActiveState,SubState,MainPID"])
-            .output();
-        let unknown = |detail: String| json!({ "status": "unknown", "detail": detail });
-        match output {
-            Err(err) => unknown(format!("cannot run systemctl: {err}")),
-            Ok(it) if !it.status.success() => {
-                unknown(format!("systemctl: {}", String::from_utf8_lossy(&it.stderr).trim()))
-            }
-            Ok(it) => runtime_of(&String::from_utf8_lossy(&it.stdout)),
+        match self.state() {
+            Ok(it) => runtime_of(&it),
+            Err(detail) => json!({ "status": "unknown", "detail": detail }),
         }
     }
     /// `{programArguments, workingDirectory, sourcePath}`, or null. The environment stays out: it may hold the token.
@@ -111,9 +107,13 @@ impl Service {
         let Some(file) = &self.file else { return Value::Null };
         json!({
             "programArguments": masked(&self.command()),
-            "workingDirectory": self.values("WorkingDirectory").last(),
+            "workingDirectory": self.text.values("WorkingDirectory").last(),
             "sourcePath": file,
         })
+    }
+    /// `{label, loaded, loadedText, notLoadedText}`: what the reference's actions tell of a service.
+    pub fn snapshot(&self) -> Value {
+        json!({ "label": "systemd", "loaded": self.enabled(), "loadedText": "enabled", "notLoadedText": "disabled" })
     }
 }
 
@@ -132,49 +132,89 @@ pub fn masked<S: AsRef<str>>(words: &[S]) -> Vec<String> {
     words.iter().map(mask).collect()
 }
 
-fn runtime_of(text: &str) -> Value {
-    let get = |name: &str| text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
-    let (state, pid) =
-        (get("ActiveState").unwrap_or("unknown"), get("MainPID").and_then(|it| it.parse::<i32>().ok()));
-    let status = match state {
-        "active" | "activating" | "reloading" => "running",
-        "unknown" => "unknown",
+fn runtime_of(it: &State) -> Value {
+    let status = match &*it.active {
+        "active" | "activating" | "reloading" | "deactivating" => "running",
+        "" => "unknown",
         _ => "stopped",
     };
-    json!({ "status": status, "state": state, "subState": get("SubState"), "pid": pid.filter(|it| *it > 0) })
+    let mut out = json!({ "status": status, "state": it.active, "subState": it.sub, "pid": it.pid });
+    if it.restarts > 0 {
+        out["restarts"] = it.restarts.into();
+    }
+    if status == "stopped" && it.result != "success" {
+        out["lastExitReason"] = it.result.as_str().into();
+        out["lastExitStatus"] = it.exit_status.into();
+    }
+    if !it.status_text.is_empty() {
+        out["statusText"] = it.status_text.as_str().into();
+    }
+    out
 }
 
 /// `running (pid 42, active/running)`.
 pub fn runtime_text(runtime: &Value) -> String {
     let status = runtime["status"].as_str().unwrap_or("unknown");
     if let Some(detail) = runtime["detail"].as_str() {
-        return format!("{status} ({detail})");
+        return format!("{status} ({})", detail.replace('\n', "\n                "));
     }
     let part = |name: &str| runtime[name].as_str().unwrap_or("-");
     let pid = runtime["pid"].as_i64().map(|it| format!("pid {it}, ")).unwrap_or_default();
-    format!("{status} ({pid}{}/{})", part("state"), part("subState"))
+    let mut text = format!("{status} ({pid}{}/{})", part("state"), part("subState"));
+    if let Some(reason) = runtime["lastExitReason"].as_str() {
+        text.push_str(&format!(", last exit: {reason}"));
+        text.extend(runtime["lastExitStatus"].as_i64().map(|it| format!(" {it}")));
+    }
+    if let Some(times) = runtime["restarts"].as_u64() {
+        text.push_str(&format!(", started again {times} times"));
+    }
+    text
+}
+
+/// Another service that looks like a gateway.
+pub struct Other {
+    pub name: String,
+    pub file: PathBuf,
+    pub scope: Scope,
+    /// The line that says so.
+    pub detail: String,
+    /// Under a name that an earlier product gave it.
+    pub legacy: bool,
+}
+
+impl Other {
+    pub fn json(&self) -> Value {
+        let scope = if self.scope == Scope::System { "system" } else { "user" };
+        json!({
+            "platform": "linux", "label": self.name, "detail": self.detail, "scope": scope, "legacy": self.legacy,
+        })
+    }
 }
 
 /// Units that start something like a gateway under a name that no profile has; with `deep`, the system's too.
-pub fn others(context: &Context, deep: bool) -> Vec<Value> {
-    let mut dirs = vec![(user_dir(context), "user")];
-    if deep {
-        dirs.push((SYSTEM_DIR.into(), "system"));
-    }
+pub fn others(context: &Context, deep: bool) -> Vec<Other> {
     let mut found = vec![];
-    for (dir, scope) in dirs {
+    for (dir, scope) in places(context).into_iter().take(if deep { 2 } else { 1 }) {
         for name in files::names(&dir) {
-            if !name.ends_with(".service") || name.starts_with("openclaw-") {
+            let Some(stem) = name.strip_suffix(".service").filter(|it| !it.starts_with("openclaw-")) else {
                 continue;
-            }
-            let text = files::read_text(&dir.join(&name), UNIT_BYTES_MAX).ok().flatten().unwrap_or_default();
-            let starts = |it: &str| {
-                it.starts_with("ExecStart=")
-                    && it.contains("gateway")
+            };
+            let file = dir.join(&name);
+            let text = read_unit(&file).unwrap_or_default();
+            let starts = |it: &&str| {
+                it.contains("gateway")
                     && ["openclaw", "clawdbot", "moltbot", "gatewayd"].iter().any(|word| it.contains(word))
             };
-            if let Some(line) = text.lines().map(str::trim).find(|it| starts(it)) {
-                found.push(json!({ "platform": "linux", "label": name, "detail": line, "scope": scope }));
+            let legacy = LEGACY_UNITS
+                .iter()
+                .any(|it| stem.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
+            let line = text
+                .values("ExecStart")
+                .find(starts)
+                .map(|it| masked(&it.split_whitespace().collect::<Vec<_>>()).join(" "));
+            if legacy || line.is_some() {
+                let detail = format!("ExecStart={}", line.unwrap_or_default());
+                found.push(Other { name, file, scope: scope.clone(), detail, legacy });
             }
         }
     }
@@ -192,14 +232,17 @@ mod tests {
         assert!(Service::find(&context, "gateway").file.is_none());
         let dir = home.join(".config/systemd/user");
         let unit = "[Service]\nExecStart=/usr/local/bin/openclaw gateway --port 18800\nEnvironment=OPENCLAW_STATE_DIR=/s\nWorkingDirectory=/w\n";
-        files::write_atomic(&dir.join("openclaw-gateway.service"), unit.as_bytes()).unwrap();
-        files::write_atomic(&dir.join("mine.service"), b"[Service]\nExecStart=/opt/gatewayd gateway\n")
-            .unwrap();
+        let put = |name: &str, text: &str| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
+        put("openclaw-gateway.service", unit);
+        put("mine.service", "[Service]\nExecStart=/opt/gatewayd gateway --token abc\n");
+        put("moltbot-gateway-rescue.service", "[Service]\nExecStart=/opt/moltbot\n");
         let it = Service::find(&context, "gateway");
         assert_eq!((it.port(&context), it.enabled()), (Some(18800), false));
         assert_eq!(it.paths(&context).config, Path::new("/s/openclaw.json"));
         assert_eq!(it.command_json()["programArguments"][1], "gateway");
-        assert_eq!(others(&context, false)[0]["label"], "mine.service");
+        let [mine, old] = &others(&context, false)[..] else { panic!("two") };
+        assert!(mine.name == "mine.service" && !mine.legacy && !mine.detail.contains("abc"));
+        assert!(old.name == "moltbot-gateway-rescue.service" && old.legacy);
         std::fs::remove_dir_all(&home).unwrap();
     }
     #[test]
@@ -209,8 +252,11 @@ mod tests {
     }
     #[test]
     fn runtimes() {
-        let it = runtime_of("ActiveState=active\nSubState=running\nMainPID=42\n");
-        assert_eq!(runtime_text(&it), "running (pid 42, active/running)");
-        assert_eq!(runtime_of("ActiveState=failed\nSubState=failed\nMainPID=0\n")["status"], "stopped");
+        let mut it =
+            State { active: "active".into(), sub: "running".into(), pid: Some(42), ..State::default() };
+        assert_eq!(runtime_text(&runtime_of(&it)), "running (pid 42, active/running)");
+        (it.active, it.sub, it.pid) = ("failed".into(), "failed".into(), None);
+        (it.result, it.exit_status) = ("exit-code".into(), Some(78));
+        assert_eq!(runtime_text(&runtime_of(&it)), "stopped (failed/failed), last exit: exit-code 78");
     }
 }

@@ -35,7 +35,7 @@ pub struct Setup {
 }
 
 /// What was done.
-struct Done {
+pub struct Done {
     created: bool,
     /// Paths that were set.
     changed: Vec<String>,
@@ -75,7 +75,7 @@ impl Setup {
     }
 
     /// Makes what is missing.
-    fn make(&self, context: &Context) -> Result<Done, String> {
+    pub fn make(&self, context: &Context) -> Result<Done, String> {
         let path = context.paths.config.display();
         let file = File::load(&context.paths, &context.env);
         if let Some(it) = file.issues.iter().find(|it| it.path.is_empty()) {

@@ -110,7 +110,10 @@ pub fn local(link: &Link, config: &Config, context: &Context) -> Result<Target, 
 }
 
 /// The flag over the configuration. This machine's own gateway is known by its file.
-fn trust(link: &Link, pinned: Option<&str>, config: &Config, context: &Context) -> Result<Trust, String> {
+///
+/// # Errors
+/// A fingerprint that is none.
+pub fn trust(link: &Link, pinned: Option<&str>, config: &Config, context: &Context) -> Result<Trust, String> {
     let pinned = link.fingerprint.as_deref().or(pinned).map(tls::fingerprint).transpose();
     let own = config.gateway.tls.enabled.then_some(&config.gateway.tls);
     Ok(Trust {

@@ -5,12 +5,15 @@ pub mod change;
 pub(crate) mod document;
 pub mod dotenv;
 pub mod edit;
+pub mod endpoints;
 #[cfg(test)]
 pub(crate) mod generate;
+mod hooks;
 mod include;
 pub mod json5;
 pub mod keys;
 mod layout;
+pub mod legacy;
 pub mod merge;
 mod model;
 pub mod origin;
@@ -21,6 +24,7 @@ pub mod ports;
 mod reader;
 pub mod schema;
 mod session;
+mod speech;
 mod substitute;
 pub mod write;
 
@@ -29,10 +33,13 @@ use crate::base::{
     limits::{CONFIG_BYTES_MAX, ISSUES_MAX},
 };
 use document::Lines;
+pub use endpoints::{Endpoints, MediaLimits};
+pub use hooks::{Hooks, Mapping};
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};
 pub use session::*;
+pub use speech::*;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

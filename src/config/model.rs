@@ -1,7 +1,10 @@
 //! The typed form of every key that gatewayd acts on. All others are left alone.
 use super::Issue;
+use super::endpoints::{Endpoints, endpoints};
+use super::hooks::{Hooks, hooks};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
+use super::speech::{Speech, speech};
 use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
@@ -15,15 +18,28 @@ pub struct Config {
     pub models: Vec<Model>,
     pub session: Session,
     pub queue: Queue,
+    pub speech: Speech,
     /// In the file's order.
     pub bindings: Vec<Binding>,
     pub cron: Cron,
-    /// `canvasHost.port`.
-    pub canvas_port: Option<u16>,
+    pub canvas: Canvas,
     pub assistant: Identity,
     /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
     pub commands: Commands,
+    /// None: they are off.
+    pub hooks: Option<Hooks>,
+}
+
+/// `canvasHost`: the pages that an agent makes for its nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Canvas {
+    pub disabled: bool,
+    /// As written.
+    pub root: Option<String>,
+    pub port: Option<u16>,
+    /// `liveReload` is false: pages are served as they are, and nothing is watched.
+    pub still: bool,
 }
 
 /// `commands`: what is typed in a chat behind a slash.
@@ -63,8 +79,11 @@ pub struct Gateway {
     pub reload: Reload,
     /// `gateway.nodes.allowCommands`, and `denyCommands`, which wins.
     pub node_commands: NodeCommands,
+    /// `gateway.tools`: which of the agent's tools may be called over HTTP.
+    pub tools: HttpTools,
     /// `gateway.config.redact`: secrets are masked for everybody, protocol 3's admins too.
     pub redact: bool,
+    pub endpoints: Endpoints,
 }
 
 /// `gateway.tls`. Paths as written.
@@ -116,6 +135,14 @@ impl Default for RateLimit {
             exempt_loopback: true,
         }
     }
+}
+
+/// `gateway.tools`, as written.
+#[derive(Debug, Default)]
+pub struct HttpTools {
+    /// Of those that are off by default.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
 }
 
 /// Commands of nodes, besides those that their platform may have.
@@ -352,11 +379,18 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
         models: models(&root.at("models.providers"), r),
         session: session(&root.at("session"), r),
         queue: queue(&root.at("messages.queue"), r),
+        speech: speech(&root.at("messages.tts"), r),
+        hooks: hooks(&root.at("hooks"), r),
         cron: Cron {
             disabled: !r.boolean(root.at("cron.enabled")).unwrap_or(true),
             store: r.string(root.at("cron.store")),
         },
-        canvas_port: r.port(root.at("canvasHost.port")),
+        canvas: Canvas {
+            disabled: !r.boolean(root.at("canvasHost.enabled")).unwrap_or(true),
+            root: r.string(root.at("canvasHost.root")),
+            port: r.port(root.at("canvasHost.port")),
+            still: !r.boolean(root.at("canvasHost.liveReload")).unwrap_or(true),
+        },
         assistant: Identity {
             name: r.string(root.at("ui.assistant.name")),
             avatar: r.string(root.at("ui.assistant.avatar")),
@@ -413,7 +447,9 @@ fn gateway(at: &Node, r: &mut Reader) -> Gateway {
             allow: r.strings(at.at("nodes.allowCommands")),
             deny: r.strings(at.at("nodes.denyCommands")),
         },
+        tools: HttpTools { allow: r.strings(at.at("tools.allow")), deny: r.strings(at.at("tools.deny")) },
         redact: r.boolean(at.at("config.redact")).unwrap_or(false),
+        endpoints: endpoints(&at.at("http.endpoints"), r),
     }
 }
 

@@ -28,7 +28,7 @@ impl Ports {
     /// Canvas: `OPENCLAW_CANVAS_HOST_PORT` > `canvasHost.port` > derived.
     pub fn of(gateway: u16, config: &Config, env: &Env) -> Ports {
         let from_env = env.openclaw("CANVAS_HOST_PORT").and_then(|it| it.parse().ok()).filter(|it| *it > 0);
-        let (canvas_host, canvas_source) = match (from_env, config.canvas_port) {
+        let (canvas_host, canvas_source) = match (from_env, config.canvas.port) {
             (Some(port), _) => (Some(port), "OPENCLAW_CANVAS_HOST_PORT"),
             (_, Some(port)) => (Some(port), "canvasHost.port"),
             _ => (gateway.checked_add(CANVAS), "gateway.port + 4"),

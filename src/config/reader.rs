@@ -70,6 +70,10 @@ impl Reader<'_> {
         let message = format!("Invalid input: expected {expected}, received {got}");
         self.issues.push(Issue::new(&node.path, message));
     }
+    /// Something that cannot be used as it is.
+    pub fn refuse(&mut self, node: &Node, message: &str) {
+        self.issues.push(Issue::new(&node.path, message));
+    }
     /// Something that will not do what its writer meant.
     pub fn warn(&mut self, node: &Node, message: &str) {
         self.issues.push(Issue { severity: Severity::Warning, ..Issue::new(&node.path, message) });
@@ -101,6 +105,9 @@ impl Reader<'_> {
             return None;
         }
         self.read(&node, "number", fits)
+    }
+    pub fn number(&mut self, node: Node) -> Option<f64> {
+        self.read(&node, "number", Value::as_f64)
     }
     pub fn port(&mut self, node: Node) -> Option<u16> {
         self.integer(node, 1, 65535).and_then(|it| it.try_into().ok())

@@ -28,7 +28,8 @@ fn header(name: &str, value: &str) -> Header {
 }
 
 impl Answer {
-    fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+    /// Any body.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         Answer {
             status,
             headers: vec![header("Content-Type", content_type)],
@@ -64,6 +65,43 @@ impl Answer {
     ///
     /// The status line says HTTP/1.1 whatever the request said (RFC 9110 section 6.2).
     pub fn into_bytes(self, head_only: bool, close: bool, keep: bool) -> Vec<u8> {
+        let status = self.status;
+        let mut out = self.print(head_only);
+        // What tiny_http cannot say: Connection and Upgrade, and nothing at all of a length where there is no content.
+        let own = match (status, close, keep) {
+            (426, ..) => "Connection: close, Upgrade\r\nUpgrade: websocket\r\n",
+            (_, true, _) => "Connection: close\r\n",
+            (_, false, true) => "Connection: keep-alive\r\n",
+            _ => "",
+        };
+        if status == 204 {
+            replace(&mut out, NO_LENGTH, "");
+        }
+        replace(&mut out, "\r\n", &format!("\r\n{own}"));
+        out
+    }
+    /// Says how long the body will be that comes in pieces.
+    pub fn of_length(self, bytes: u64) -> Answer {
+        self.with("Content-Length", &bytes.to_string())
+    }
+    pub fn has_length(&self) -> bool {
+        self.has("Content-Length")
+    }
+    pub fn has(&self, name: &'static str) -> bool {
+        self.headers.iter().any(|it| it.field.equiv(name))
+    }
+    /// The head alone, of an answer that comes in pieces. One without a length is chunked (RFC 9112 section 7.1), or lasts until the
+    /// connection ends.
+    pub fn into_stream_head(mut self, chunked: bool, close: bool) -> Vec<u8> {
+        self.body.clear();
+        let mut out = self.print(true);
+        let framing = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+        replace(&mut out, NO_LENGTH, framing);
+        let own = if close { "Connection: close\r\n" } else { "" };
+        replace(&mut out, "\r\n", &format!("\r\n{own}"));
+        out
+    }
+    fn print(self, head_only: bool) -> Vec<u8> {
         let mut headers = self.headers;
         for (name, value) in ALWAYS {
             if !headers.iter().any(|it| it.field.equiv(name)) {
@@ -78,22 +116,16 @@ impl Answer {
         response
             .raw_print(&mut out, HTTPVersion(1, 1), &[], head_only, None)
             .expect("writing to memory does not fail");
-        // What tiny_http cannot say: Connection and Upgrade, and nothing at all of a length where there is no content.
-        let own = match (self.status, close, keep) {
-            (426, ..) => "Connection: close, Upgrade\r\nUpgrade: websocket\r\n",
-            (_, true, _) => "Connection: close\r\n",
-            (_, false, true) => "Connection: keep-alive\r\n",
-            _ => "",
-        };
-        if self.status == 204 {
-            const LENGTH: &[u8] = b"Content-Length: 0\r\n";
-            if let Some(at) = out.windows(LENGTH.len()).position(|it| it == LENGTH) {
-                out.drain(at..at + LENGTH.len());
-            }
-        }
-        let at = out.iter().position(|it| *it == b'\n').map_or(out.len(), |it| it + 1);
-        out.splice(at..at, own.bytes());
         out
+    }
+}
+
+const NO_LENGTH: &str = "Content-Length: 0\r\n";
+
+/// The first `old` becomes `new`.
+fn replace(out: &mut Vec<u8>, old: &str, new: &str) {
+    if let Some(at) = out.windows(old.len()).position(|it| it == old.as_bytes()) {
+        out.splice(at..at + old.len(), new.bytes());
     }
 }
 

@@ -2,17 +2,20 @@
 use super::Bytes;
 use super::head::Head;
 use super::websocket::Kind;
+use std::sync::Arc;
 
 /// A whole HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    pub head: Head,
+    pub head: Arc<Head>,
     pub body: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnEvent {
-    /// Answer it with [`super::Conn::answer`]; nothing else comes until then.
+    /// A request that has a body: take it with [`super::Conn::admit`], or answer at once. Nothing is read until then.
+    Head(Arc<Head>),
+    /// Answer it with [`super::Conn::answer`] or [`super::Conn::begin_stream`]; nothing else comes until then.
     Request(Request),
     /// The connection is a WebSocket from now on.
     Opened(Head),

@@ -31,6 +31,13 @@ pub enum Content {
     Chunked,
 }
 
+impl Content {
+    /// Nothing is behind the head.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Content::None | Content::Sized(0))
+    }
+}
+
 /// The `Host` of a request, or the authority of an absolute-form target.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Host {
@@ -47,6 +54,12 @@ impl Head {
     }
     pub fn has_header(&self, name: &str) -> bool {
         self.headers.iter().any(|(it, _)| it == name)
+    }
+    /// What the query says, decoded as a form is: in order, bytes that are not UTF-8 replaced.
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        let plain = |text: &str| form_decoded(&text.replace('+', " "));
+        let pairs = self.query.split('&').filter(|it| !it.is_empty());
+        pairs.map(|it| it.split_once('=').unwrap_or((it, ""))).map(|it| (plain(it.0), plain(it.1))).collect()
     }
     /// A comma-separated header holds this token, in any case.
     fn lists(&self, name: &str, token: &str) -> bool {
@@ -220,6 +233,25 @@ fn decode(path: &str) -> Option<String> {
         });
     }
     String::from_utf8(out).ok().filter(|it| !it.chars().any(char::is_control))
+}
+
+/// WHATWG URL: a bad escape stands for itself.
+fn form_decoded(text: &str) -> String {
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
+    while at < bytes.len() {
+        let digit = |n: usize| bytes.get(at + n).and_then(|it| char::from(*it).to_digit(16));
+        match (bytes[at], digit(1), digit(2)) {
+            (b'%', Some(a), Some(b)) => {
+                out.push((a * 16 + b) as u8);
+                at += 3;
+            }
+            (c, ..) => {
+                out.push(c);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// RFC 9112 section 3.2: exactly one valid Host on HTTP/1.1; an absolute-form target overrules it.

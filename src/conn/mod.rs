@@ -1,18 +1,19 @@
 //! One client connection as a pure state machine: bytes in, events out, bytes out. No socket, no clock, no JSON.
 //!
 //! ```text
-//!            whole head               whole body
-//!  ┌─► Head ───────────► Body ───────────► Respond ──┐ answer, keep-alive
-//!  │     │ upgrade                            │      │
-//!  │     ▼                                    │ close│
-//!  │    Ws ──── close, error ───► Closing ◄───┘      │
-//!  └──────────────────────────────────┬──────────────┘
+//!            whole head       admit         whole body
+//!  ┌─► Head ───────────► Admit ─────► Body ──────────► Respond ───► Stream ──┐ answer or end of the stream, keep-alive
+//!  │     │ upgrade         │ answer                       │            │     │
+//!  │     ▼                 ▼                              │ close      │     │
+//!  │    Ws ─ close, error ► Closing ◄─────────────────────┴────────────┘     │
+//!  └──────────────────────────────────┬──────────────────────────────────────┘
 //!                        eof, deadline▼
 //!                                   Closed
 //! ```
 //!
 //! * Where the input is cut never changes what happens (the any-cut test).
 //! * Nothing is read past the request that is being answered, beyond a small pipeline buffer.
+//! * No body is read before somebody has said how much of it may come.
 //! * `Closed` is said exactly once, whatever happens first.
 //!
 //! The driver: feed `on_bytes`, drain `poll_event`, write `out`, tell `out_written`, call `on_deadline` when `deadline` is due,
@@ -35,11 +36,9 @@ use input::Input;
 pub use out::Out;
 use phase::Phase;
 use std::collections::VecDeque;
+use std::sync::Arc;
 pub use tungstenite::Bytes;
 use websocket::{Read1, WebSocket};
-
-/// How many body bytes a path may take.
-pub type BodyMax = fn(&str) -> u64;
 
 pub struct Conn {
     phase: Phase,
@@ -49,7 +48,6 @@ pub struct Conn {
     moved: bool,
     events: VecDeque<ConnEvent>,
     deadline: Option<u64>,
-    body_max: BodyMax,
     /// The request that is being read or answered is a HEAD: its answer has no content.
     head_only: bool,
     eof: bool,
@@ -57,7 +55,7 @@ pub struct Conn {
 
 impl Conn {
     /// A fresh connection, accepted at `now_ms`.
-    pub fn new(body_max: BodyMax, now_ms: u64) -> Conn {
+    pub fn new(now_ms: u64) -> Conn {
         Conn {
             phase: Phase::Head { scanned: 0, blank_lines: 0, idle: false },
             input: Input::default(),
@@ -65,7 +63,6 @@ impl Conn {
             moved: false,
             events: VecDeque::new(),
             deadline: Some(now_ms + HEAD_DEADLINE_MS),
-            body_max,
             head_only: false,
             eof: false,
         }
@@ -123,10 +120,22 @@ impl Conn {
             Phase::Head { .. } | Phase::Body { .. } => {
                 self.refuse(Refusal::new(408, "Request Timeout: the request did not arrive in time"), now_ms);
             }
+            // It has sent its last byte. One that still listens drops this (RFC 9110 section 15.2); one that has gone resets the connection.
+            Phase::Respond { http10: false, .. } if self.eof => {
+                self.out.push(Bytes::from_static(b"HTTP/1.1 102 Processing\r\n\r\n"));
+                self.deadline = Some(now_ms + EOF_PROBE_MS);
+            }
             // As the reference: 1000 without a reason.
             Phase::Ws { .. } => self.close_ws(1000, "", CloseReason::TooSlow, now_ms),
             Phase::Closing => self.finish(),
-            Phase::Respond { .. } | Phase::Closed => self.deadline = None,
+            Phase::Stream { .. } if drains => self.deadline = Some(now_ms + STREAM_STALL_MS),
+            Phase::Stream { .. } if !self.out.is_empty() => {
+                self.say_closed(CloseReason::TooSlow);
+                self.finish();
+            }
+            Phase::Admit { .. } | Phase::Respond { .. } | Phase::Stream { .. } | Phase::Closed => {
+                self.deadline = None;
+            }
         }
         self.check();
     }
@@ -182,11 +191,84 @@ impl Conn {
         self.check();
     }
 
-    /// Answers the request last given out.
+    /// Reads the body of the request whose head was last given out, up to `bytes_max`: one byte more is a 413.
+    pub fn admit(&mut self, bytes_max: u64, now_ms: u64) {
+        let Phase::Admit { head } = &self.phase else { return };
+        match Body::new(head.content, bytes_max) {
+            Err(refusal) => self.refuse(refusal, now_ms),
+            Ok(body) => {
+                if head.expects_continue {
+                    self.out.push(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                }
+                self.deadline = Some(now_ms + BODY_GRACE_MS);
+                self.phase = Phase::Body { head: head.clone(), body: Box::new(body), since: now_ms };
+                self.run(now_ms);
+                if self.eof {
+                    self.settle_eof(now_ms);
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// Answers the request, or the head, last given out. A body that was not admitted is not read: the connection closes.
     pub fn answer(&mut self, answer: Answer, now_ms: u64) {
-        let Phase::Respond { http10, keep_alive } = self.phase else { return };
+        let (http10, keep_alive) = match self.phase {
+            Phase::Admit { .. } => (false, false),
+            Phase::Respond { http10, keep_alive } => (http10, keep_alive),
+            _ => return,
+        };
         let close = answer.close || !keep_alive;
         self.out.push(answer.into_bytes(self.head_only, close, http10).into());
+        self.answered(close, now_ms);
+    }
+
+    /// Begins the answer to the request last given out: the head of `answer`, whose body comes in pieces.
+    pub fn begin_stream(&mut self, answer: Answer, now_ms: u64) {
+        let Phase::Respond { http10, keep_alive } = self.phase else { return };
+        let (measured, keep_alive) = (answer.has_length(), keep_alive && !http10 && !answer.close);
+        let chunked = !http10 && !measured;
+        self.out.push(answer.into_stream_head(chunked, !keep_alive).into());
+        if self.head_only {
+            return self.answered(!keep_alive, now_ms);
+        }
+        self.phase = Phase::Stream { chunked, keep_alive };
+        // The client may have hung up while this was being made.
+        if self.eof {
+            self.settle_eof(now_ms);
+        }
+        self.check();
+    }
+
+    /// The next piece of a streamed answer. Somebody who takes none of it for long is cut off.
+    pub fn stream(&mut self, piece: Bytes, now_ms: u64) {
+        let Phase::Stream { chunked, .. } = self.phase else { return };
+        if self.deadline.is_none() {
+            self.moved = false;
+            self.deadline = Some(now_ms + STREAM_STALL_MS);
+        }
+        match chunked {
+            // A chunk of nothing would be the end.
+            true if piece.is_empty() => {}
+            true => {
+                self.out.push(format!("{:x}\r\n", piece.len()).into_bytes().into());
+                self.out.push(piece);
+                self.out.push(Bytes::from_static(b"\r\n"));
+            }
+            false => self.out.push(piece),
+        }
+    }
+
+    /// A streamed answer is whole.
+    pub fn end_stream(&mut self, now_ms: u64) {
+        let Phase::Stream { chunked, keep_alive } = self.phase else { return };
+        if chunked {
+            self.out.push(Bytes::from_static(b"0\r\n\r\n"));
+        }
+        self.answered(!keep_alive, now_ms);
+    }
+
+    fn answered(&mut self, close: bool, now_ms: u64) {
         if close {
             self.say_closed(CloseReason::Done);
             self.start_closing(now_ms);
@@ -229,7 +311,9 @@ impl Conn {
     /// Whether the driver should read: not while a request is answered, nor from a peer that does not read.
     pub fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Respond { .. } => self.input.len() < PIPELINE_BYTES_MAX,
+            Phase::Admit { .. } | Phase::Respond { .. } | Phase::Stream { .. } => {
+                self.input.len() < PIPELINE_BYTES_MAX
+            }
             Phase::Ws { authenticated: true, .. } => self.out.cost() <= OUT_QUEUE_BYTES_MAX,
             Phase::Ws { .. } => self.out.cost() <= PREAUTH_FRAME_BYTES_MAX,
             Phase::Closed => false,
@@ -238,7 +322,11 @@ impl Conn {
     }
     /// A request of this connection is being worked on.
     pub fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Respond { .. })
+        matches!(self.phase, Phase::Admit { .. } | Phase::Respond { .. } | Phase::Stream { .. })
+    }
+    /// An answer is being made piece by piece.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.phase, Phase::Stream { .. })
     }
     pub fn is_authenticated(&self) -> bool {
         matches!(self.phase, Phase::Ws { authenticated: true, .. })
@@ -293,13 +381,16 @@ impl Conn {
             self.upgrade(head, &key, now_ms);
             return Ok(false);
         }
-        let body = Body::new(head.content, (self.body_max)(&head.path))?;
-        if head.expects_continue && !body.is_done() {
-            self.out.push(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        self.deadline = None;
+        let head = Arc::new(head);
+        if head.content.is_empty() {
+            self.phase = Phase::Respond { http10: head.http10, keep_alive: head.keep_alive };
+            self.events.push_back(ConnEvent::Request(Request { head, body: vec![] }));
+        } else {
+            self.events.push_back(ConnEvent::Head(head.clone()));
+            self.phase = Phase::Admit { head };
         }
-        self.deadline = Some(now_ms + BODY_GRACE_MS);
-        self.phase = Phase::Body { head: Box::new(head), body: Box::new(body), since: now_ms };
-        Ok(true)
+        Ok(false)
     }
 
     fn step_body(&mut self) -> Result<bool, Refusal> {
@@ -315,7 +406,7 @@ impl Conn {
             return Ok(false);
         };
         self.deadline = None;
-        self.events.push_back(ConnEvent::Request(Request { head: *head, body: body.into_bytes() }));
+        self.events.push_back(ConnEvent::Request(Request { head, body: body.into_bytes() }));
         Ok(false)
     }
 
@@ -352,9 +443,13 @@ impl Conn {
 
     /// Nothing more comes: what is being answered is answered, what is queued leaves, all else is over.
     fn settle_eof(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Head { .. } | Phase::Body { .. } | Phase::Ws { .. }) {
+        // Who hangs up in the middle of a stream does not want the rest; a whole answer may still be awaited.
+        if self.phase.is_over_at_eof() {
             self.say_closed(CloseReason::PeerGone);
             self.start_closing(now_ms);
+        }
+        if let Phase::Respond { http10: false, .. } = self.phase {
+            self.deadline = Some(now_ms + EOF_PROBE_MS);
         }
         if self.wants_shutdown() {
             self.finish();

@@ -10,9 +10,12 @@ struct Play {
     now: u64,
     input: Vec<u8>,
     written: Vec<u8>,
-    /// Answers and refusals, in order: their status, and whether the request was a HEAD.
-    answers: Vec<(u16, bool)>,
+    /// Answers and refusals, in order: their status, whether the request was a HEAD, and what was streamed.
+    answers: Vec<(u16, bool, Option<Vec<u8>>)>,
     asked: Option<bool>,
+    /// The question is whether a body may come.
+    asked_to_admit: bool,
+    streaming: bool,
     opened: bool,
     authenticated: bool,
     closed: Option<CloseReason>,
@@ -76,13 +79,15 @@ impl Play {
     fn new(mut seed: Seed) -> Play {
         let input = stream(&mut seed);
         Play {
-            conn: Conn::new(|_| BODY_MAX, 0),
+            conn: Conn::new(0),
             now: 0,
             input,
             seed,
             written: vec![],
             answers: vec![],
             asked: None,
+            asked_to_admit: false,
+            streaming: false,
             opened: false,
             authenticated: false,
             closed: None,
@@ -99,7 +104,7 @@ impl Play {
             12..15 => self.answer(),
             15 | 16 => {
                 self.now += self.seed.number() % [100, 5_000, 40_000][self.seed.below(3)];
-                self.conn.on_deadline(self.now);
+                self.expire();
                 let due = self.conn.deadline();
                 assert!(due.is_none_or(|it| it > self.now), "a deadline that is due was dealt with");
             }
@@ -124,6 +129,13 @@ impl Play {
         self.check();
     }
 
+    /// A peer that does not read what is left for it loses it.
+    fn expire(&mut self) {
+        let waited = !self.conn.out().is_empty();
+        self.conn.on_deadline(self.now);
+        self.lost |= waited && self.conn.is_finished();
+    }
+
     fn feed(&mut self) {
         if !self.conn.wants_read() || self.input.is_empty() {
             return;
@@ -146,12 +158,36 @@ impl Play {
     }
 
     fn answer(&mut self) {
+        if self.streaming {
+            return self.stream();
+        }
+        if self.asked_to_admit && !self.seed.one_in(4) {
+            (self.asked, self.asked_to_admit) = (None, false);
+            return self.conn.admit(BODY_MAX, self.now);
+        }
         if let Some(head) = self.asked.take() {
+            if !self.asked_to_admit && self.seed.one_in(3) {
+                self.answers.push((200, head, Some(vec![])));
+                self.streaming = !head;
+                return self.conn.begin_stream(Answer::text(200, ""), self.now);
+            }
+            self.asked_to_admit = false;
             let answer = Answer::text(200, &"y".repeat(self.seed.below(3000)));
             let answer = if self.seed.one_in(8) { answer.closing() } else { answer };
-            self.answers.push((200, head));
+            self.answers.push((200, head, None));
             self.conn.answer(answer, self.now);
         }
+    }
+
+    fn stream(&mut self) {
+        if self.seed.one_in(4) {
+            self.streaming = false;
+            return self.conn.end_stream(self.now);
+        }
+        let piece = vec![b's'; self.seed.below(2000)];
+        let (.., streamed) = self.answers.last_mut().expect("it was begun");
+        streamed.as_mut().expect("it is a stream").extend(&piece);
+        self.conn.stream(piece.into(), self.now);
     }
 
     fn send(&mut self) {
@@ -165,8 +201,12 @@ impl Play {
         while let Some(event) = self.conn.poll_event() {
             assert_eq!(self.closed, None, "nothing comes behind the end: {event:?}");
             match event {
+                ConnEvent::Head(head) => {
+                    assert!(!self.opened && self.asked.is_none() && !self.streaming, "one request at a time");
+                    (self.asked, self.asked_to_admit) = (Some(head.method == "HEAD"), true);
+                }
                 ConnEvent::Request(request) => {
-                    assert!(!self.opened && self.asked.is_none(), "one request at a time");
+                    assert!(!self.opened && self.asked.is_none() && !self.streaming, "one request at a time");
                     self.asked = Some(request.head.method == "HEAD");
                 }
                 ConnEvent::Opened(_) => {
@@ -177,10 +217,10 @@ impl Play {
                 ConnEvent::Closed(reason) => {
                     if let CloseReason::Refused(status) = reason {
                         assert!(!self.opened);
-                        self.answers.push((status, false));
+                        self.answers.push((status, false, None));
                     }
                     self.closed = Some(reason);
-                    self.asked = None;
+                    (self.asked, self.asked_to_admit, self.streaming) = (None, false, false);
                 }
             }
         }
@@ -189,19 +229,19 @@ impl Play {
     fn check(&self) {
         let conn = &self.conn;
         let ended = self.closed.is_some();
-        assert_eq!(conn.is_busy(), self.asked.is_some());
+        assert_eq!(conn.is_busy(), self.asked.is_some() || self.streaming);
+        assert_eq!(conn.is_streaming(), self.streaming);
         assert_eq!(conn.is_authenticated(), self.authenticated && !ended);
         assert!(!conn.is_finished() || ended, "an end is said");
         assert!(!conn.is_finished() || (conn.out().is_empty() && conn.deadline().is_none()));
         let over = self.eof && conn.out().is_empty() && !conn.is_busy();
         assert!(!over || conn.is_finished(), "the peer has gone and has everything");
-        // Nobody stays for ever: only a request at work and an accepted client have no deadline.
-        assert_eq!(
-            conn.deadline().is_none(),
-            conn.is_finished() || conn.is_busy() || conn.is_authenticated(),
-            "closed: {:?}",
-            self.closed
-        );
+        // Nobody stays for ever: only a request at work and an accepted client have no deadline. Who has sent his last byte and waits for
+        // an answer is asked now and then whether he is still there; a stream has one from its first piece, at which its client may
+        // stop reading.
+        let untimed = conn.is_finished() || conn.is_busy() || conn.is_authenticated();
+        let timed = self.eof && conn.is_busy() || conn.is_streaming();
+        assert!(timed || conn.deadline().is_none() == untimed, "closed: {:?}", self.closed);
         let may_wait = conn.is_busy() || (self.opened && !conn.out().is_empty()) || conn.is_finished();
         assert!(conn.wants_read() || may_wait, "nothing holds the reader back");
         assert!(!conn.wants_shutdown() || (ended && conn.out().is_empty()));
@@ -222,7 +262,7 @@ impl Play {
             }
             if let Some(due) = self.conn.deadline() {
                 self.now = self.now.max(due);
-                self.conn.on_deadline(self.now);
+                self.expire();
             }
             self.drain();
             self.check();
@@ -247,11 +287,15 @@ impl Play {
             if status == 101 {
                 return self.check_frames(rest);
             }
-            if status == 100 {
+            if matches!(status, 100 | 102) {
                 continue;
             }
-            let (want, is_head) = answers.next().expect("no answer without a request");
+            let (want, is_head, streamed) = answers.next().expect("no answer without a request");
             assert_eq!(status, *want);
+            if let Some(streamed) = streamed {
+                rest = if *is_head { rest } else { check_stream(rest, streamed, head.contains("chunked")) };
+                continue;
+            }
             let length: usize =
                 head.split("Content-Length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
             // A refused request may have been a HEAD as well: its answer is the last.
@@ -290,6 +334,27 @@ impl Play {
             assert_eq!(next, self.sent, "everything sent before the close has left");
         }
     }
+}
+
+/// What was streamed came in order; what is behind it. A peer that is cut off, or hung up, has the beginning of it.
+fn check_stream<'w>(mut rest: &'w [u8], streamed: &[u8], chunked: bool) -> &'w [u8] {
+    if !chunked {
+        assert!(streamed.starts_with(rest));
+        return &[];
+    }
+    let mut got: Vec<u8> = vec![];
+    while let Some(line) = rest.windows(2).position(|it| it == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        let Some((chunk, behind)) = rest[line + 2..].split_at_checked(length + 2) else { break };
+        got.extend(&chunk[..length]);
+        rest = behind;
+        if length == 0 {
+            assert_eq!(got, streamed);
+            return rest;
+        }
+    }
+    assert!(streamed.starts_with(&got));
+    &[]
 }
 
 #[test]

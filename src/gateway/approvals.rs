@@ -12,6 +12,7 @@ use super::events::{
     ApprovalRequest, ApprovalRequested, ApprovalResolved, EXEC_APPROVAL_REQUESTED, EXEC_APPROVAL_RESOLVED,
 };
 use super::registry::Call;
+use super::runs::RunRef;
 use super::ws_log::Asked;
 use super::{Client, Core};
 use crate::base::clock::Now;
@@ -63,10 +64,22 @@ pub struct Wanted {
     pub resolved_path: Option<String>,
 }
 
+/// Hears what was decided, or that nobody did in time.
+pub type Then = Box<dyn FnOnce(&mut Core, Option<ApprovalDecision>, Now) + Send>;
+
+/// Who waits for the decision.
+enum Waiting {
+    /// A client; it may use what was granted.
+    Client {
+        who: String,
+        asked: Asked,
+    },
+    Run(RunRef, Then),
+}
+
 struct Pending {
     wanted: Wanted,
-    who: String,
-    asked: Asked,
+    waiting: Waiting,
     created_at_ms: i64,
     expires_at_ms: i64,
     due_ms: u64,
@@ -106,31 +119,54 @@ pub fn request(
     wanted: Wanted,
     timeout_ms: Option<u64>,
 ) -> RpcResult<()> {
-    let bytes = wanted.command.len()
-        + wanted.argv.iter().flatten().chain(wanted.env.values()).map(String::len).sum::<usize>();
-    if bytes > APPROVAL_BYTES_MAX {
+    let id = id.unwrap_or_else(|| ids::uuid(&mut core.entropy));
+    if core.approvals.pending.contains_key(&id) {
+        return Err(RpcError::invalid("approval id already pending"));
+    }
+    let waiting = Waiting::Client { who: who(core, call.conn), asked: call.asked.clone() };
+    begin(core, id, wanted, timeout_ms.unwrap_or(APPROVAL_MS), waiting, call.now)
+}
+
+/// Asks for a run; `then` hears the decision, unless the run ends before.
+///
+/// # Errors
+/// What the run is told: too much waits.
+pub fn ask_for_run(core: &mut Core, run: RunRef, wanted: Wanted, then: Then, now: Now) -> RpcResult<()> {
+    let id = ids::uuid(&mut core.entropy);
+    begin(core, id, wanted, APPROVAL_MS, Waiting::Run(run, then), now)
+}
+
+fn begin(
+    core: &mut Core,
+    id: String,
+    wanted: Wanted,
+    wait_ms: u64,
+    waiting: Waiting,
+    now: Now,
+) -> RpcResult<()> {
+    if bytes(&wanted) > APPROVAL_BYTES_MAX {
         let text = format!(
             "invalid exec.approval.request params: a command of over {APPROVAL_BYTES_MAX} bytes cannot be judged: put it in a file"
         );
         return Err(RpcError::invalid(text));
     }
-    let id = id.unwrap_or_else(|| ids::uuid(&mut core.entropy));
-    if core.approvals.pending.contains_key(&id) {
-        return Err(RpcError::invalid("approval id already pending"));
-    }
     if core.approvals.pending.len() >= APPROVALS_MAX {
         return Err(RpcError::busy(1000));
     }
-    let wait_ms = timeout_ms.unwrap_or(APPROVAL_MS).min(NODE_WAIT_MS_MAX);
-    let (created_at_ms, due_ms) = (call.now.unix_ms, call.now.mono_ms + wait_ms);
+    let wait_ms = wait_ms.min(NODE_WAIT_MS_MAX);
+    let (created_at_ms, due_ms) = (now.unix_ms, now.mono_ms + wait_ms);
     let expires_at_ms = created_at_ms + wait_ms as i64;
     let event =
         ApprovalRequested { id: id.clone(), request: as_shown(&wanted), created_at_ms, expires_at_ms };
-    let (who, asked) = (who(core, call.conn), call.asked.clone());
-    core.approvals.pending.insert(id, Pending { wanted, who, asked, created_at_ms, expires_at_ms, due_ms });
+    core.approvals.pending.insert(id, Pending { wanted, waiting, created_at_ms, expires_at_ms, due_ms });
     core.arm_by(due_ms, Timer::Approval);
     core.broadcast(&EXEC_APPROVAL_REQUESTED, &event);
     Ok(())
+}
+
+fn bytes(wanted: &Wanted) -> usize {
+    let words = wanted.argv.iter().flatten().chain(wanted.env.values());
+    wanted.command.len() + words.map(String::len).sum::<usize>()
 }
 
 /// Nothing in it hides. A list of arguments is shown itself, whatever its client calls it.
@@ -161,26 +197,47 @@ pub fn resolve(core: &mut Core, call: Call, id: &str, decision: ApprovalDecision
     let ready = core.clients.get(&call.conn).and_then(Client::ready);
     let resolved_by =
         ready.map(|it| it.display_name.clone().unwrap_or_else(|| it.client_id.as_str().to_owned()));
-    answer(core, id, &pending, Some(decision), now);
-    if decision != ApprovalDecision::Deny {
+    if let (Waiting::Client { who, .. }, true) = (&pending.waiting, decision != ApprovalDecision::Deny) {
         let granted = &mut core.approvals.granted;
         granted.retain(|it| it.due_ms > now.mono_ms);
         if granted.len() >= APPROVALS_MAX {
             granted.pop_front();
         }
-        let due_ms = now.mono_ms + APPROVAL_USE_MS;
-        granted.push_back(Granted { wanted: pending.wanted, who: pending.who, decision, due_ms });
+        let (due_ms, wanted) = (now.mono_ms + APPROVAL_USE_MS, pending.wanted.clone());
+        granted.push_back(Granted { wanted, who: who.clone(), decision, due_ms });
     }
+    answer(core, id, pending, Some(decision), now);
     let event = ApprovalResolved { id: id.to_owned(), decision, resolved_by, ts: now.unix_ms };
     core.broadcast(&EXEC_APPROVAL_RESOLVED, &event);
     sleep(core);
     Ok(())
 }
 
-fn answer(core: &mut Core, id: &str, pending: &Pending, decision: Option<ApprovalDecision>, now: Now) {
-    let (created_at_ms, expires_at_ms) = (pending.created_at_ms, pending.expires_at_ms);
-    let reply = ApprovalReply { id: id.to_owned(), decision, created_at_ms, expires_at_ms };
-    core.answer(&pending.asked, Ok(&raw(&reply)), now);
+fn answer(core: &mut Core, id: &str, pending: Pending, decision: Option<ApprovalDecision>, now: Now) {
+    match pending.waiting {
+        Waiting::Client { asked, .. } => {
+            let (created_at_ms, expires_at_ms) = (pending.created_at_ms, pending.expires_at_ms);
+            let reply = ApprovalReply { id: id.to_owned(), decision, created_at_ms, expires_at_ms };
+            core.answer(&asked, Ok(&raw(&reply)), now);
+        }
+        Waiting::Run(_, then) => then(core, decision, now),
+    }
+}
+
+/// A run has ended: nobody needs to decide for it any more.
+pub fn forget_run(core: &mut Core, run: RunRef, now: Now) {
+    let its = |it: &Pending| matches!(it.waiting, Waiting::Run(of, _) if of == run);
+    let ids: Vec<String> =
+        core.approvals.pending.iter().filter(|it| its(it.1)).map(|it| it.0.clone()).collect();
+    for id in ids {
+        core.approvals.pending.remove(&id);
+        let (decision, resolved_by) = (ApprovalDecision::Deny, Some("gateway: the run has ended".to_owned()));
+        core.broadcast(
+            &EXEC_APPROVAL_RESOLVED,
+            &ApprovalResolved { id, decision, resolved_by, ts: now.unix_ms },
+        );
+    }
+    sleep(core);
 }
 
 /// Some have waited long enough.
@@ -190,7 +247,7 @@ pub fn on_timer(core: &mut Core, now: Now) {
         all.into_iter().partition(|it| it.1.due_ms <= now.mono_ms);
     core.approvals.pending = left;
     for (id, it) in over {
-        answer(core, &id, &it, None, now);
+        answer(core, &id, it, None, now);
     }
     if let Some(next) = core.approvals.pending.values().map(|it| it.due_ms).min() {
         core.arm_by(next, Timer::Approval);
@@ -203,11 +260,21 @@ fn sleep(core: &mut Core) {
     }
 }
 
-/// `system.run` on a node. One that says it was approved passes when it was, and then not again.
+/// `system.run` on a node. One that says it was approved passes when it was, and then not again. The text beside the arguments must be
+/// what they read as: nodes in use judge by that text, and run the arguments.
 ///
 /// # Errors
-/// No approval of this very command is known.
+/// No approval of this very command is known, or two commands are named.
 pub fn pass(core: &mut Core, conn: ConnId, node_id: &str, params: &Value, now: Now) -> RpcResult<()> {
+    if let (Some(argv), Some(text)) = (argv(params), params["rawCommand"].as_str())
+        && !text.trim().is_empty()
+        && !reads_as(&argv, text)
+    {
+        return Err(RpcError::invalid(
+            "system.run names two commands: rawCommand must be what command reads as, or be left out",
+        )
+        .details(serde_json::json!({ "reason": "rawCommand mismatch", "command": "system.run" })));
+    }
     let said = ApprovalDecision::parse(params["approvalDecision"].as_str().unwrap_or_default());
     let says_so = params["approved"] == true || matches!(said, Some(it) if it != ApprovalDecision::Deny);
     if !says_so {
@@ -234,15 +301,14 @@ pub fn pass(core: &mut Core, conn: ConnId, node_id: &str, params: &Value, now: N
     Ok(())
 }
 
+fn argv(params: &Value) -> Option<Vec<&str>> {
+    params["command"].as_array()?.iter().map(Value::as_str).collect()
+}
+
 fn is_same(wanted: &Wanted, node_id: &str, params: &Value) -> bool {
     let text = |it: Option<&str>| it.map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let same = |wanted: &Option<String>, name: &str| text(wanted.as_deref()) == text(params[name].as_str());
-    let Some(argv) = params["command"]
-        .as_array()
-        .and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
-    else {
-        return false;
-    };
+    let Some(argv) = argv(params) else { return false };
     let command = match &wanted.argv {
         Some(it) => it.iter().eq(argv.iter()),
         None => reads_as(&argv, &wanted.command),

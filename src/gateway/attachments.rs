@@ -1,5 +1,6 @@
 //! What people attach: images, as base64 or as a `data:` URL. Everything else is left out, as the reference does.
 use crate::agent::conversation::Image;
+use crate::agent::media::sniff;
 use crate::base::ids::{base64, from_base64};
 use crate::base::limits::ATTACHMENT_BYTES_MAX;
 use crate::protocol::error::{RpcError, RpcResult};
@@ -38,17 +39,6 @@ pub fn images(attachments: &[Value]) -> RpcResult<Vec<Image>> {
         }
     }
     Ok(out)
-}
-
-/// What kind of picture it is.
-pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
-    Some(match bytes {
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [b'G', b'I', b'F', b'8', ..] => "image/gif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

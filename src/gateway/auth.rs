@@ -14,7 +14,7 @@ pub struct SharedAuth {
     pub secret: Secret,
 }
 
-/// Why there is no secret to check.
+/// Why there is no secret to go by.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSecret {
     #[error(
@@ -25,6 +25,10 @@ pub enum NoSecret {
         "no gateway password is configured: set gateway.auth.password (or OPENCLAW_GATEWAY_PASSWORD), or pass --password"
     )]
     Password,
+    #[error(
+        "hooks.token is the gateway's own secret, so that whoever may post a webhook could do anything: set hooks.token to another one"
+    )]
+    OfHooks,
 }
 
 /// Secrets given on the command line.
@@ -56,7 +60,11 @@ impl SharedAuth {
             AuthMode::Token => (token, NoSecret::Token),
             AuthMode::Password => (password, NoSecret::Password),
         };
-        Ok(SharedAuth { mode, secret: secret.ok_or(missing)? })
+        let secret = secret.ok_or(missing)?;
+        match &config.hooks {
+            Some(hooks) if hooks.token.is(secret.expose().trim()) => Err(NoSecret::OfHooks),
+            _ => Ok(SharedAuth { mode, secret }),
+        }
     }
     /// What the client sent for this mode.
     pub fn given<'a>(&self, params: &'a ConnectParams) -> Option<&'a str> {
@@ -135,6 +143,15 @@ pub struct Limiter {
 impl Limiter {
     pub fn new(limits: &RateLimit) -> Limiter {
         Limiter { guesses: BTreeMap::new(), limits: limits.clone() }
+    }
+    /// For the token of webhooks: 20 a minute, then a minute of silence, for everybody alike.
+    pub fn of_hooks() -> Limiter {
+        Limiter::new(&RateLimit {
+            attempts: HOOK_ATTEMPTS_MAX,
+            window_ms: AUTH_WINDOW_MS,
+            lockout_ms: HOOK_LOCKOUT_MS,
+            exempt_loopback: false,
+        })
     }
     pub fn guesser(&self, client_ip: Option<IpAddr>, forwarded: bool, origin: Option<&str>) -> Guesser {
         match (client_ip, origin) {

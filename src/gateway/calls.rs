@@ -5,6 +5,7 @@ use super::{Client, Core, Done, Effect, Job, runs};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::*;
+use crate::protocol::connect::PROTOCOLS;
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::{self, BadFrame, Request};
 use crate::protocol::scope::{Access, Role};
@@ -41,14 +42,53 @@ impl Core {
         {
             return;
         }
+        self.make(outcome, now, move |core: &mut Core, result, now| {
+            core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
+        });
+    }
+
+    /// What a method answers, for a part of the gateway that needs it. The caller has seen to it that whoever asks may know.
+    pub fn consult(
+        &mut self,
+        conn: ConnId,
+        method: &'static str,
+        params: Value,
+        now: Now,
+        then: impl FnOnce(&mut Core, RpcResult<Box<RawValue>>, Now) + Send + 'static,
+    ) {
+        let asked = self.asked(conn, Value::Null, method.to_owned(), now);
+        let found = self.registry.get(method).ok_or_else(|| RpcError::unavailable(method));
+        let call = Call { conn, protocol: *PROTOCOLS.end(), now, asked: &asked };
+        match found.and_then(|it| it.call(self, call, params)) {
+            Ok(Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
+                if self.calls_at_work >= JOBS_MAX =>
+            {
+                then(self, Err(RpcError::busy(1000)), now);
+            }
+            Ok(Answer::Held) => then(self, Err(RpcError::unavailable(method)), now),
+            Ok(outcome) => {
+                self.calls_at_work += usize::from(!matches!(outcome, Answer::Now(_)));
+                self.make(outcome, now, then);
+            }
+            Err(err) => then(self, Err(err), now),
+        }
+    }
+
+    /// Has the work done that makes an answer; it was admitted.
+    fn make(
+        &mut self,
+        outcome: Outcome,
+        now: Now,
+        then: impl FnOnce(&mut Core, RpcResult<Box<RawValue>>, Now) + Send + 'static,
+    ) {
         self.effects.push(match outcome {
-            Answer::Now(payload) => return self.answer(&asked, Ok(&payload), now),
+            Answer::Now(payload) => return then(self, Ok(payload), now),
             Answer::Held => return,
-            Answer::Later(work) => Effect::Job(Box::new(move || finished(asked, work()))),
-            Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(asked, work(stores)))),
+            Answer::Later(work) => Effect::Job(Box::new(move || finished(then, work()))),
+            Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(then, work(stores)))),
             Answer::Located(find) => Effect::Store(Box::new(move |stores| {
                 let read = find(stores);
-                let job: Job = Box::new(move || finished(asked, read()));
+                let job: Job = Box::new(move || finished(then, read()));
                 Box::new(move |core, _| core.effects.push(Effect::Job(job)))
             })),
         });
@@ -147,10 +187,13 @@ impl Core {
 }
 
 /// The end of a call that was at work.
-fn finished(asked: Asked, finish: Finish<Box<RawValue>>) -> Done {
+fn finished(
+    then: impl FnOnce(&mut Core, RpcResult<Box<RawValue>>, Now) + Send + 'static,
+    finish: Finish<Box<RawValue>>,
+) -> Done {
     Box::new(move |core: &mut Core, now: Now| {
         core.calls_at_work -= 1;
         let result = finish(core, now);
-        core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
+        then(core, result, now);
     })
 }

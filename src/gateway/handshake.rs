@@ -12,7 +12,7 @@ use super::device;
 use super::events::WakeWords;
 use super::grants::{self, Wanted};
 use super::peer::Peer;
-use super::{Core, Effect, Node, Phase, Ready, Timer, events, health, nodes, tailscale};
+use super::{Core, Effect, Node, Phase, Ready, Timer, canvas, events, health, nodes, tailscale};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::{
@@ -22,7 +22,7 @@ use crate::base::secret::Secret;
 use crate::protocol::connect::{ClientId, ClientMode, ConnectParams, PROTOCOLS};
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::{BadFrame, Request, raw};
-use crate::protocol::hello::{Auth, Features, HelloOk, Policy, Server, SessionDefaults, Snapshot};
+use crate::protocol::hello::{Auth, Features, HelloOk, Policy, Server, SessionDefaults, Snapshot, Surfaces};
 use crate::protocol::presence::PresenceEntry;
 use crate::protocol::scope::{Role, Scopes};
 use crate::protocol::shape::{Shaped, join};
@@ -54,6 +54,8 @@ struct Accepted {
     device: Option<Device>,
     /// It knew the shared secret.
     by_secret: bool,
+    /// Where it finds the canvas host.
+    canvas: Option<String>,
 }
 
 impl Accepted {
@@ -180,6 +182,7 @@ fn check(core: &mut Core, peer: &Peer, nonce: &str, text: &[u8], now: Now) -> Re
         client_ip: client_ip.filter(|_| !local).map(|it| it.to_string()),
         device: None,
         by_secret: shared.is_ok(),
+        canvas: canvas::base(core, peer),
         params,
     };
     // Whose the tailnet says it is knows no less than the secret; but only a person's device is taken for it.
@@ -368,6 +371,10 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
     let Some(conn_id) = core.clients.get(&conn).map(|it| it.conn_id.clone()) else { return };
     let presence_key = announce(core, &accepted, &conn_id, now);
     let node = (accepted.role == Role::Node).then(|| Box::new(node(&accepted, now)));
+    // On this machine protocol 3 needs none, and its clients know the plain address.
+    let scoped = accepted.protocol >= 4 || !accepted.local;
+    let canvas = accepted.canvas.clone().filter(|_| scoped).map(|it| Box::new(core.new_surface(it)));
+    let canvas_url = canvas.as_ref().map_or_else(|| accepted.canvas.clone(), |it| Some(it.url()));
     let ready = Ready {
         protocol: accepted.protocol,
         role: accepted.role,
@@ -380,12 +387,13 @@ fn welcome(core: &mut Core, conn: ConnId, accepted: Accepted, now: Now) {
         device_id: accepted.device.as_ref().map(|it| it.id.clone()),
         by_secret: accepted.by_secret,
         node,
+        canvas,
     };
     log::debug!(target: "ws", "connected: {} {} protocol {}", ready.client_id.as_str(), ready.role.as_str(), ready.protocol);
     set_phase(core, conn, Phase::Ready(Box::new(ready)));
     core.became_ready(now);
     core.effects.push(Effect::Authenticated { conn });
-    let hello = hello(core, &accepted, &conn_id, now);
+    let hello = hello(core, &accepted, &conn_id, canvas_url.as_deref(), now);
     core.reply(conn, &accepted.id, Ok(&hello));
     if accepted.role == Role::Node {
         let words = WakeWords { triggers: core.wake_words.clone() };
@@ -451,7 +459,13 @@ fn node(accepted: &Accepted, now: Now) -> Node {
     }
 }
 
-fn hello(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Box<RawValue> {
+fn hello(
+    core: &mut Core,
+    accepted: &Accepted,
+    conn_id: &str,
+    canvas: Option<&str>,
+    now: Now,
+) -> Box<RawValue> {
     let presence = core.presence.list(now.unix_ms);
     let (world, config) = (&core.world, &core.world.config.config);
     let agent_id = config.agents.default_id();
@@ -484,6 +498,10 @@ fn hello(core: &mut Core, accepted: &Accepted, conn_id: &str, now: Now) -> Box<R
                 scope: if config.session.global { "global" } else { "per-sender" },
             },
         },
+        canvas_host_url: canvas.filter(|_| accepted.protocol < 4),
+        plugin_surface_urls: canvas
+            .filter(|_| accepted.protocol >= 4)
+            .map(|it| Surfaces { canvas: it.to_owned() }),
         auth: (token.is_some() || accepted.protocol >= 4).then_some(auth),
         policy: Policy {
             max_payload: FRAME_BYTES_MAX,

@@ -27,14 +27,14 @@ impl Core {
     }
     fn end_now(&mut self, now: Now) {
         runs::abort::stop_all(self, now);
-        self.end(self.leaving.unwrap_or(End::Stop));
+        self.end(self.leaving.unwrap_or(End::Stop), now);
     }
     pub fn is_leaving(&self) -> bool {
         self.ending || self.leaving.is_some()
     }
 
     /// Says goodbye to everybody.
-    fn end(&mut self, end: End) {
+    fn end(&mut self, end: End, now: Now) {
         if self.ending {
             return;
         }
@@ -48,6 +48,10 @@ impl Core {
         let conns: Vec<ConnId> = self.clients.keys().copied().collect();
         for conn in conns {
             self.close(conn, 1012, "service restart");
+        }
+        // Whoever waits for an answer is hung up: what works for them ends.
+        for gone in std::mem::take(&mut self.exchanges).into_values() {
+            gone(self, now);
         }
         self.effects.push(Effect::End(end));
     }

@@ -11,12 +11,14 @@ pub mod approvals;
 pub mod attachments;
 pub mod auth;
 mod calls;
+pub mod canvas;
 pub mod channels;
 pub mod commands;
 #[cfg(test)]
 mod contract;
 pub mod device;
 pub mod events;
+pub mod exchange;
 pub mod freshness;
 pub mod grants;
 #[cfg(test)]
@@ -39,16 +41,17 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+mod system_events;
 pub mod tailscale;
 mod world;
 pub mod ws_log;
 
 use crate::agent;
-use crate::agent::envelope;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::{self, ConnId, Entropy};
 use crate::base::limits::*;
 use crate::conn::Bytes;
+use crate::conn::answer::Answer;
 use crate::protocol::connect::{ClientId, ClientMode};
 use crate::protocol::frame::StateVersion;
 use crate::protocol::scope::{Role, Scopes};
@@ -61,7 +64,7 @@ use registry::Registry;
 use runs::RunRef;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 pub use world::{World, zones};
 use ws_log::WsLog;
@@ -69,17 +72,67 @@ use ws_log::WsLog;
 /// What the core asks of its driver.
 pub enum Effect {
     /// A text frame for one connection.
-    Send { conn: ConnId, text: String },
+    Send {
+        conn: ConnId,
+        text: String,
+    },
     /// One text frame for many.
-    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Broadcast {
+        to: Vec<ConnId>,
+        text: String,
+        drop_if_slow: bool,
+    },
+    /// The body of a HTTP request may be read.
+    Admit {
+        conn: ConnId,
+        bytes_max: u64,
+    },
+    /// The whole answer to a HTTP request.
+    Answer {
+        conn: ConnId,
+        answer: Answer,
+    },
+    /// The beginning of one that comes in pieces, a piece, and its end.
+    Stream {
+        conn: ConnId,
+        head: Answer,
+    },
+    Piece {
+        conn: ConnId,
+        piece: Bytes,
+    },
+    EndStream {
+        conn: ConnId,
+    },
+    /// Tell when all that was said to it is written.
+    TellDrained {
+        conn: ConnId,
+    },
+    /// Its answer cannot be finished: the connection ends in the middle of it.
+    Cut {
+        conn: ConnId,
+    },
+    /// Tell when a file below one of these folders changes, and forget those named before.
+    WatchTree(Arc<[std::path::PathBuf]>),
     /// A WebSocket close.
-    Close { conn: ConnId, code: u16, reason: String },
-    /// `connect` was accepted.
-    Authenticated { conn: ConnId },
+    Close {
+        conn: ConnId,
+        code: u16,
+        reason: String,
+    },
+    /// `connect` was accepted, or a request was the owner's: it is no longer among those that may be anybody.
+    Authenticated {
+        conn: ConnId,
+    },
     /// Work that may block; what it returns comes back through [`Core::on_done`].
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
+    /// As [`Effect::Job`], on a thread of its own: it may take long. Where the system gives none, `refused` happens.
+    Thread {
+        work: Job,
+        refused: Done,
+    },
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
     /// For the accounts of chat networks; what they tell comes back through [`Core::on_channel`].
@@ -174,6 +227,8 @@ pub struct Ready {
     /// It knew the shared secret, and stays no longer than that is the secret.
     pub by_secret: bool,
     pub node: Option<Box<Node>>,
+    /// By which its pages reach the canvas host.
+    pub canvas: Option<Box<canvas::Surface>>,
 }
 
 /// What a connected node declared, and what of it counts.
@@ -228,8 +283,9 @@ pub struct Core {
     pub state_version: StateVersion,
     pub heartbeats_enabled: bool,
     pub wake_words: Vec<String>,
-    /// System events queued for the main session, oldest first.
-    pub system_events: VecDeque<SystemEvent>,
+    /// Held a second time by the worker that has a text read aloud.
+    reading_aloud: Arc<()>,
+    system_events: system_events::SystemEvents,
     pub config_writes: methods::config::Writes,
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
@@ -238,27 +294,28 @@ pub struct Core {
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
+    /// Of guesses at the token of webhooks.
+    hook_limiter: Limiter,
     old_signatures: device::OldSignatures,
     entropy: Entropy,
     registry: &'static Registry,
     event_seq: u64,
     ws_log: WsLog,
     ready: usize,
+    /// HTTP requests that are being answered, and what happens when their client hangs up; one for each connection.
+    exchanges: BTreeMap<ConnId, exchange::Then>,
+    /// Of those, the ones that go on once all is written.
+    drained: BTreeMap<ConnId, exchange::Then>,
+    pub canvas: canvas::Canvas,
     /// Calls whose answer a worker is making.
     calls_at_work: usize,
+    /// Answers that have a thread of their own.
+    threads: usize,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     effects: Vec<Effect>,
     /// It ends once no run is under way.
     leaving: Option<End>,
     ending: bool,
-}
-
-/// A line that waits for the main session's next turn.
-#[derive(Debug, Clone)]
-pub struct SystemEvent {
-    pub text: String,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
 }
 
 /// What the core starts with.
@@ -287,6 +344,7 @@ impl Core {
         }
         let mut core = Core {
             presence: Presence::new(start.world.presence()),
+            canvas: canvas::Canvas::new(&start.world),
             host_names: names,
             world: start.world,
             clock: start.clock,
@@ -298,7 +356,8 @@ impl Core {
             state_version: StateVersion { presence: 1, health: 1 },
             heartbeats_enabled: true,
             wake_words: start.wake_words,
-            system_events: VecDeque::new(),
+            reading_aloud: Arc::new(()),
+            system_events: system_events::SystemEvents::default(),
             config_writes: methods::config::Writes::default(),
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
@@ -307,13 +366,17 @@ impl Core {
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
+            hook_limiter: Limiter::of_hooks(),
             old_signatures: device::OldSignatures::default(),
             entropy: start.entropy,
             registry: methods::registry(),
             event_seq: 0,
             ws_log: start.ws_log,
             ready: 0,
+            exchanges: BTreeMap::new(),
+            drained: BTreeMap::new(),
             calls_at_work: 0,
+            threads: 0,
             timers: BinaryHeap::new(),
             effects: vec![],
             leaving: None,
@@ -368,6 +431,10 @@ impl Core {
     }
 
     pub fn on_gone(&mut self, conn: ConnId, now: Now) {
+        self.drained.remove(&conn);
+        if let Some(gone) = self.exchanges.remove(&conn) {
+            gone(self, now);
+        }
         let Some(client) = self.clients.remove(&conn) else { return };
         runs::wait::on_gone(self, conn);
         nodes::on_gone(self, conn, client.ready().and_then(|it| it.node.as_deref()), now);
@@ -420,6 +487,12 @@ impl Core {
         self.check();
     }
 
+    /// A run has a command for a node, and waits for what comes of it.
+    pub fn on_node_command(&mut self, run: RunRef, command: agent::tools::NodeCommand, now: Now) {
+        nodes::exec::on_asked(self, run, command, now);
+        self.check();
+    }
+
     pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
         runs::on_ended(self, run, end, now);
         self.check();
@@ -448,7 +521,7 @@ impl Core {
         self.timers.push(Reverse((due_ms, timer)));
     }
     /// For ids that a method makes.
-    fn entropy(&mut self) -> &mut Entropy {
+    pub fn entropy(&mut self) -> &mut Entropy {
         &mut self.entropy
     }
     /// As [`Core::arm`], for a timer that stands for many deadlines: one of its kind that is due before is enough.
@@ -482,16 +555,8 @@ impl Core {
         self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
     }
 
-    /// Queues a line for the main session's next turn.
-    pub fn queue_system_event(&mut self, text: &str, now: Now) {
-        if self.system_events.len() == SYSTEM_EVENTS_MAX {
-            self.system_events.pop_front();
-        }
-        self.system_events.push_back(SystemEvent { text: text.to_owned(), at_ms: now.unix_ms });
-    }
-
     /// Asks a worker.
-    fn job<T: Send + 'static>(
+    pub fn job<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
@@ -502,7 +567,7 @@ impl Core {
         })));
     }
     /// Asks the thread that writes state files.
-    fn store<T: Send + 'static>(
+    pub fn store<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Stores) -> T + Send + 'static,
         then: impl FnOnce(&mut Core, T, Now) + Send + 'static,
@@ -513,20 +578,8 @@ impl Core {
         })));
     }
 
-    /// The lines that wait for a session's next turn: those of the main session.
-    fn take_system_events(&mut self, key: &str) -> Vec<String> {
-        let main = sessions::main_key(
-            self.world.config.config.agents.default_id(),
-            self.world.config.config.session.global,
-        );
-        let events = if key == main { std::mem::take(&mut self.system_events) } else { VecDeque::new() };
-        let zone = &self.world.zones.user;
-        events.iter().map(|it| format!("[{}] {}", envelope::told(it.at_ms, zone), it.text)).collect()
-    }
-
     fn check(&self) {
         debug_assert_eq!(self.ready, self.clients.values().filter(|it| it.ready().is_some()).count());
-        debug_assert!(self.system_events.len() <= SYSTEM_EVENTS_MAX);
     }
 }
 

@@ -5,6 +5,21 @@ use super::tailscale::Claim;
 use crate::conn::head::{Head, Host};
 use std::net::{IpAddr, Ipv6Addr};
 
+/// The port that somebody came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Gateway,
+    Canvas,
+}
+
+/// Where a connection came from, and to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Canonical: no IPv4 in IPv6.
+    pub ip: IpAddr,
+    pub door: Door,
+}
+
 /// What the upgrade request said, as far as it matters.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -15,6 +30,8 @@ pub struct Peer {
     pub origin: Option<String>,
     /// Any header that a proxy adds.
     pub forwarded: bool,
+    /// A proxy says that it was asked by https.
+    pub forwarded_https: bool,
     /// `X-Forwarded-For`, all lines joined.
     pub forwarded_for: String,
     /// Who it says it is, through Tailscale Serve.
@@ -53,6 +70,7 @@ impl Peer {
             authority: head.header("host").unwrap_or_default().to_ascii_lowercase(),
             origin,
             forwarded: head.headers.iter().any(|it| is_proxy_header(&it.0)),
+            forwarded_https: all("x-forwarded-proto").first().is_some_and(|it| it.trim() == "https"),
             forwarded_for: all("x-forwarded-for").join(","),
             claim: Claim::of(ip, head),
         }

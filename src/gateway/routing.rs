@@ -206,6 +206,6 @@ pub fn place(key: &str) -> Place<'_> {
 }
 
 /// A key without its `agent:<id>:`.
-pub(super) fn bare(key: &str) -> &str {
+pub fn bare(key: &str) -> &str {
     key.strip_prefix("agent:").and_then(|it| it.split_once(':')).map_or(key, |it| it.1)
 }

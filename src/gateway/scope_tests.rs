@@ -33,6 +33,7 @@ fn core(protocol: u32, home: &std::path::Path) -> Core {
             device_id: None,
             by_secret: true,
             node: None,
+            canvas: None,
         };
         let phase = Phase::Ready(Box::new(ready));
         let client = Client { conn_id: slot.to_string(), errors: (0, 0), phase, closing: false };

@@ -9,7 +9,7 @@ use crate::conn::head;
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 
 /// One client as it sees itself.
@@ -416,6 +416,14 @@ impl Sim {
                 }
                 Effect::Job(job) => self.jobs.push(job),
                 Effect::Store(job) => self.store_jobs.push_back(job),
+                Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
+                    panic!("no HTTP request was made")
+                }
+                Effect::Piece { .. } | Effect::EndStream { .. } | Effect::Thread { .. } => {
+                    panic!("no HTTP request was made")
+                }
+                Effect::TellDrained { .. } | Effect::Cut { .. } => panic!("no HTTP request was made"),
+                Effect::WatchTree(_) => panic!("no page waits"),
                 Effect::Watch(_) => {}
                 Effect::End(end) => self.ended = Some(end),
             }

@@ -5,7 +5,7 @@ use super::scope::Role;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The protocol 4 form differs only in `auth`, which is then always there.
+/// The protocol 4 form differs in `auth`, which is then always there, and in where it tells of the canvas host.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +16,12 @@ pub struct HelloOk<'a> {
     pub server: Server<'a>,
     pub features: Features<'a>,
     pub snapshot: Snapshot<'a>,
+    /// Protocol 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canvas_host_url: Option<&'a str>,
+    /// Protocol 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin_surface_urls: Option<Surfaces>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth<'a>>,
     pub policy: Policy,
@@ -28,6 +34,13 @@ pub struct Server<'a> {
     pub version: &'a str,
     pub host: &'a str,
     pub conn_id: &'a str,
+}
+
+/// Where a client's pages find what is served to them; good until this connection ends.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Surfaces {
+    pub canvas: String,
 }
 
 /// Exactly what works here.

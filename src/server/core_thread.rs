@@ -1,7 +1,9 @@
 //! The core thread: feeds [`Core`], carries its effects out.
+use super::tree::Tree;
 use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
+use crate::agent::tools::Nodes;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
@@ -9,7 +11,7 @@ use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::Pool;
 use crate::channels::{self, Runner};
-use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
+use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
@@ -31,6 +33,10 @@ struct Driver {
     store: Hand,
     channels: Runner,
     tell: Arc<dyn Fn(channels::Event) + Send + Sync>,
+    /// What is watched for pages that wait.
+    tree: Option<Tree>,
+    /// The net thread asked whether this one is alive.
+    pulse: bool,
 }
 
 pub(super) fn start(
@@ -51,7 +57,20 @@ pub(super) fn start(
         let _ = to_core.send(vec![Input::Channel(event)]);
     });
     let channels = Runner::default();
-    let mut driver = Driver { core, clock, inbox, back, net, starved, workers, store, channels, tell };
+    let mut driver = Driver {
+        core,
+        clock,
+        inbox,
+        back,
+        net,
+        starved,
+        workers,
+        store,
+        channels,
+        tell,
+        tree: None,
+        pulse: false,
+    };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
@@ -78,11 +97,11 @@ impl Driver {
             };
             match batch {
                 Ok(batch) => {
-                    self.handle(batch, &mut outputs);
+                    self.handle(batch);
                     // What is here already travels back in one go.
                     for _ in 0..BATCH_INPUTS_MAX {
                         let Ok(batch) = self.inbox.try_recv() else { break };
-                        self.handle(batch, &mut outputs);
+                        self.handle(batch);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -95,22 +114,27 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, batch: Vec<Input>, outputs: &mut Vec<Output>) {
+    fn handle(&mut self, batch: Vec<Input>) {
         let now = self.clock.now();
         for input in batch {
             match input {
-                Input::Opened(conn, peer) => self.core.on_opened(conn, *peer, now),
+                Input::Opened(conn, from, head) => http::on_opened(&mut self.core, conn, from, &head, now),
                 Input::Message(conn, text) => self.core.on_message(conn, text, now),
                 Input::Gone(conn) => self.core.on_gone(conn, now),
                 Input::Signal(signal) => self.core.on_signal(signal, now),
                 Input::ConfigTouched => reload::touched(&mut self.core, now),
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
+                Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Channel(event) => self.core.on_channel(event, now),
-                Input::Request(conn, request) => {
-                    outputs.push(Output::Answer(conn, http::answer(&self.core, &request, now)));
+                Input::Pulse => self.pulse = true,
+                Input::Head(conn, from, head) => http::on_head(&mut self.core, conn, from, &head, now),
+                Input::Request(conn, from, request) => {
+                    http::on_request(&mut self.core, conn, from, request, now);
                 }
+                Input::Drained(conn) => self.core.on_drained(conn, now),
+                Input::CanvasTouched => self.core.on_canvas_touched(),
             }
         }
     }
@@ -118,11 +142,21 @@ impl Driver {
     /// Hands the effects out. True when this was the end.
     fn flush(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut ended = false;
+        if std::mem::take(&mut self.pulse) {
+            outputs.push(Output::Pulse);
+        }
         let mut effects = VecDeque::from(self.core.take_effects());
         while let Some(effect) = effects.pop_front() {
             outputs.push(match effect {
                 Effect::Send { conn, text } => Output::Send(conn, text),
                 Effect::Broadcast { to, text, drop_if_slow } => Output::Broadcast { to, text, drop_if_slow },
+                Effect::Admit { conn, bytes_max } => Output::Admit(conn, bytes_max),
+                Effect::Answer { conn, answer } => Output::Answer(conn, answer),
+                Effect::Stream { conn, head } => Output::Stream(conn, head),
+                Effect::Piece { conn, piece } => Output::Piece(conn, piece),
+                Effect::EndStream { conn } => Output::EndStream(conn),
+                Effect::TellDrained { conn } => Output::TellDrained(conn),
+                Effect::Cut { conn } => Output::Cut(conn),
                 Effect::Close { conn, code, reason } => Output::Close(conn, code, reason),
                 Effect::Authenticated { conn } => Output::Authenticated(conn),
                 Effect::Watch(files) => Output::Watch(files),
@@ -130,8 +164,19 @@ impl Driver {
                     ended = true;
                     Output::End(end)
                 }
+                Effect::WatchTree(roots) => {
+                    self.tree = (!roots.is_empty())
+                        .then(|| Tree::watch(&roots, self.clock, self.back.clone()))
+                        .flatten();
+                    continue;
+                }
                 Effect::Job(job) => {
                     self.start_job(job);
+                    continue;
+                }
+                Effect::Thread { work, refused } => {
+                    self.start_thread(work, refused);
+                    effects.extend(self.core.take_effects());
                     continue;
                 }
                 Effect::Run(start) => {
@@ -172,9 +217,27 @@ impl Driver {
         }
     }
 
+    fn start_thread(&mut self, work: Job, refused: Done) {
+        let back = self.back.clone();
+        let work = move || {
+            // The core is gone: nobody waits for this any more.
+            let _ = back.send(vec![Input::Done(work())]);
+        };
+        let thread = Builder::new().name("answer".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
+        if let Err(err) = thread {
+            log::warn!(target: "gateway", "the system gives no thread for an answer: {err}");
+            self.core.on_done(refused, self.clock.now());
+        }
+    }
+
     fn start_run(&mut self, start: runs::Start) {
         let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
-        let (run, task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let (run, mut task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
+        let to_core = self.back.clone();
+        task.place.nodes = Some(Nodes(Arc::new(move |command| {
+            // The core is gone: the run is stopped, and waits no longer.
+            let _ = to_core.send(vec![Input::ForNode(run, command)]);
+        })));
         let work = move || {
             let mut emit = |event| {
                 // The core is gone: nobody hears of it any more.
@@ -227,6 +290,7 @@ mod tests {
             config: ToolsConfig::read(&Value::Null, "main"),
             env: Arc::new(Env::from([])),
             clock,
+            nodes: None,
         };
         Task {
             run_id: "A".into(),
@@ -238,6 +302,7 @@ mod tests {
             begin: Box::new(begin),
             prompt: Box::new(|_, _, _, _| panic!("on purpose")),
             images: vec![],
+            brought: Arc::default(),
             thinking: None,
             thinking_default: None,
             context_tokens: None,

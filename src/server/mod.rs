@@ -14,10 +14,12 @@ pub mod listen;
 mod net;
 pub mod port;
 mod tls;
+mod tree;
 mod watch;
 
 use crate::agent;
 use crate::agent::run::Event;
+use crate::agent::tools::NodeCommand;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -25,28 +27,40 @@ use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
 use crate::channels;
 use crate::conn::answer::Answer;
+use crate::conn::head::Head;
 use crate::conn::{Bytes, Request};
 use crate::gateway::auth::SharedAuth;
 use crate::gateway::methods::voicewake;
-use crate::gateway::peer::Peer;
+use crate::gateway::peer::{Door, Way};
 use crate::gateway::runs::RunRef;
 use crate::gateway::tailscale;
 use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
+use crate::service::notify::Notify;
 use crate::store;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// From net, and from the workers, to core.
 enum Input {
-    Opened(ConnId, Box<Peer>),
+    Opened(ConnId, Way, Box<Head>),
     Message(ConnId, Bytes),
     Gone(ConnId),
-    Request(ConnId, Box<Request>),
+    /// A request with a body, which may be refused before it is read.
+    Head(ConnId, Way, Arc<Head>),
+    Request(ConnId, Way, Request),
+    /// All that was to be written is.
+    Drained(ConnId),
+    /// A file below a watched folder changed.
+    CanvasTouched,
     Signal(Signal),
     ConfigTouched,
+    /// The supervisor wants to know whether we live.
+    Pulse,
     Done(Done),
     Run(RunRef, Event),
+    /// A run has a command for a node.
+    ForNode(RunRef, NodeCommand),
     RunEnded(RunRef, agent::run::End),
     Channel(channels::Event),
 }
@@ -54,11 +68,23 @@ enum Input {
 /// From core to net.
 enum Output {
     Send(ConnId, String),
-    Broadcast { to: Vec<ConnId>, text: String, drop_if_slow: bool },
+    Broadcast {
+        to: Vec<ConnId>,
+        text: String,
+        drop_if_slow: bool,
+    },
     Close(ConnId, u16, String),
     Authenticated(ConnId),
+    Admit(ConnId, u64),
     Answer(ConnId, Answer),
+    Stream(ConnId, Answer),
+    Piece(ConnId, Bytes),
+    EndStream(ConnId),
+    TellDrained(ConnId),
+    Cut(ConnId),
     Watch(Vec<std::path::PathBuf>),
+    /// The core lives.
+    Pulse,
     End(End),
 }
 
@@ -67,12 +93,16 @@ pub struct Options {
     pub world: World,
     pub auth: SharedAuth,
     pub listeners: Vec<std::net::TcpListener>,
+    /// The canvas host's own port; none when it has none.
+    pub canvas: Vec<std::net::TcpListener>,
     /// Every listener speaks TLS with it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub clock: Clock,
     /// When this process last started over, on the clock.
     pub restarted_ms: Option<u64>,
     pub ws_log: WsLog,
+    /// The supervisor's ear.
+    pub notify: Arc<Notify>,
 }
 
 /// Why the gateway could not run.
@@ -87,6 +117,8 @@ pub enum RunError {
 /// What one life leaves to the next.
 pub struct Ended {
     pub end: End,
+    /// The signal that stopped it.
+    pub signal: Option<i32>,
     /// As it was last in force.
     pub world: Arc<World>,
     /// They listened all the time; none after [`End::Stop`].
@@ -136,13 +168,15 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     let (to_core, from_net) = crossbeam_channel::bounded(MAILBOX_BATCHES_MAX);
     let starved = Arc::new(AtomicBool::new(false));
     let thread = core_thread::start(core, options.clock, from_net, to_core.clone(), to_net, starved.clone())?;
-    let link = net::Link { to_core, from_core, bell, starved };
-    let (end, listeners) =
-        net::Net::new(poll, options.listeners, options.tls, signals, watch, link, options.clock)?.run()?;
+    let link = net::Link { to_core, from_core, bell, starved, notify: options.notify };
+    let gateway = options.listeners.into_iter().map(|it| (it, Door::Gateway));
+    let doors = gateway.chain(options.canvas.into_iter().map(|it| (it, Door::Canvas))).collect();
+    let (end, signal, listeners) =
+        net::Net::new(poll, doors, options.tls, signals, watch, link, options.clock)?.run()?;
     // The core has said End, or its channel is gone: either way it returns.
     let Ok(world) = thread.join() else {
         return Err(RunError::State("the core thread panicked; see the log".into()));
     };
     tailscale::hide(&begun.config, &env, options.clock);
-    Ok(Ended { end, world, listeners })
+    Ok(Ended { end, signal, world, listeners })
 }

@@ -14,9 +14,9 @@ use crate::base::sys::{self, SignalFd};
 use crate::conn::answer::Refusal;
 use crate::conn::websocket::text_frame;
 use crate::conn::{Bytes, Conn, ConnEvent};
-use crate::gateway::peer::Peer;
+use crate::gateway::peer::{Door, Way};
 use crate::gateway::{End, Signal};
-use crate::http;
+use crate::service::notify::Notify;
 use crossbeam_channel::{Sender, TrySendError};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -24,7 +24,7 @@ use rustls::ServerConfig;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +43,7 @@ pub(super) struct Link {
     pub from_core: Inbox<Vec<Output>>,
     pub bell: Bell,
     pub starved: Arc<AtomicBool>,
+    pub notify: Arc<Notify>,
 }
 
 struct Entry {
@@ -50,11 +51,14 @@ struct Entry {
     conn: Conn,
     /// Between the two, on a port that speaks TLS.
     tls: Option<Box<Session>>,
-    ip: IpAddr,
+    from: Way,
     readable: bool,
     writable: bool,
     shut: bool,
-    websocket: bool,
+    /// The core has heard of it, and wants to hear of its end: a WebSocket, or a request that has no answer yet.
+    known: bool,
+    /// The core wants to hear when all is written.
+    tell_drained: bool,
     /// Stands in the list of this turn.
     touched: bool,
     /// When the timer heap will next look at it.
@@ -76,7 +80,7 @@ impl Entry {
                 conn.refuse(Refusal::bad("this port speaks TLS: use https:// or wss://"), now_ms);
             }
             Fed::Failed(err) => {
-                log::debug!(target: "net", "TLS with {}: {err}", self.ip);
+                log::debug!(target: "net", "TLS with {}: {err}", self.from.ip);
                 conn.give_up(now_ms);
             }
         }
@@ -163,7 +167,7 @@ struct Slot {
 
 pub(super) struct Net<'a> {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Door)>,
     tls: Option<Arc<ServerConfig>>,
     /// For the next life.
     kept: Vec<std::net::TcpListener>,
@@ -186,6 +190,10 @@ pub(super) struct Net<'a> {
     /// Given up for a moment to answer a client when no descriptor is left.
     spare: Option<std::fs::File>,
     ending: Option<(End, u64)>,
+    /// The signal that asked for the end.
+    stopped_by: Option<i32>,
+    /// When the supervisor is told again that we live.
+    pulse_due: Option<u64>,
     /// Heap pages go back to the system once after a crowd has left.
     crowd: bool,
 }
@@ -198,7 +206,7 @@ fn open_spare() -> Option<std::fs::File> {
 impl<'a> Net<'a> {
     pub fn new(
         poll: Poll,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<(std::net::TcpListener, Door)>,
         tls: Option<Arc<ServerConfig>>,
         signals: &'a SignalFd,
         watch: Watch,
@@ -206,11 +214,11 @@ impl<'a> Net<'a> {
         clock: Clock,
     ) -> io::Result<Net<'a>> {
         let mut own = vec![];
-        for (n, listener) in listeners.into_iter().enumerate() {
+        for (n, (listener, door)) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let mut listener = TcpListener::from_std(listener);
             poll.registry().register(&mut listener, Token(LISTENERS + n), Interest::READABLE)?;
-            own.push(listener);
+            own.push((listener, door));
         }
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut mio::unix::SourceFd(&fd), SIGNALS, Interest::READABLE)?;
@@ -239,13 +247,16 @@ impl<'a> Net<'a> {
             buffer: vec![0; 64 * 1024].into(),
             spare: open_spare(),
             ending: None,
+            stopped_by: None,
+            pulse_due: None,
             crowd: false,
         })
     }
 
     /// The sockets that listen go on to the next life: nobody is refused in between.
-    pub fn run(mut self) -> io::Result<(End, Vec<std::net::TcpListener>)> {
+    pub fn run(mut self) -> io::Result<(End, Option<i32>, Vec<std::net::TcpListener>)> {
         let mut events = Events::with_capacity(256);
+        self.say_ready();
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -272,11 +283,12 @@ impl<'a> Net<'a> {
             self.link.bell.silence();
             self.take_outputs();
             self.expire();
+            self.pulse();
             self.accept();
             self.visit();
             self.hand_over();
             if let Some(end) = self.ended() {
-                return Ok((end, self.kept));
+                return Ok((end, self.stopped_by, self.kept));
             }
         }
     }
@@ -288,7 +300,8 @@ impl<'a> Net<'a> {
         if !blocked && (!self.touched.is_empty() || self.accepting.contains(&true)) {
             return Some(Duration::ZERO);
         }
-        let due = self.next_deadline().into_iter().chain(self.ending.map(|it| it.1)).min()?;
+        let due =
+            self.next_deadline().into_iter().chain(self.ending.map(|it| it.1)).chain(self.pulse_due).min()?;
         // One more, so that what is due in less than a millisecond is due when we wake.
         Some(Duration::from_millis(due.saturating_sub(now) + 1))
     }
@@ -320,8 +333,37 @@ impl<'a> Net<'a> {
                     self.kept.clear();
                     self.ending = Some((End::Stop, 0));
                 }
-                _ => self.batch.push(Input::Signal(Signal::Stop)),
+                _ => {
+                    self.stopped_by = Some(signal);
+                    self.link.notify.stopping("stopping: what is being answered is finished first");
+                    self.batch.push(Input::Signal(Signal::Stop));
+                }
             }
+        }
+    }
+
+    // The supervisor.
+
+    fn say_ready(&mut self) {
+        let addresses: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(|it| it.1 == Door::Gateway)
+            .filter_map(|it| it.0.local_addr().ok())
+            .map(|it| it.to_string())
+            .collect();
+        self.link.notify.ready(&format!("listening on {}", addresses.join(", ")));
+        self.pulse_due = self.link.notify.pulse_ms.map(|it| self.clock.now().mono_ms + it);
+    }
+
+    /// Asks the core, whose answer is what the supervisor is told: both threads turn, or neither counts.
+    fn pulse(&mut self) {
+        let now_ms = self.clock.now().mono_ms;
+        if let (Some(due), Some(every)) = (self.pulse_due, self.link.notify.pulse_ms)
+            && due <= now_ms
+        {
+            self.pulse_due = Some(now_ms + every);
+            self.batch.push(Input::Pulse);
         }
     }
 
@@ -361,8 +403,12 @@ impl<'a> Net<'a> {
                 if !self.accepting[n] {
                     break;
                 }
-                match self.listeners[n].accept() {
-                    Ok((socket, address)) => self.admit(socket, address.ip()),
+                let (listener, door) = &self.listeners[n];
+                match listener.accept() {
+                    Ok((socket, address)) => {
+                        let from = Way { ip: address.ip().to_canonical(), door: *door };
+                        self.admit(socket, from);
+                    }
                     Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.accepting[n] = false,
                     Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                         self.refuse_one(n)
@@ -378,16 +424,15 @@ impl<'a> Net<'a> {
     fn refuse_one(&mut self, listener: usize) {
         log::warn!(target: "net", "out of file descriptors: refusing connections with 503 (raise LimitNOFILE or ulimit -n)");
         self.spare = None;
-        match self.listeners[listener].accept() {
+        match self.listeners[listener].0.accept() {
             Ok((socket, _)) => self.say_busy(socket),
             Err(_) => self.accepting[listener] = false,
         }
         self.spare = open_spare();
     }
 
-    fn admit(&mut self, mut socket: TcpStream, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        let pool = usize::from(!ip.is_loopback());
+    fn admit(&mut self, mut socket: TcpStream, from: Way) {
+        let pool = usize::from(!from.ip.is_loopback());
         let all = self.waiting[0].len() + self.waiting[1].len();
         let crowded = match pool {
             0 => all >= PREAUTH_SOCKETS_MAX,
@@ -419,7 +464,7 @@ impl<'a> Net<'a> {
                 return;
             }
         };
-        let conn = Conn::new(http::body_max, self.clock.now().mono_ms);
+        let conn = Conn::new(self.clock.now().mono_ms);
         let id = ConnId { slot, generation: self.slots[slot as usize].generation };
         self.arrivals += 1;
         self.waiting[pool].insert(self.arrivals, id);
@@ -427,11 +472,12 @@ impl<'a> Net<'a> {
             socket,
             conn,
             tls,
-            ip,
+            from,
             readable: true,
             writable: true,
             shut: false,
-            websocket: false,
+            known: false,
+            tell_drained: false,
             touched: false,
             armed: None,
             waiting_since: Some(self.arrivals),
@@ -480,9 +526,9 @@ impl<'a> Net<'a> {
         // Closing the descriptor deregisters it as well.
         let _ = self.poll.registry().deregister(&mut entry.socket);
         if let Some(arrival) = entry.waiting_since {
-            self.waiting[usize::from(!entry.ip.is_loopback())].remove(&arrival);
+            self.waiting[usize::from(!entry.from.ip.is_loopback())].remove(&arrival);
         }
-        if entry.websocket {
+        if entry.known {
             self.batch.push(Input::Gone(id));
         }
         if self.open == 0 && self.crowd {
@@ -515,18 +561,36 @@ impl<'a> Net<'a> {
             }
             Output::Close(id, code, reason) => self.with(id, |it| it.conn.close(code, &reason, now_ms)),
             Output::Watch(files) => self.watch.set(&files),
-            Output::Answer(id, answer) => self.with(id, |it| it.conn.answer(answer, now_ms)),
+            Output::Admit(id, bytes_max) => self.with(id, |it| it.conn.admit(bytes_max, now_ms)),
+            Output::Answer(id, answer) => self.with(id, |it| {
+                it.known = false;
+                it.conn.answer(answer, now_ms);
+            }),
+            Output::Stream(id, head) => self.with(id, |it| it.conn.begin_stream(head, now_ms)),
+            Output::Piece(id, piece) => self.with(id, |it| feed(&mut it.conn, piece, now_ms)),
+            Output::TellDrained(id) => self.with(id, |it| it.tell_drained = true),
+            Output::Cut(id) => self.with(id, |it| it.conn.on_lost()),
+            Output::EndStream(id) => self.with(id, |it| {
+                it.known = false;
+                it.conn.end_stream(now_ms);
+            }),
+            Output::Pulse => self.link.notify.alive(),
             Output::Authenticated(id) => {
                 self.with(id, |it| it.conn.set_authenticated());
                 let Some(entry) = self.entry(id) else { return };
                 if let Some(arrival) = entry.waiting_since.take() {
-                    let pool = usize::from(!entry.ip.is_loopback());
+                    let pool = usize::from(!entry.from.ip.is_loopback());
                     self.waiting[pool].remove(&arrival);
                 }
             }
             Output::End(end) => {
+                if end == End::Restart {
+                    self.link.notify.status("restarting");
+                }
                 self.ending = Some((end, now_ms + STOP_FLUSH_MS));
-                for mut it in self.listeners.drain(..).filter(|_| end == End::Restart) {
+                // The canvas host is bound anew: its port may be another one.
+                let goes_on = |it: &(TcpListener, Door)| end == End::Restart && it.1 == Door::Gateway;
+                for (mut it, _) in self.listeners.drain(..).filter(goes_on) {
                     // Closed with the poll that it was registered with, were it not taken out.
                     let _ = self.poll.registry().deregister(&mut it);
                     self.kept.push(it.into());
@@ -569,6 +633,7 @@ impl<'a> Net<'a> {
                 self.drop_conn(id);
                 continue;
             }
+            let drained = entry.has_nothing_to_write() && std::mem::take(&mut entry.tell_drained);
             let again = entry.readable && entry.wants_read();
             let due = entry.conn.deadline().filter(|due| entry.armed.is_none_or(|it| it > *due));
             if let Some(due) = due {
@@ -577,6 +642,9 @@ impl<'a> Net<'a> {
             }
             if again {
                 self.touch(id);
+            }
+            if drained {
+                self.batch.push(Input::Drained(id));
             }
         }
     }
@@ -616,13 +684,24 @@ impl<'a> Net<'a> {
     fn collect(&mut self, id: ConnId) {
         while let Some(event) = self.entry(id).and_then(|it| it.conn.poll_event()) {
             match event {
-                ConnEvent::Request(request) => self.batch.push(Input::Request(id, Box::new(request))),
+                ConnEvent::Head(head) => {
+                    let Some(entry) = self.entry(id) else { return };
+                    entry.known = true;
+                    let from = entry.from;
+                    self.batch.push(Input::Head(id, from, head));
+                }
+                ConnEvent::Request(request) => {
+                    let Some(entry) = self.entry(id) else { return };
+                    entry.known = true;
+                    let from = entry.from;
+                    self.batch.push(Input::Request(id, from, request));
+                }
                 ConnEvent::Message(_, bytes) => self.batch.push(Input::Message(id, bytes)),
                 ConnEvent::Opened(head) => {
                     let Some(entry) = self.entry(id) else { return };
-                    entry.websocket = true;
-                    let peer = Box::new(Peer::of(entry.ip, &head));
-                    self.batch.push(Input::Opened(id, peer));
+                    entry.known = true;
+                    let from = entry.from;
+                    self.batch.push(Input::Opened(id, from, Box::new(head)));
                 }
                 ConnEvent::Closed(reason) => {
                     log::debug!(target: "net", "connection {}: {}", id.slot, reason.explain())
@@ -659,6 +738,15 @@ impl<'a> Net<'a> {
             self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.has_nothing_to_write());
         (all_left || self.clock.now().mono_ms >= due).then_some(end)
     }
+}
+
+/// Who reads slower than a run speaks is cut off: what is behind would be worth nothing.
+fn feed(conn: &mut Conn, piece: Bytes, now_ms: u64) {
+    if conn.is_streaming() && conn.out().len() > OUT_QUEUE_BYTES_MAX {
+        log::info!(target: "net", "a client that does not read its stream is cut off");
+        return conn.on_lost();
+    }
+    conn.stream(piece, now_ms);
 }
 
 /// Reference 5.1: a client whose queue is over the limit misses what may be missed, and is closed for what may not.

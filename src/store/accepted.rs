@@ -200,7 +200,10 @@ impl Accepted {
         let young = |it: &(&str, i64, &Value)| unix_ms.saturating_sub(it.1) < DEDUPE_TTL_MS;
         let answers = self.answers.iter().filter(young).map(|it| answered(it.0, it.1, it.2));
         let pending = self.pending.values().map(asked);
-        let marks = self.marks.iter().map(|it| json!({ "s": it.0, "o": it.1.0, "t": it.1.1 }).to_string().into_bytes());
+        let marks = self
+            .marks
+            .iter()
+            .map(|it| json!({ "s": it.0, "o": it.1.0, "t": it.1.1 }).to_string().into_bytes());
         let mut bytes = vec![];
         for line in answers.chain(pending).chain(marks) {
             bytes.extend(line);

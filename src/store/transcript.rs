@@ -248,10 +248,38 @@ impl Context {
 /// # Errors
 /// Something there that is no regular file, or what the system says.
 pub fn context(path: &Path) -> io::Result<Context> {
+    branch(path, None)
+}
+
+/// As [`context`], of the branch that ends with what that run said; of the newest one where nothing is known of it.
+///
+/// # Errors
+/// As [`context`].
+pub fn context_after(path: &Path, run_id: &str) -> io::Result<Context> {
+    let Some(back) = Back::open(path)? else { return Ok(Context::default()) };
+    // One run at a time: all that stands between its mark and the next one is its own.
+    let mut leaf = None;
+    for entry in entries(back) {
+        let entry = entry?;
+        leaf = leaf.or_else(|| entry["id"].as_str().map(str::to_owned));
+        match entry["customType"] == RUN {
+            true if entry["data"]["runId"] == run_id => return branch(path, leaf),
+            true => leaf = None,
+            false => {}
+        }
+    }
+    branch(path, None)
+}
+
+/// A [`Entry::Custom`] of this type stands in front of a run's question. Its data names the run.
+pub const RUN: &str = "gatewayd.run";
+
+/// The way to the root from an entry; from the leaf when none is named.
+fn branch(path: &Path, leaf: Option<String>) -> io::Result<Context> {
     let Some(back) = Back::open(path)? else { return Ok(Context::default()) };
     let mut out = Context::default();
     // The id to look for; None takes any entry.
-    let (mut want, mut first_kept) = (None::<String>, None::<String>);
+    let (mut want, mut first_kept) = (leaf, None::<String>);
     for line in back {
         let Ok(entry) = serde_json::from_slice::<Value>(&line?) else {
             // The parent may have been on this line: better one message too many than all before it lost.

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
 fn echo(mut socket: TcpStream, bytewise_max: usize) -> Result<()> {
     socket.set_nodelay(true)?;
     let clock = Clock::start();
-    let mut conn = Conn::new(|_| 0, clock.now().mono_ms);
+    let mut conn = Conn::new(clock.now().mono_ms);
     let mut buffer = vec![0; 64 * 1024];
     while !conn.is_finished() {
         let n = socket.read(&mut buffer)?;
@@ -59,7 +59,7 @@ fn answer(conn: &mut Conn, now_ms: u64) {
                 conn.set_message_bytes_max(MESSAGE_BYTES_MAX);
             }
             ConnEvent::Message(kind, bytes) => conn.send(message_frame(kind, &bytes)),
-            ConnEvent::Request(_) => {
+            ConnEvent::Head(_) | ConnEvent::Request(_) => {
                 conn.answer(Answer::text(426, "This server speaks WebSocket alone").closing(), now_ms);
             }
             ConnEvent::Closed(_) => {}

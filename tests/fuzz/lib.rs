@@ -6,15 +6,23 @@ use gatewayd::conn::{Conn, ConnEvent};
 const BODY_MAX: u64 = 1000;
 
 fn live<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<ConnEvent>, Vec<u8>) {
-    let (mut conn, mut events, mut out) = (Conn::new(|_| BODY_MAX, 0), vec![], vec![]);
+    let (mut conn, mut events, mut out) = (Conn::new(0), vec![], vec![]);
     for piece in pieces.map(Some).chain([None]) {
         match piece {
             Some(piece) => conn.on_bytes(piece, 0),
             None => conn.on_eof(0),
         }
         while let Some(event) = conn.poll_event() {
-            if let ConnEvent::Request(_) = event {
-                conn.answer(Answer::empty(204), 0);
+            match &event {
+                ConnEvent::Head(_) => conn.admit(BODY_MAX, 0),
+                // One in two is streamed.
+                ConnEvent::Request(it) if it.head.path.len() % 2 == 0 => {
+                    conn.begin_stream(Answer::text(200, ""), 0);
+                    conn.stream("piece".into());
+                    conn.end_stream(0);
+                }
+                ConnEvent::Request(_) => conn.answer(Answer::empty(204), 0),
+                _ => {}
             }
             events.push(event);
         }

@@ -95,6 +95,16 @@ impl Client {
             }
         }
     }
+    /// As [`Client::until_closed`], when that event has come before.
+    pub fn until_event(&mut self, event: &str) -> (u16, String) {
+        loop {
+            match self.next() {
+                Came::Frame(it) if it["event"] == event => return self.until_closed(),
+                Came::Frame(_) => {}
+                Came::Closed(code, reason) => panic!("closed without {event}: {code} {reason}"),
+            }
+        }
+    }
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }

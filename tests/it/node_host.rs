@@ -6,18 +6,21 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-struct Node {
-    home: Home,
+pub struct Node {
+    pub home: Home,
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Node {
-    fn start(server: &Server) -> Node {
+    pub fn start(server: &Server) -> Node {
+        Node::start_with(server, &[])
+    }
+    fn start_with(server: &Server, more: &[&str]) -> Node {
         let home = Home::empty();
         let port = server.port.to_string();
         let args = ["node", "run", "--host", "127.0.0.1", "--port", &port, "--display-name", "Attic"];
-        let mut command: Command = home.command(&args);
+        let mut command: Command = home.command(&[&args, more].concat());
         command.current_dir(home.temp.path()).env("OPENCLAW_GATEWAY_TOKEN", TOKEN).env("SECRET", "hidden");
         let mut child = command.spawn().unwrap();
         let (to, lines) = channel();
@@ -30,7 +33,7 @@ impl Node {
     /// It has connected.
     fn serves(&self) {
         let line = self.lines.recv_timeout(DEADLINE).unwrap();
-        assert!(line.contains("\"Attic\" serves ws://127.0.0.1:"), "{line}");
+        assert!(line.contains("\"Attic\" serves ws"), "{line}");
     }
     /// SIGTERM, and its end.
     fn stop(&mut self) {
@@ -51,7 +54,7 @@ impl Drop for Node {
     }
 }
 
-fn attic(op: &mut Client) -> Value {
+pub fn attic(op: &mut Client) -> Value {
     op.call("node.list", &json!({}))["payload"]["nodes"][0].clone()
 }
 
@@ -62,7 +65,7 @@ fn run(op: &mut Client, id: &Value, key: &str, params: &Value) -> Value {
     )
 }
 
-fn allow(op: &mut Client, id: &Value, file: &Value) {
+pub fn allow(op: &mut Client, id: &Value, file: &Value) {
     let now = op.call("exec.approvals.node.get", &json!({ "nodeId": id }))["payload"].clone();
     let set =
         op.call("exec.approvals.node.set", &json!({ "nodeId": id, "file": file, "baseHash": now["hash"] }));
@@ -114,7 +117,8 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
         got,
         json!({ "exitCode": 3, "timedOut": false, "success": false, "stdout": "a b b\n", "stderr": "err\n", "error": null })
     );
-    let got = payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "ls" }));
+    let got =
+        payload(&mut op, "c", json!({ "command": ["echo", "$HOME; *"], "rawCommand": "echo $HOME; *" }));
     assert_eq!(got["stdout"], "$HOME; *\n", "no shell reads it");
     let got = payload(&mut op, "d", json!({ "command": ["nosuchprogram"] }));
     assert_eq!((&got["error"], got.get("exitCode")), (&json!("spawn nosuchprogram ENOENT"), None));
@@ -127,7 +131,8 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
     assert!(text.ends_with("\n... (truncated)") && text.len() > 40_000, "{}", text.len());
 
     // The same key means the same call.
-    let count = json!({ "command": ["sh", "-c", "echo x >> count; wc -l < count"] });
+    let count =
+        json!({ "command": ["sh", "-c", "echo x >> count; wc -l < count"], "sessionKey": "agent:main:main" });
     for _ in 0..3 {
         assert_eq!(payload(&mut op, "same", count.clone())["stdout"], "1\n");
     }
@@ -156,6 +161,33 @@ fn it_finds_and_runs_programs_and_outlives_a_restart() {
     assert_eq!(error["message"], "Error: node disconnected (system.run)");
     let pid = std::fs::read_to_string(pid_file).unwrap();
     assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn over_tls_with_a_pinned_certificate() {
+    let mut all = config();
+    all["gateway"]["tls"] = json!({ "enabled": true });
+    let mut server = Server::start(&all);
+    let line = server.wait_line("SHA-256 fingerprint ");
+    let pin = line.split("fingerprint ").nth(1).unwrap().trim().to_owned();
+    let mut node = Node::start_with(&server, &["--tls-fingerprint", &pin]);
+    let stored = std::fs::read_to_string(node.home.state().join("node.json")).unwrap();
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    assert_eq!(
+        (&stored["gateway"]["tls"], &stored["gateway"]["tlsFingerprint"]),
+        (&json!(true), &json!(pin))
+    );
+    node.stop();
+    // Another certificate is another gateway: its token is not told to it.
+    let home = Home::empty();
+    let port = server.port.to_string();
+    let other = format!("{:064x}", 7);
+    let args = ["node", "run", "--host", "127.0.0.1", "--port", &port, "--tls-fingerprint", &other];
+    let mut child = home.command(&args).env("OPENCLAW_GATEWAY_TOKEN", TOKEN).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(errors.any(|it| it.unwrap().contains("gateway tls fingerprint mismatch")));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
@@ -201,11 +233,27 @@ fn allowed_programs_run_and_always_means_always() {
     id_of["approved"] = true.into();
     assert!(stdout(&mut op, "same", &id_of).trim().bytes().all(|it| it.is_ascii_digit()));
     // A text that is allowed does not let something else run.
-    let forged = json!({ "command": ["uname"], "rawCommand": "echo hi" });
-    assert_eq!(stdout(&mut op, "c", &forged), "SYSTEM_RUN_DENIED: approval required");
+    for (command, text) in [(json!(["uname"]), "echo hi"), (json!(["/bin/sh", "-lc", "uname"]), "echo hi")] {
+        let forged = stdout(&mut op, "c", &json!({ "command": command, "rawCommand": text }));
+        assert!(forged.starts_with("system.run names two commands"), "{forged}");
+    }
+
+    // A pattern more, by the command line, and it runs; less, and it does not.
+    let port = server.port.to_string();
+    let list = |action: &str| {
+        let args = ["approvals", "allowlist", action, "/usr/bin/nproc", "--node", "attic", "--json"];
+        let out = server.home.command(&args).env("OPENCLAW_GATEWAY_PORT", &port).output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+    };
+    list("add");
+    assert!(stdout(&mut op, "n", &json!({ "command": ["nproc"] })).trim().parse::<u32>().is_ok());
+    list("remove");
+    assert_eq!(
+        stdout(&mut op, "o", &json!({ "command": ["nproc"] })),
+        "SYSTEM_RUN_DENIED: approval required"
+    );
 
     // The whole way, over the command line: it asks, a person says always, and from then on nobody is asked.
-    let port = server.port.to_string();
     let cli = |args: &[&str]| {
         let mut command = server.home.command(&[&["nodes", "run", "--node", "attic"], args].concat());
         command.env("OPENCLAW_GATEWAY_PORT", &port).spawn().unwrap()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 
 /// A node with the key of `seed`, which declares these commands.
-fn node(server: &Server, seed: u8, commands: &[&str], with: &Value) -> (Client, String) {
+pub fn node(server: &Server, seed: u8, commands: &[&str], with: &Value) -> (Client, String) {
     let device = Device::new(seed);
     let mut client = Client::open(server.addr(), &[]);
     let mut all = params();
@@ -33,14 +33,14 @@ fn ask(client: &mut Client, id: &str, method: &str, params: &Value) {
     client.send(&json!({ "type": "req", "id": id, "method": method, "params": params }).to_string());
 }
 
-fn invoke(client: &mut Client, id: &str, node_id: &str, command: &str, more: &Value) {
+pub fn invoke(client: &mut Client, id: &str, node_id: &str, command: &str, more: &Value) {
     let mut params = json!({ "nodeId": node_id, "command": command, "idempotencyKey": id });
     merge(&mut params, more);
     ask(client, id, "node.invoke", &params);
 }
 
 /// The node's answer to the next request, which it gives back.
-fn serve(node: &mut Client, node_id: &str, answer: &Value) -> Value {
+pub fn serve(node: &mut Client, node_id: &str, answer: &Value) -> Value {
     let request = node.event("node.invoke.request");
     assert!(request.get("seq").is_none(), "{request}");
     let mut params = json!({ "id": request["payload"]["id"], "nodeId": node_id, "ok": true });
@@ -458,10 +458,14 @@ fn what_a_node_tells_by_itself() {
     tell(
         &mut pi,
         "exec.finished",
-        json!({ "runId": "r", "command": "ls", "exitCode": 2, "output": "no\u{202e} such file" }),
+        json!({ "sessionKey": "main", "runId": "r", "command": "ls", "exitCode": 2, "output": "no\u{202e} such file" }),
     );
-    let queued = op.call("status", &json!({}))["payload"]["queuedSystemEvents"][0].clone();
-    let queued = queued.as_str().unwrap();
+    tell(&mut pi, "exec.finished", json!({ "sessionKey": "agent:main:link", "runId": "r", "exitCode": 3 }));
+    // Of no session: it waits for the node's own.
+    tell(&mut pi, "exec.finished", json!({ "runId": "r", "exitCode": 4 }));
+    let queued = op.call("status", &json!({}))["payload"]["queuedSystemEvents"].clone();
+    assert_eq!(queued.as_array().unwrap().len(), 1, "{queued}");
+    let queued = queued[0].as_str().unwrap();
     assert!(queued.contains("exit code 2") && queued.contains("no\\u{202e} such file"), "{queued}");
 
     // It hears of no session that it does not listen to, and of that one without numbers and by its own name for it.
@@ -497,6 +501,9 @@ fn what_a_node_tells_by_itself() {
         }
     };
     assert_eq!(last["payload"]["sessionKey"], "agent:main:link");
+    // The parrot repeats what it was told: what waited for this session stood before the words.
+    let said = last["payload"]["message"]["content"].to_string();
+    assert!(said.contains("exit code 3") && !said.contains("exit code 4"), "{said}");
     pi.call("node.event", &json!({ "event": "x" }));
     assert!(pi.events.iter().all(|it| it["event"] != "chat" && it["event"] != "agent"), "{:?}", pi.events);
 }

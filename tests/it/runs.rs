@@ -2,7 +2,8 @@
 mod durable;
 mod failures;
 mod golden;
+mod on_nodes;
 mod queue;
 mod storm;
-mod talk;
+pub mod talk;
 mod told;

@@ -3,7 +3,7 @@
 //! Text is run by `/bin/sh -c`; an array is a program and its arguments, which no shell reads. `tools.exec.{host,security,ask}` decide
 //! whether it runs at all: what would need a person's approval does not.
 use super::output::Output;
-use super::settings::{Ask, ExecConfig, Host, Security};
+use super::settings::{Ask, ExecConfig, Security};
 use super::{Outcome, Place, Tool, allowlist, number_of, one_line, text_of};
 use crate::base::cancel::Cancel;
 use crate::base::child::{self, End, INHERITED, PATH_DEFAULT, is_variable, may_set};
@@ -82,7 +82,7 @@ fn exec(
 }
 
 /// An array of strings that names a program.
-fn argv(list: &Value) -> Option<Vec<String>> {
+pub(super) fn argv(list: &Value) -> Option<Vec<String>> {
     let words: Option<Vec<String>> =
         list.as_array()?.iter().map(|it| it.as_str().map(str::to_owned)).collect();
     words.filter(|it| it.first().is_some_and(|it| !it.is_empty()))
@@ -101,7 +101,7 @@ fn workdir(args: &Value, place: &Place) -> Result<PathBuf, String> {
 }
 
 /// The variables that a call adds.
-fn added(env: &Value) -> Result<Vec<(String, String)>, String> {
+pub(super) fn added(env: &Value) -> Result<Vec<(String, String)>, String> {
     let map = match env {
         Value::Null => return Ok(vec![]),
         Value::Object(map) => map,
@@ -141,10 +141,8 @@ fn inherited(place: &Place) -> Vec<(&'static str, String)> {
 /// # Errors
 /// Why the command is not run, and which key decides that.
 fn permit(args: &Value, config: &ExecConfig, added: &[(String, String)], cwd: &Path) -> Result<(), String> {
-    if config.host == Host::Node || args["host"] == "node" {
-        return Err(
-            "commands run on the gateway's own machine alone: set tools.exec.host to \"gateway\"".to_owned()
-        );
+    if args["host"] == "node" {
+        return Err("commands run on the gateway's own machine here: tools.exec.host decides that".to_owned());
     }
     const UNASKED: &str =
         "nobody can be asked for an approval: to let commands run unasked set tools.exec.ask to \"off\"";

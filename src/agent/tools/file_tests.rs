@@ -23,6 +23,7 @@ fn bench(workspace_only: bool) -> Bench {
         config: ToolsConfig::read(&config, "main"),
         env: Arc::new(Env::from([("HOME", home.as_str()), ("PATH", "/usr/bin:/bin")])),
         clock: Clock::start(),
+        nodes: None,
     };
     let bench = Bench { dir, place };
     for (path, text) in [

@@ -15,6 +15,7 @@ mod exec;
 mod exec_tests;
 #[cfg(test)]
 mod file_tests;
+mod node;
 mod output;
 mod policy;
 mod read;
@@ -27,7 +28,8 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::limits::{TOOL_EVENT_CHARS_MAX, TOOL_META_CHARS_MAX};
 use crate::config::Env;
-pub use policy::Policy;
+pub use node::{NodeCommand, Nodes};
+pub use policy::{Policy, listed};
 use serde_json::{Map, Value, json};
 pub use settings::{Ask, ExecConfig, Host, Security, ToolsConfig};
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub struct Place {
     pub config: ToolsConfig,
     pub env: Arc<Env>,
     pub clock: Clock,
+    /// Who is asked for what nodes do.
+    pub nodes: Option<Nodes>,
 }
 
 /// What a tool answers.
@@ -126,6 +130,13 @@ pub struct Toolbox {
 impl Toolbox {
     pub fn of(policy: &Policy) -> Toolbox {
         Toolbox { tools: TOOLS.into_iter().filter(|it| policy.allows(it.name())).collect() }
+    }
+    /// With the `exec` of that place.
+    pub fn at(mut self, host: Host) -> Toolbox {
+        let on_node: &'static dyn Tool = &node::ExecOnNode;
+        let own = self.tools.iter_mut().filter(|it| host == Host::Node && it.name() == on_node.name());
+        own.for_each(|it| *it = on_node);
+        self
     }
     pub fn specs(&self) -> Vec<ToolSpec> {
         let spec = |it: &&dyn Tool| ToolSpec {

@@ -91,6 +91,12 @@ impl Layer {
     }
 }
 
+/// Whether a list of names, groups and patterns means that tool.
+pub fn listed(list: &[String], tool: &str) -> bool {
+    let tool = canonical(tool);
+    list.iter().map(|it| canonical(it)).any(|it| names(&it, &tool))
+}
+
 /// `agents.list[].tools` of that agent.
 pub(super) fn agent_tools<'v>(root: &'v Value, agent_id: &str) -> &'v Value {
     let id = normal_id(agent_id);

@@ -18,6 +18,8 @@ pub struct ExecConfig {
     pub host: Host,
     pub security: Security,
     pub ask: Ask,
+    /// The one node that commands run on, by id, name or address.
+    pub node: Option<String>,
     pub timeout_s: u64,
     /// Folders in front of PATH; `~` stands for the home.
     pub path_prepend: Vec<String>,
@@ -33,6 +35,7 @@ pub enum Host {
     Node,
 }
 
+/// What may run, here or on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
     Deny,
@@ -48,6 +51,27 @@ pub enum Ask {
     Always,
 }
 
+const HOSTS: [(&str, Host); 3] =
+    [("sandbox", Host::Sandbox), ("gateway", Host::Gateway), ("node", Host::Node)];
+const SECURITIES: [(&str, Security); 3] =
+    [("deny", Security::Deny), ("allowlist", Security::Allowlist), ("full", Security::Full)];
+const ASKS: [(&str, Ask); 3] = [("off", Ask::Off), ("on-miss", Ask::OnMiss), ("always", Ask::Always)];
+
+/// The words for them in files.
+macro_rules! words {
+    ($($of:ident = $table:ident),*) => {$(
+        impl $of {
+            pub fn of_word(word: &str) -> Option<$of> {
+                $table.iter().find(|it| it.0 == word).map(|it| it.1)
+            }
+            pub fn word(self) -> &'static str {
+                $table.iter().find(|it| it.1 == self).map_or("", |it| it.0)
+            }
+        }
+    )*};
+}
+words! { Host = HOSTS, Security = SECURITIES, Ask = ASKS }
+
 /// Reference.
 const SAFE_BINS: [&str; 9] = ["jq", "grep", "cut", "sort", "uniq", "head", "tail", "tr", "wc"];
 
@@ -61,25 +85,12 @@ impl ToolsConfig {
             let all = at(path).as_array()?.iter().filter_map(Value::as_str).map(str::trim);
             Some(all.filter(|it| !it.is_empty()).map(str::to_owned).collect::<Vec<_>>())
         };
-        let host = match word("/exec/host") {
-            "gateway" => Host::Gateway,
-            "node" => Host::Node,
-            _ => Host::Sandbox,
-        };
-        // Reference: without a sandbox commands run freely, unless the gateway is named as their host.
-        let guarded = host == Host::Gateway;
-        let security = match word("/exec/security") {
-            "deny" => Security::Deny,
-            "allowlist" => Security::Allowlist,
-            "full" => Security::Full,
-            _ if guarded => Security::Allowlist,
-            _ => Security::Full,
-        };
-        let ask = match word("/exec/ask") {
-            "off" => Ask::Off,
-            "always" => Ask::Always,
-            _ => Ask::OnMiss,
-        };
+        let host = Host::of_word(word("/exec/host")).unwrap_or(Host::Sandbox);
+        // Reference: without a sandbox commands run freely, unless the gateway or a node is named as their host.
+        let guarded = host != Host::Sandbox;
+        let usual = if guarded { Security::Allowlist } else { Security::Full };
+        let security = Security::of_word(word("/exec/security")).unwrap_or(usual);
+        let ask = Ask::of_word(word("/exec/ask")).unwrap_or(Ask::OnMiss);
         let timeout_s = at("/exec/timeoutSec").as_f64().filter(|it| *it >= 1.0).map(|it| it as u64);
         let safe_bins = list("/exec/safeBins");
         ToolsConfig {
@@ -88,6 +99,7 @@ impl ToolsConfig {
                 host,
                 security,
                 ask,
+                node: Some(word("/exec/node").trim().to_owned()).filter(|it| !it.is_empty()),
                 timeout_s: timeout_s.unwrap_or(EXEC_TIMEOUT_S).min(EXEC_TIMEOUT_S_MAX),
                 path_prepend: list("/exec/pathPrepend").unwrap_or_default(),
                 safe_bins: safe_bins.unwrap_or_else(|| SAFE_BINS.map(str::to_owned).to_vec()),

@@ -43,6 +43,7 @@ pub fn run(poll: &mut Poll, hook: &Hook) {
         }
         poll.wait_after(&failure);
     }
+    poll.shared.current.cancel();
     log::info!(target: "channels", "{name}: Telegram calls {}, which {here}{} answers", hook.url, hook.path);
     while let Ok((mut socket, _)) = listener.accept() {
         if poll.shared.cancel.is_cancelled() {

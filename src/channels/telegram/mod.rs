@@ -20,7 +20,7 @@ use api::{Api, Bot};
 use crossbeam_channel::bounded;
 use serde_json::{Map, Value, json};
 use settings::Settings;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -105,6 +105,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
                 roots: roots.clone(),
                 around,
                 cancel: Cancel::new(),
+                current: Cancel::new(),
                 known: Mutex::default(),
             };
             start(Arc::new(shared))
@@ -135,6 +136,8 @@ pub struct Shared {
     roots: Vec<PathBuf>,
     around: Around,
     cancel: Cancel,
+    /// Cancelled once what waited at Telegram was seen: from then on message numbers are known to be current.
+    current: Cancel,
     known: Mutex<Known>,
 }
 
@@ -143,6 +146,8 @@ struct Known {
     bot: Bot,
     /// Our last messages: chat and number.
     own: VecDeque<(String, i64)>,
+    /// The highest number of a message, by what counts it.
+    seen: BTreeMap<String, i64>,
 }
 
 impl Shared {
@@ -156,14 +161,27 @@ impl Shared {
         self.known().bot.clone()
     }
     fn said(&self, to: &str, number: i64) {
+        self.see(to, number);
         let own = &mut self.known().own;
         if own.len() == TELEGRAM_OWN_MAX {
             own.pop_front();
         }
         own.push_back((to.to_owned(), number));
     }
-    fn is_own(&self, chat: i64, number: i64) -> bool {
-        let chat = chat.to_string();
+    /// A message is there, whoever wrote it.
+    fn see(&self, chat: &str, number: i64) {
+        let seen = &mut self.known().seen;
+        let count = self.count(chat);
+        if seen.len() >= TELEGRAM_OWN_MAX && !seen.contains_key(&count) {
+            seen.pop_first();
+        }
+        let highest = seen.entry(count).or_default();
+        *highest = number.max(*highest);
+    }
+    fn seen(&self, chat: &str) -> i64 {
+        self.known().seen.get(&self.count(chat)).copied().unwrap_or(0)
+    }
+    fn is_own(&self, chat: &str, number: i64) -> bool {
         self.known().own.iter().any(|it| it.0 == chat && it.1 == number)
     }
     fn name(&self) -> String {

@@ -57,7 +57,15 @@ fn offset_path(state: &Path, account: &str) -> PathBuf {
 impl Poll {
     pub fn new(shared: Arc<Shared>) -> Poll {
         let (api, heard_ms) = (shared.api(), shared.around.clock.now().mono_ms);
-        Poll { shared, api, entropy: os_entropy(), offset: 0, limit: TELEGRAM_UPDATES_MAX, failures: 0, heard_ms }
+        Poll {
+            shared,
+            api,
+            entropy: os_entropy(),
+            offset: 0,
+            limit: TELEGRAM_UPDATES_MAX,
+            failures: 0,
+            heard_ms,
+        }
     }
 
     /// Until it is told to end.
@@ -158,7 +166,14 @@ impl Poll {
                     // A server that does not hold a poll is not asked without a pause.
                     self.shared.pause(TELEGRAM_RETRY_MS);
                 }
+                let is_all = (updates.len() as u64) < self.limit;
                 self.limit = TELEGRAM_UPDATES_MAX;
+                for (chat, number) in updates.iter().filter_map(update::message_number) {
+                    self.shared.see(&chat.to_string(), number);
+                }
+                if is_all {
+                    self.shared.current.cancel();
+                }
                 let _ = self.take(&updates);
             }
             Ok(_) => self.wait_after(&Failure::Unknown("the answer is no list of updates".into())),
@@ -356,7 +371,7 @@ impl Poll {
             }
             What::Reaction { message, ref added } => {
                 let counts = self.shared.settings.reactions == Reactions::All
-                    || self.shared.is_own(update.chat.id, message);
+                    || self.shared.is_own(&update.chat.id.to_string(), message);
                 if added.is_empty() || !counts {
                     return None;
                 }
@@ -512,6 +527,8 @@ impl Poll {
                     }
                     heeds.drain(..n.min(heeds.len()));
                     if !heeds.is_empty() {
+                        // Answers make room.
+                        self.shared.current.cancel();
                         self.shared.pause(TELEGRAM_FULL_MS);
                     }
                 }
@@ -621,7 +638,14 @@ mod tests {
     }
     #[test]
     fn names_of_files_are_ours() {
-        let media = |kind| Media { kind, reference: String::new(), mime: None, name: Some("../../x.sh".into()), bytes: None, local: None };
+        let media = |kind| Media {
+            kind,
+            reference: String::new(),
+            mime: None,
+            name: Some("../../x.sh".into()),
+            bytes: None,
+            local: None,
+        };
         assert_eq!(ending(&media(MediaKind::Document), "documents/file_1.PDF"), ".pdf");
         for path in ["documents/x", "a/../b.e/../c", "x.averylongending", "x.s h"] {
             assert_eq!(ending(&media(MediaKind::Document), path), ".bin", "{path}");

@@ -5,7 +5,8 @@ use super::html::render;
 use super::settings::{ReplyTo, Settings};
 use crate::base::files;
 use crate::base::limits::{
-    TELEGRAM_CALL_MS, TELEGRAM_CAPTION_MAX, TELEGRAM_FILE_MS, TELEGRAM_SEARCH_MAX, TELEGRAM_TEXT_MAX,
+    TELEGRAM_CALL_MS, TELEGRAM_CAPTION_MAX, TELEGRAM_FILE_MS, TELEGRAM_SEARCH_MAX, TELEGRAM_SEARCH_MIN,
+    TELEGRAM_TEXT_MAX,
 };
 use crate::channels::Target;
 use serde_json::{Value, json};
@@ -236,8 +237,8 @@ fn same_is_fine(done: Result<Value, Failure>) -> Result<(), Failure> {
     }
 }
 
-/// Looks whether a piece is there of which nobody knows: a message of ours behind `base` can be edited to what it says, and nothing
-/// else there can. None: it is not there.
+/// Looks whether a piece is there of which nobody knows: a message of ours behind what was there before can be edited to what it says,
+/// and nothing else there can but those `known` to be ours. `between`: the last number before, and the highest that was seen since. None: it is not there.
 ///
 /// # Errors
 /// As long as that cannot be said.
@@ -245,10 +246,13 @@ pub fn find(
     api: &Api,
     settings: &Settings,
     to: &str,
-    base: i64,
+    between: (i64, i64),
+    known: impl Fn(i64) -> bool,
     piece: &Piece,
 ) -> Result<Option<i64>, Failure> {
-    for message in base + 1..=base + TELEGRAM_SEARCH_MAX {
+    let (base, seen) = between;
+    let last = (base + TELEGRAM_SEARCH_MIN).max(seen.min(base + TELEGRAM_SEARCH_MAX));
+    for message in (base + 1..=last).filter(|it| !known(*it)) {
         let done = match piece {
             Piece::Text(text) => edit(api, settings, to, message, text),
             Piece::File { caption, .. } => {

@@ -89,10 +89,13 @@ pub struct Sender {
     failures: u32,
     live: BTreeMap<String, Live>,
     draft_id: i64,
+    /// When answers leave in any case, whether or not it is known what waited at Telegram.
+    held_ms: u64,
 }
 
 impl Sender {
     pub fn new(shared: Arc<Shared>, orders: Receiver<Order>, missed: Arc<AtomicBool>) -> Sender {
+        let held_ms = shared.around.clock.now().mono_ms + TELEGRAM_BEHIND_MS;
         let api = shared.api();
         Sender {
             shared,
@@ -105,12 +108,14 @@ impl Sender {
             failures: 0,
             live: BTreeMap::new(),
             draft_id: 0,
+            held_ms,
         }
     }
 
     /// Until it is told to end, or nobody can give orders any more.
     pub fn run(mut self) {
         self.recover();
+        let silent = never();
         while !self.shared.cancel.is_cancelled() {
             if self.missed.swap(false, Ordering::AcqRel) {
                 self.recover();
@@ -122,6 +127,9 @@ impl Sender {
             if self.work(now) {
                 continue;
             }
+            // Heard once.
+            let current =
+                if self.shared.current.is_cancelled() { &silent } else { self.shared.current.done() };
             let wait = match self.due(now) {
                 Some(due) => {
                     crossbeam_channel::after(std::time::Duration::from_millis(due.saturating_sub(now).max(1)))
@@ -134,6 +142,7 @@ impl Sender {
                     Err(_) => return,
                 },
                 recv(wait) -> _ => {}
+                recv(current) -> _ => {}
                 recv(self.shared.cancel.done()) -> _ => return,
             }
         }
@@ -195,7 +204,10 @@ impl Sender {
             },
             Order::Working { run, target } => {
                 let now = self.now();
-                self.live.insert(run, Live { target, typing_ms: now, lost_ms: now + TELEGRAM_LOST_MS, draft: None });
+                self.live.insert(
+                    run,
+                    Live { target, typing_ms: now, lost_ms: now + TELEGRAM_LOST_MS, draft: None },
+                );
             }
             Order::Draft { run, target, reply_to, text } => self.draft(run, target, reply_to, text),
             Order::Done { run } => self.done(&run),
@@ -245,7 +257,7 @@ impl Sender {
         self.held.retain(|_, until| *until > now);
         self.live.retain(|_, it| it.lost_ms > now);
         if self.down_ms <= now {
-            if let Some(at) = self.next() {
+            if let Some(at) = self.next(now) {
                 let chat = self.queue[at].chat().to_owned();
                 match self.queue.remove(at) {
                     Some(Task::Deliver(it)) => self.deliver(*it),
@@ -255,9 +267,10 @@ impl Sender {
                 return true;
             }
             let stream = self.shared.settings.stream;
-            if let Some(run) =
-                self.live.iter().find(|it| wants_step(it.1, stream, now)).map(|it| it.0.clone())
-            {
+            // Behind what was said before, or a lost message could not be told from it.
+            let free = |it: &Live| self.queue.iter().all(|task| task.chat() != it.target.to);
+            let ready = self.live.iter().find(|it| wants_step(it.1, stream, now) && free(it.1));
+            if let Some(run) = ready.map(|it| it.0.clone()) {
                 self.step(&run, now);
                 return true;
             }
@@ -278,11 +291,12 @@ impl Sender {
     }
 
     /// The first task that nothing holds back.
-    fn next(&self) -> Option<usize> {
+    fn next(&self, now: u64) -> Option<usize> {
         let mut seen: Vec<&str> = vec![];
         for (at, task) in self.queue.iter().enumerate() {
             let chat = task.chat();
-            if !self.held.contains_key(chat) && !seen.contains(&chat) {
+            let early = matches!(task, Task::Deliver(_)) && self.is_early(now);
+            if !early && !self.held.contains_key(chat) && !seen.contains(&chat) {
                 return Some(at);
             }
             seen.push(chat);
@@ -290,13 +304,22 @@ impl Sender {
         None
     }
 
+    /// What waited at Telegram is not known yet: a message that gets lost now could not be found again.
+    fn is_early(&self, now: u64) -> bool {
+        now < self.held_ms && !self.shared.current.is_cancelled()
+    }
+
     /// When there is something to do, on the monotonic clock.
     fn due(&self, now: u64) -> Option<u64> {
-        let chats =
-            self.queue.iter().map(|it| self.held.get(it.chat()).copied().unwrap_or(now).max(self.down_ms));
+        let early = if self.is_early(now) { self.held_ms } else { 0 };
+        let chats = self.queue.iter().map(|it| {
+            let early = if matches!(it, Task::Deliver(_)) { early } else { 0 };
+            self.held.get(it.chat()).copied().unwrap_or(now).max(self.down_ms).max(early)
+        });
         let typing = self.live.values().map(|it| it.typing_ms);
         let stream = self.shared.settings.stream;
-        let steps = self.live.values().filter(|it| wants_step(it, stream, u64::MAX));
+        let free = |it: &Live| self.queue.iter().all(|task| task.chat() != it.target.to);
+        let steps = self.live.values().filter(|it| wants_step(it, stream, u64::MAX) && free(it));
         let steps = steps.filter_map(|it| it.draft.as_ref()).map(|it| it.due_ms.max(self.down_ms));
         chats.chain(typing).chain(steps).min()
     }
@@ -308,7 +331,10 @@ impl Sender {
         let Some(piece) = it.pieces.get(part).cloned() else { return self.end(&id) };
         let result = if it.progress.begun {
             let settings = &self.shared.settings;
-            match find(&self.api, settings, &it.delivery.to, it.progress.base, &piece) {
+            let to = &it.delivery.to;
+            let between = (it.progress.base, self.shared.seen(to));
+            let known = |message| self.shared.is_own(to, message);
+            match find(&self.api, settings, to, between, known, &piece) {
                 Ok(None) => {
                     it.progress.begun = false;
                     self.write(move |stores| with_now(stores, |it, now| it.unsent(&id, part, now)));
@@ -338,10 +364,11 @@ impl Sender {
     fn begin(&self, it: &mut Deliver, part: usize) -> Result<(), String> {
         let chat = self.shared.count(&it.delivery.to);
         let after = it.delivery.after.as_ref().and_then(|it| it.parse().ok()).unwrap_or(0);
+        let base = after.max(self.shared.seen(&it.delivery.to));
         let id = it.delivery.id.clone();
         let base = self.store(move |stores| {
             with_now(stores, |it, now| {
-                let base = after.max(it.last(&chat));
+                let base = base.max(it.last(&chat));
                 it.begin(&id, part, base, now).map(|()| base)
             })
         })?;

@@ -88,6 +88,12 @@ pub fn number(update: &Value) -> Option<i64> {
     update["update_id"].as_i64().filter(|it| *it >= 0)
 }
 
+/// Chat and number of the message that an update brings, whoever wrote it.
+pub fn message_number(update: &Value) -> Option<(i64, i64)> {
+    let it = ["message", "edited_message"].into_iter().map(|it| &update[it]).find(|it| it.is_object())?;
+    Some((it["chat"]["id"].as_i64()?, it["message_id"].as_i64()?))
+}
+
 /// # Errors
 /// Why it is passed over.
 pub fn read(update: &Value, bot_username: &str) -> Result<Update, String> {

@@ -15,18 +15,17 @@ mod policy;
 mod run;
 mod settings;
 
-use super::target::{Source, Target};
-use super::{Context, fail};
+use super::target::{self, Link, Source, Target};
+use super::{Context, fail, tls};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::sys::{self, SignalFd};
-use crate::cli::tls::Trust;
 use crate::config::Mode;
 use argh::FromArgs;
 use host::Host;
 use run::Machine;
-use settings::Flags;
+use settings::{Flags, Settings};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -55,6 +54,12 @@ struct Run {
     /// the gateway's port (default: the last one, else 18789)
     #[argh(option, arg_name = "port")]
     port: Option<u16>,
+    /// over TLS
+    #[argh(switch)]
+    tls: bool,
+    /// the SHA-256 fingerprint that the gateway's certificate must have; means --tls
+    #[argh(option, arg_name = "sha256")]
+    tls_fingerprint: Option<String>,
     /// what this node is called (default: the machine's name)
     #[argh(option, arg_name = "name")]
     display_name: Option<String>,
@@ -90,10 +95,15 @@ impl Run {
             display_name: self.display_name.as_deref(),
             host: self.host.as_deref(),
             port: self.port,
+            tls: self.tls,
+            tls_fingerprint: self.tls_fingerprint.as_deref(),
         };
+        if let Some(text) = flags.tls_fingerprint {
+            tls::fingerprint(text)?;
+        }
         let port = context.paths.port(None, &context.env, config.config.gateway.port);
         let settings = settings::settle(&context.paths.state, &flags, ("127.0.0.1", port), &sys::uname().0)?;
-        let target = self.target(context, &config.config, &settings.host, settings.port);
+        let target = self.target(context, &config.config, &settings)?;
         let machine = Machine {
             env: context.env.clone(),
             state: context.paths.state.clone(),
@@ -108,12 +118,18 @@ impl Run {
     }
 
     /// Secrets: flags, else the environment, else those of the configuration for a gateway elsewhere, else this machine's own for itself.
-    fn target(&self, context: &Context, config: &crate::config::Config, host: &str, port: u16) -> Target {
+    fn target(
+        &self,
+        context: &Context,
+        config: &crate::config::Config,
+        settings: &Settings,
+    ) -> Result<Target, String> {
         let given = |it: Option<&str>| it.filter(|it| !it.is_empty()).map(|it| Secret::new(it.to_owned()));
         let flags = (given(self.token.as_deref()), given(self.password.as_deref()));
         let env =
             (given(context.env.openclaw("GATEWAY_TOKEN")), given(context.env.openclaw("GATEWAY_PASSWORD")));
         let gateway = &config.gateway;
+        let (host, port) = (&settings.host, settings.port);
         let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
         let stored = match (gateway.mode, is_here) {
             (Some(Mode::Remote), _) => (gateway.remote_token.clone(), gateway.remote_password.clone()),
@@ -123,10 +139,13 @@ impl Run {
         };
         let is_some = |it: &(Option<Secret>, Option<Secret>)| it.0.is_some() || it.1.is_some();
         let (token, password) = [flags, env, stored].into_iter().find(is_some).unwrap_or_default();
-        let url =
-            if host.contains(':') { format!("ws://[{host}]:{port}") } else { format!("ws://{host}:{port}") };
-        let trust = Trust { pinned: gateway.remote_fingerprint.clone(), ..Trust::default() };
+        // This machine's own gateway may be sealed without a word of ours.
+        let scheme = if settings.tls || is_here && gateway.tls.enabled { "wss" } else { "ws" };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let link = Link { fingerprint: settings.tls_fingerprint.clone(), ..Link::default() };
+        let trust = target::trust(&link, gateway.remote_fingerprint.as_deref(), config, context)?;
         // A token that the gateway gave this device goes before the shared one, and is dropped when it is refused.
-        Target { url, source: Source::Flag, token, password, explicit: false, trust }
+        let url = format!("{scheme}://{host}:{port}");
+        Ok(Target { url, source: Source::Flag, token, password, explicit: false, trust })
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a command may run on this node: `exec-approvals.json`, with `tools.exec` of the configuration behind it.
 //!
 //! What is judged is the argument list, and in a script for a shell every program of it. The text that a client shows for it is not looked at.
-use crate::agent::tools::allowlist;
+use crate::agent::tools::{Ask, Security, allowlist};
 use crate::base::ids::Entropy;
 use crate::store::exec_approvals;
 use serde_json::{Value, json};
@@ -17,20 +17,6 @@ const SCRIPT_FLAGS: [&str; 2] = ["-c", "-lc"];
 const LAUNCHERS: &str = "sh bash dash zsh ksh ash fish csh tcsh busybox toybox env sudo doas su runuser setpriv chroot nsenter unshare \
                          nohup nice ionice time timeout stdbuf setsid xargs find parallel ssh script expect watch strace gdb awk gawk \
                          mawk perl python python2 python3 ruby node nodejs deno bun lua php tclsh make vi vim nano less more man git";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Security {
-    Deny,
-    Allowlist,
-    Full,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    Off,
-    OnMiss,
-    Always,
-}
 
 /// The rules for one agent.
 #[derive(Debug)]
@@ -49,16 +35,8 @@ impl Policy {
         let sections =
             [&file["agents"][agent], &file["agents"]["*"], &file["defaults"], &config["tools"]["exec"]];
         let word = |name: &str| sections.iter().find_map(|it| it[name].as_str()).unwrap_or_default();
-        let security = match word("security") {
-            "deny" => Security::Deny,
-            "full" => Security::Full,
-            _ => Security::Allowlist,
-        };
-        let ask = match word("ask") {
-            "off" => Ask::Off,
-            "always" => Ask::Always,
-            _ => Ask::OnMiss,
-        };
+        let security = Security::of_word(word("security")).unwrap_or(Security::Allowlist);
+        let ask = Ask::of_word(word("ask")).unwrap_or(Ask::OnMiss);
         let patterns = [agent, "*"].into_iter().flat_map(|id| {
             let list = file["agents"][id]["allowlist"].as_array().into_iter().flatten();
             list.filter_map(move |it| Some((id.to_owned(), it["pattern"].as_str()?.trim().to_owned())))

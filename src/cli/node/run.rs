@@ -1,6 +1,6 @@
 //! `system.run` and `system.which`: the commands themselves. Each runs on a worker's thread.
-use super::policy::{self, Around, Decision, Policy, Security};
-use crate::agent::tools::{ToolsConfig, allowlist};
+use super::policy::{self, Around, Decision, Policy};
+use crate::agent::tools::{Security, ToolsConfig, allowlist};
 use crate::base::cancel::Cancel;
 use crate::base::child::{self, Collect, INHERITED, PATH_DEFAULT, is_variable, may_set};
 use crate::base::clock::Clock;

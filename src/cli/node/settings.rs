@@ -10,6 +10,9 @@ pub struct Settings {
     pub display_name: String,
     pub host: String,
     pub port: u16,
+    /// Over TLS, and with which certificate: the fingerprint as written.
+    pub tls: bool,
+    pub tls_fingerprint: Option<String>,
 }
 
 /// What the command line says.
@@ -19,6 +22,8 @@ pub struct Flags<'a> {
     pub display_name: Option<&'a str>,
     pub host: Option<&'a str>,
     pub port: Option<u16>,
+    pub tls: bool,
+    pub tls_fingerprint: Option<&'a str>,
 }
 
 /// Flags, else what is stored, else the given address and this machine's name. What has changed is stored.
@@ -32,25 +37,38 @@ pub fn settle(state: &Path, flags: &Flags, default: (&str, u16), machine: &str) 
     let text = |it: &Value| it.as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let flag = |it: Option<&str>| it.map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let stored_port = gateway["port"].as_u64().and_then(|it| u16::try_from(it).ok()).filter(|it| *it > 0);
+    let host = flag(flags.host).or_else(|| text(&gateway["host"])).unwrap_or_else(|| default.0.to_owned());
+    let port = flags.port.or(stored_port).unwrap_or(default.1);
+    // How one gateway is reached says nothing about another.
+    let same = text(&gateway["host"]).is_none_or(|it| it == host) && stored_port.is_none_or(|it| it == port);
+    let pinned = flag(flags.tls_fingerprint);
+    let tls_fingerprint = pinned.clone().or_else(|| text(&gateway["tlsFingerprint"]).filter(|_| same));
     let it = Settings {
+        tls: flags.tls || pinned.is_some() || same && gateway["tls"] == true,
+        tls_fingerprint,
         node_id: flag(flags.node_id)
             .or_else(|| text(&before["nodeId"]))
             .unwrap_or_else(|| ids::uuid(&mut ids::os_entropy())),
         display_name: flag(flags.display_name)
             .or_else(|| text(&before["displayName"]))
             .unwrap_or_else(|| machine.to_owned()),
-        host: flag(flags.host).or_else(|| text(&gateway["host"])).unwrap_or_else(|| default.0.to_owned()),
-        port: flags.port.or(stored_port).unwrap_or(default.1),
+        host,
+        port,
     };
     let mut after = before.clone();
     after["version"] = 1.into();
     after["nodeId"] = (*it.node_id).into();
     after["displayName"] = (*it.display_name).into();
     if !after["gateway"].is_object() {
-        after["gateway"] = json!({ "tls": false });
+        after["gateway"] = json!({});
     }
     after["gateway"]["host"] = (*it.host).into();
     after["gateway"]["port"] = it.port.into();
+    after["gateway"]["tls"] = it.tls.into();
+    match (&it.tls_fingerprint, after["gateway"].as_object_mut()) {
+        (None, Some(gateway)) => drop(gateway.shift_remove("tlsFingerprint")),
+        (pinned, _) => after["gateway"]["tlsFingerprint"] = json!(pinned),
+    }
     if after != before {
         write_json(&path, &after)?;
     }
@@ -82,5 +100,14 @@ mod tests {
         write_json(&path, &stored).unwrap();
         settle(&Flags { port: Some(8), ..Flags::default() });
         assert_eq!(read_json(&path).unwrap().unwrap()["token"], "x");
+        // A pin is kept for the gateway that it is of.
+        let pinned = settle(&Flags { tls_fingerprint: Some("AB"), ..Flags::default() });
+        assert_eq!((pinned.tls, pinned.tls_fingerprint.as_deref()), (true, Some("AB")));
+        assert_eq!(settle(&Flags::default()), pinned);
+        let other = settle(&Flags { host: Some("other"), ..Flags::default() });
+        assert_eq!((other.tls, other.tls_fingerprint), (false, None));
+        let stored = read_json(&path).unwrap().unwrap();
+        assert_eq!(stored["gateway"], json!({"host": "other", "port": 8, "tls": false}));
+        assert!(settle(&Flags { tls: true, ..Flags::default() }).tls && settle(&Flags::default()).tls);
     }
 }

@@ -206,24 +206,15 @@ fn request(
         session_key: Some(route.session_key.clone()),
         key: route.session_key.clone(),
         agent_id: route.agent_id.clone(),
-        session_id: None,
         // A command; words are put together where the session is known.
         message: said.text.clone(),
-        images: vec![],
-        thinking: None,
         extra_system_prompt: said.system_prompt.clone(),
         timeout_ms: agents.timeout_ms,
         channel: Some(account.0.to_owned()),
         entry: entry(account, inbound, said),
-        deliver_to: None,
         reply: Some(reply),
-        only_compact: None,
-        once: Map::new(),
-        new_session: None,
-        queue_mode: None,
-        command: None,
         accepted_at: now.unix_ms,
-        lives: 0,
+        ..Request::default()
     }
 }
 
@@ -315,7 +306,7 @@ fn images(said: &Said) -> Vec<Image> {
     for it in said.media.iter().filter(|it| matches!(it.kind, MediaKind::Image | MediaKind::Sticker)) {
         let Some(path) = &it.local else { continue };
         if let Ok(Some(bytes)) = files::read(path, ATTACHMENT_BYTES_MAX as u64) {
-            let mime = crate::gateway::attachments::sniff(&bytes).unwrap_or("image/jpeg");
+            let mime = crate::agent::media::sniff(&bytes).unwrap_or("image/jpeg");
             out.push(Image { mime_type: mime.to_owned(), data: base64(&bytes) });
         }
     }

@@ -124,7 +124,7 @@ pub fn folded(core: &mut Core, run: RunRef, end: &End) {
     let scene = Scene { depth: 0, chats: 0, world: core.world.clone(), request };
     let (compacted, model) = (end.compacted, end.model.clone());
     let failure = match &end.outcome {
-        Err(Failure::Failed(text) | Failure::Refused(text)) => Some(text.clone()),
+        Err(Failure::Failed(text) | Failure::Refused(text) | Failure::Unfit(text)) => Some(text.clone()),
         _ => None,
     };
     let world = scene.world.clone();

@@ -208,7 +208,6 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         agent_id,
         session_id,
         message: params.message.to_string(),
-        images: vec![],
         thinking,
         extra_system_prompt: given(&params.extra_system_prompt),
         timeout_ms,
@@ -216,13 +215,8 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         reply: reply(core, params)?,
         deliver_to: (params.deliver == Some(true)).then(|| deliver_to(params)),
         entry,
-        only_compact: None,
-        once: Map::new(),
-        new_session: None,
-        queue_mode: None,
-        command: None,
         accepted_at: unix_ms,
-        lives: 0,
+        ..Request::default()
     })
 }
 

@@ -129,10 +129,7 @@ impl Rpc for AgentIdentityGet {
 
 fn identity(world: &World, agent_id: String) -> AgentIdentityReply {
     let config = &world.config.config;
-    let own = config.agents.get(&agent_id).map(|it| it.identity.clone()).unwrap_or_default();
-    let file = Root::open(&sessions::workspace(world, &agent_id)).ok().flatten();
-    let text = file.and_then(|it| it.read("IDENTITY.md", WORKSPACE_FILE_BYTES_MAX).ok().flatten());
-    let on_disk = text.map(|it| parse_identity(&String::from_utf8_lossy(&it))).unwrap_or_default();
+    let (own, on_disk) = own_identity(world, &agent_id);
     let pick = |field: fn(&Identity) -> &Option<String>| {
         [&config.assistant, &own, &on_disk]
             .into_iter()
@@ -145,6 +142,21 @@ fn identity(world: &World, agent_id: String) -> AgentIdentityReply {
         emoji,
         agent_id,
     }
+}
+
+/// What the configuration says of an agent, and what its workspace does.
+fn own_identity(world: &World, agent_id: &str) -> (Identity, Identity) {
+    let own = world.config.config.agents.get(agent_id).map(|it| it.identity.clone()).unwrap_or_default();
+    let file = Root::open(&sessions::workspace(world, agent_id)).ok().flatten();
+    let text = file.and_then(|it| it.read("IDENTITY.md", WORKSPACE_FILE_BYTES_MAX).ok().flatten());
+    (own, text.map(|it| parse_identity(&String::from_utf8_lossy(&it))).unwrap_or_default())
+}
+
+/// The avatar that an agent has of its own: an address, or a path in its workspace. Reads the disk: jobs only.
+pub fn own_avatar(world: &World, agent_id: &str) -> Option<String> {
+    let (own, on_disk) = own_identity(world, agent_id);
+    let set = |it: Option<String>| it.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+    set(own.avatar).or_else(|| set(on_disk.avatar))
 }
 
 /// Lines like `- **Name:** Robin`. A value in brackets is a placeholder nobody filled in.

@@ -160,23 +160,13 @@ fn request(core: &Core, params: &ChatSendParams, session_key: &str, unix_ms: i64
         session_key: Some(session_key.to_owned()),
         key,
         agent_id: agent_id.unwrap_or_else(|| agents.default_id().to_owned()),
-        session_id: None,
         message: params.message.trim().to_owned(),
-        images: vec![],
         thinking: params.thinking.as_deref().and_then(thinking_level).map(str::to_owned),
-        extra_system_prompt: None,
         timeout_ms: params.timeout_ms.map(|it| it.0 as u64).filter(|it| *it > 0).unwrap_or(agents.timeout_ms),
         channel: Some("webchat".into()),
         entry,
-        deliver_to: None,
-        reply: None,
-        only_compact: None,
-        once: Map::new(),
-        new_session: None,
-        queue_mode: None,
-        command: None,
         accepted_at: unix_ms,
-        lives: 0,
+        ..Request::default()
     })
 }
 

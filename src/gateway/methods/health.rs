@@ -49,7 +49,7 @@ impl Rpc for Status {
     type Reply = StatusReply;
     fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<StatusReply>> {
         let (world, clock) = (core.world.clone(), core.clock);
-        let events = core.system_events.iter().map(|it| it.text.clone()).collect();
+        let events = core.queued_system_events();
         let channels = crate::gateway::channels::status::snapshot(core).lines();
         Ok(Answer::store(move |stores| {
             let newest = |agent_id: &str, path: &Path| match stores.sessions(path, agent_id) {

@@ -11,8 +11,8 @@ macro_rules! families {
 }
 
 families! {
-    health, logs, channels, usage, config, approvals, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
-    nodes, cron, send, agent, chat,
+    health, logs, channels, usage, tts, config, approvals, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
+    nodes, surfaces, cron, send, agent, chat,
 }
 
 pub fn registry() -> &'static Registry {

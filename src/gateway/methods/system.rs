@@ -1,4 +1,5 @@
 //! Presence, system events, heartbeats and wake-ups.
+use crate::base::clock::Now;
 use crate::base::limits::EVENT_TEXT_BYTES_MAX;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::{Core, presence};
@@ -66,7 +67,7 @@ pub struct Heartbeats {
     enabled: bool,
 }
 
-literals! { enum WakeMode { Now = "now", NextHeartbeat = "next-heartbeat" } }
+literals! { pub enum WakeMode { Now = "now", NextHeartbeat = "next-heartbeat" } }
 shaped! { struct WakeParams { mode = "mode": WakeMode, text = "text": NonEmpty } }
 
 /// Queues a text for the main session. A blank text changes nothing and says `ok: false`.
@@ -77,14 +78,19 @@ impl Rpc for Wake {
     type Params = WakeParams;
     type Reply = Okay;
     fn call(core: &mut Core, call: Call, params: WakeParams) -> RpcResult<Answer<Okay>> {
-        let text = bounded(params.text.trim());
-        if text.is_empty() {
-            return Ok(Answer::Now(Okay { ok: false }));
-        }
-        log::debug!(target: "gateway", "wake ({})", params.mode.as_str());
-        core.queue_system_event(&text, call.now);
-        Ok(Answer::Now(Okay { ok: true }))
+        let ok = wake(core, &params.text, params.mode, call.now);
+        Ok(Answer::Now(Okay { ok }))
     }
+}
+
+/// Queues a text for the main session; false when there is none. Without heartbeats both modes mean its next turn.
+pub fn wake(core: &mut Core, text: &str, mode: WakeMode, now: Now) -> bool {
+    let text = bounded(text.trim());
+    if !text.is_empty() {
+        log::debug!(target: "gateway", "wake ({})", mode.as_str());
+        core.queue_system_event(&text, now);
+    }
+    !text.is_empty()
 }
 
 /// Everybody who is here, newest first.

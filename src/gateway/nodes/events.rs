@@ -1,4 +1,5 @@
 //! `node.event`: what a node tells by itself. Some of it begins a run; what nobody knows is let pass.
+use super::invoke;
 use super::subscriptions::{subscribe, unsubscribe};
 use crate::base::ids;
 use crate::base::limits::{
@@ -10,11 +11,11 @@ use crate::gateway::registry::{Answer, Call};
 use crate::gateway::runs::accept::accept;
 use crate::gateway::runs::request::{Kind, Request};
 use crate::gateway::runs::{self, Sink};
-use crate::gateway::{Core, sessions};
+use crate::gateway::{Core, Node, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
 use crate::store::entry::thinking_level;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Answers at once, or when what the event begins is on disk.
 ///
@@ -34,18 +35,30 @@ pub fn on_event(core: &mut Core, call: Call, event: &str, payload: &Value) -> Rp
         "chat.subscribe" => text("sessionKey").into_iter().for_each(|it| subscribe(core, call.conn, it)),
         "chat.unsubscribe" => text("sessionKey").into_iter().for_each(|it| unsubscribe(core, call.conn, it)),
         "exec.started" | "exec.finished" | "exec.denied" => {
-            let node = core
-                .node_at(call.conn)
-                .map(|it| it.display_name.clone().unwrap_or_else(|| it.node_id.clone()));
-            let line = exec_line(event, &node.unwrap_or_default(), payload);
-            core.queue_system_event(&line, call.now);
+            let Some(node) = core.node_at(call.conn) else { return Ok(Answer::Now(Okay { ok: true })) };
+            // A run that waits for this very command is told by its result.
+            if text("runId").is_some_and(|it| invoke::is_awaited(core, call.conn, it)) {
+                return Ok(Answer::Now(Okay { ok: true }));
+            }
+            let line = exec_line(event, node.display_name.as_ref().unwrap_or(&node.node_id), payload);
+            // Reference: what belongs to no session belongs to the node's own.
+            let key = text("sessionKey").map_or_else(|| own_session(node), str::to_owned);
+            match sessions::canonical(&core.world, &key).filter(|it| it.len() <= SESSION_KEY_BYTES_MAX) {
+                Some(key) => core.queue_system_event_in(key, &line, call.now),
+                None => log::warn!(target: "nodes", "{event} of a node names no session: it is dropped"),
+            }
         }
         other => log::debug!(target: "nodes", "an event that is not known: {other}"),
     }
     Ok(Answer::Now(Okay { ok: true }))
 }
 
-/// What the main session is told of a command on a node. The node's words stand between quotes: they are no instructions.
+/// The session of what a node begins by itself.
+fn own_session(node: &Node) -> String {
+    format!("node-{}", node.node_id)
+}
+
+/// What a session is told of a command on a node. The node's words stand between quotes: they are no instructions.
 fn exec_line(event: &str, node: &str, payload: &Value) -> String {
     let text = |name: &str| payload[name].as_str().map(str::trim).filter(|it| !it.is_empty());
     let quoted = |it: &str| {
@@ -110,10 +123,9 @@ fn request(
     let agents = &core.world.config.config.agents;
     let own = || {
         // Reference: a voice belongs to the main session, a link to its node's own.
-        let node_id = core.node_at(call.conn).map(|it| it.node_id.clone()).unwrap_or_default();
-        match run_id.starts_with("voice-") {
-            true => sessions::main_key(agents.default_id(), core.world.config.config.session.global),
-            false => format!("node-{node_id}"),
+        match core.node_at(call.conn).filter(|_| !run_id.starts_with("voice-")) {
+            Some(node) => own_session(node),
+            None => sessions::main_key(agents.default_id(), core.world.config.config.session.global),
         }
     };
     let session_key = text("sessionKey").map_or_else(own, str::to_owned);
@@ -129,23 +141,13 @@ fn request(
         session_key: Some(session_key),
         agent_id: agent_id.unwrap_or_else(|| agents.default_id().to_owned()),
         key,
-        session_id: None,
         message: message.to_owned(),
-        images: vec![],
         thinking: thinking.and_then(thinking_level).map(str::to_owned),
-        extra_system_prompt: None,
         timeout_ms: seconds.map_or(agents.timeout_ms, |it| (it * 1000.0) as u64),
         channel: text("channel").map(str::to_owned),
         deliver_to: text("channel").filter(|_| deliver).map(str::to_lowercase),
-        reply: None,
-        entry: Map::new(),
-        only_compact: None,
-        command: None,
-        new_session: None,
-        once: Map::new(),
-        queue_mode: None,
         accepted_at: call.now.unix_ms,
-        lives: 0,
+        ..Request::default()
     })
 }
 

@@ -11,7 +11,7 @@ use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::{NODE_INVOKE_MS, NODE_INVOKES_MAX, NODE_WAIT_MS_MAX};
 use crate::gateway::events::{NODE_INVOKE_REQUEST, NodeInvokeRequest};
-use crate::gateway::{Core, Timer};
+use crate::gateway::{Core, Timer, canvas};
 use crate::protocol::error::{RpcError, RpcResult};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ struct Pending {
     conn: ConnId,
     /// Who waits.
     caller: Option<ConnId>,
+    idempotency_key: Option<String>,
     due_ms: u64,
     then: Then,
 }
@@ -104,12 +105,13 @@ pub fn check(core: &Core, node_id: &str, command: &str) -> RpcResult<()> {
 ///
 /// # Errors
 /// The node is not there, or too many calls wait.
-pub fn begin(core: &mut Core, ask: Ask, then: Then, now: Now) -> RpcResult<()> {
+pub fn begin(core: &mut Core, mut ask: Ask, then: Then, now: Now) -> RpcResult<()> {
     check(core, &ask.node_id, &ask.command)?;
     if core.nodes.invokes.0.len() >= NODE_INVOKES_MAX {
         return Err(RpcError::busy(1000));
     }
     let Some((conn, _)) = core.node(&ask.node_id) else { return Err(RpcError::busy(0)) };
+    canvas::for_node(core, conn, &ask.command, &mut ask.params);
     let id = ids::uuid(&mut core.entropy);
     let request = NodeInvokeRequest {
         id: id.clone(),
@@ -117,10 +119,11 @@ pub fn begin(core: &mut Core, ask: Ask, then: Then, now: Now) -> RpcResult<()> {
         command: ask.command,
         params_json: ask.params.map(|it| it.to_string()),
         timeout_ms: ask.timeout_ms,
-        idempotency_key: ask.idempotency_key,
+        idempotency_key: ask.idempotency_key.clone(),
     };
     let due_ms = now.mono_ms + ask.timeout_ms.unwrap_or(NODE_INVOKE_MS).min(NODE_WAIT_MS_MAX);
-    let pending = Pending { node_id: ask.node_id, conn, caller: ask.caller, due_ms, then };
+    let (node_id, caller, idempotency_key) = (ask.node_id, ask.caller, ask.idempotency_key);
+    let pending = Pending { node_id, conn, caller, idempotency_key, due_ms, then };
     core.nodes.invokes.0.insert(id, pending);
     core.arm_by(due_ms, Timer::NodeInvoke);
     core.tell(conn, &NODE_INVOKE_REQUEST, &request);
@@ -135,6 +138,13 @@ pub fn on_result(core: &mut Core, node_id: &str, id: &str, end: End, now: Now) -
     sleep(core);
     (pending.then)(core, end, now);
     true
+}
+
+/// Whether the gateway itself waits for the call of that key at that node.
+pub fn is_awaited(core: &Core, conn: ConnId, key: &str) -> bool {
+    let its =
+        |it: &Pending| it.conn == conn && it.caller.is_none() && it.idempotency_key.as_deref() == Some(key);
+    core.nodes.invokes.0.values().any(its)
 }
 
 /// Some have waited long enough.

@@ -9,6 +9,7 @@
 //! * A node without a device identity has nothing to be paired with: it came with the gateway's own secret.
 pub mod allow;
 pub mod events;
+pub mod exec;
 pub mod invoke;
 pub mod pairing;
 pub mod subscriptions;

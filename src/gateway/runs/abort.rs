@@ -36,7 +36,7 @@ pub fn stop(core: &mut Core, run: RunRef, why: Stop, now: Now) {
     let error = RpcError::unavailable("the run was aborted before it began");
     let payload = json!({ "runId": entry.request.run_id, "status": "error", "summary": error.message });
     let answer = Answer { payload, error: Some(error) };
-    super::tell_sinks(core, &mut entry, &answer, now);
+    super::tell_sinks(core, &mut entry, None, &answer, now);
     super::remember(core, &entry, answer, now);
 }
 

@@ -1,5 +1,5 @@
 //! From a call to a run that waits for its turn: which session, whether it may, and the promise on disk.
-use super::request::{Reply, Request};
+use super::request::{Kind, Reply, Request};
 use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
 use crate::channels::{Keep, named};
@@ -206,10 +206,9 @@ fn promise(
 ) -> RpcResult<Promise> {
     let disk = |err: Trouble| RpcError::unavailable(err);
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
-    let accepted = stores.accepted().map_err(disk)?;
     let known = match &counted {
-        Some(it) => accepted.mark(it.source, unix_ms) >= Some(it.number),
-        None => accepted.knows(&key, unix_ms),
+        Some(it) => stores.accepted().map_err(disk)?.mark(it.source, unix_ms) >= Some(it.number),
+        None => request.kind != Kind::Http && stores.accepted().map_err(disk)?.knows(&key, unix_ms),
     };
     if known {
         return Ok(Promise::Known);
@@ -226,8 +225,13 @@ fn promise(
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
+    if let Some(id) = request.brought.after.as_ref().filter(|_| entry.is_none()) {
+        return Err(RpcError::invalid(format!("Previous response with id '{id}' not found.")));
+    }
     if request.deliver_to.is_some() && request.reply.is_none() {
-        request.reply = last_route(request.deliver_to.as_deref(), entry.as_ref());
+        let main = crate::gateway::sessions::main_key(&request.agent_id, world.config.config.session.global);
+        let main = sessions.index().get(&main).map(|it| Value::Object(it.entry()));
+        request.reply = route_of(&request, entry.as_ref(), main.as_ref());
     }
     let own_mode = entry.as_ref().and_then(|it| it["queueMode"].as_str());
     request.queue_mode = own_mode.map(str::to_owned);
@@ -236,6 +240,9 @@ fn promise(
         && !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref())
     {
         return Err(RpcError::invalid("send blocked by session policy"));
+    }
+    if request.kind == Kind::Http {
+        return Ok(Promise::Made(Box::new(request)));
     }
     let counted = match counted {
         None => None,
@@ -256,16 +263,26 @@ fn promise(
     Ok(Promise::Made(Box::new(request)))
 }
 
-/// Who spoke last in a session, where that was on the channel that is meant: its name, or `last`.
-fn last_route(channel: Option<&str>, entry: Option<&Value>) -> Option<Reply> {
-    let text = |name: &str| entry?.get(name)?.as_str().filter(|it| !it.is_empty());
-    let last = text("lastChannel").filter(|it| channel == Some("last") || channel == Some(*it))?;
-    let to = named(last)?.target(text("lastTo")?).ok()?;
+/// To whom an answer goes that is for a channel: whom the request names, else who spoke last in its session, else in the main one.
+fn route_of(request: &Request, entry: Option<&Value>, main: Option<&Value>) -> Option<Reply> {
+    let wanted = request.deliver_to.as_deref();
+    let text = |of: Option<&Value>, name: &str| {
+        of?.get(name)?.as_str().filter(|it| !it.is_empty()).map(str::to_owned)
+    };
+    let fits = |of: &Option<&Value>| {
+        text(*of, "lastChannel")
+            .is_some_and(|it| named(&it).is_some() && (wanted == Some("last") || wanted == Some(it.as_str())))
+    };
+    let of = [entry, main].into_iter().find(fits).flatten();
+    let channel = text(of, "lastChannel").or_else(|| wanted.map(str::to_owned))?;
+    let to = request.deliver_to_whom.clone().or_else(|| text(of, "lastTo"))?;
+    let target = named(&channel)?.target(&to).ok()?;
+    let thread = text(of, "lastThreadId").filter(|_| request.deliver_to_whom.is_none());
     Some(Reply {
-        channel: last.to_owned(),
-        account: text("lastAccountId").unwrap_or(DEFAULT_ACCOUNT).to_owned(),
-        to: to.to,
-        thread: to.thread.or_else(|| text("lastThreadId").map(str::to_owned)),
+        channel,
+        account: text(of, "lastAccountId").unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
+        to: target.to,
+        thread: target.thread.or(thread),
         reply_to: None,
         message: None,
     })

@@ -29,17 +29,12 @@ pub(super) fn task(
     let agents = &world.config.config.agents;
     let agent_id = request.agent_id.clone();
     let images = request.images.clone();
-    let place = Place {
-        workspace: sessions::workspace(world, &agent_id),
-        session_key: request.key.clone(),
-        agent_id: agent_id.clone(),
-        config: ToolsConfig::read(&world.config.resolved, &agent_id),
-        env: Arc::new(world.env.clone()),
-        clock,
-    };
+    let place = place(world, clock, &request.key, &agent_id);
     let (file, id) = (world.config.clone(), agent_id.clone());
-    let tools =
-        move |model: &crate::agent::model::ModelRef| Toolbox::of(&Policy::read(&file.resolved, &id, model));
+    let exec_host = place.config.exec.host;
+    let tools = move |model: &crate::agent::model::ModelRef| {
+        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+    };
     Task {
         run_id: request.run_id.clone(),
         accepted_at: request.accepted_at,
@@ -50,6 +45,7 @@ pub(super) fn task(
         prompt: prompt(world, request),
         tools: Box::new(tools),
         images,
+        brought: request.brought.clone(),
         thinking: request.thinking.as_deref().and_then(Thinking::of_word),
         thinking_default: agents.thinking_default.as_deref().and_then(Thinking::of_word),
         context_tokens: agents.context_tokens,
@@ -65,14 +61,30 @@ pub(super) fn task(
     }
 }
 
+/// Where the tools of a session work.
+pub fn place(world: &World, clock: Clock, key: &str, agent_id: &str) -> Place {
+    Place {
+        workspace: sessions::workspace(world, agent_id),
+        session_key: key.to_owned(),
+        agent_id: agent_id.to_owned(),
+        config: ToolsConfig::read(&world.config.resolved, agent_id),
+        env: Arc::new(world.env.clone()),
+        clock,
+        // Whoever starts the run knows the way to the core.
+        nodes: None,
+    }
+}
+
 /// Finds or makes the session, and puts the person's words as the model is told them.
 fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
     let world = world.clone();
     Box::new(move |stores: &mut Stores| {
         let path = world.session_store(&request.agent_id);
         let unix_ms = stores.now().unix_ms;
-        let tried = stores.accepted()?.begun(&request.kind.key(&request.run_id), unix_ms);
-        tried.unwrap_or_else(|err| log::error!(target: "agent", "{}: {err}", request.run_id));
+        if request.kind != Kind::Http {
+            let tried = stores.accepted()?.begun(&request.kind.key(&request.run_id), unix_ms);
+            tried.unwrap_or_else(|err| log::error!(target: "agent", "{}: {err}", request.run_id));
+        }
         let (sessions, now, entropy) = stores.open(&path, &request.agent_id)?;
         let before = sessions.index().get(&request.key).map(Slot::entry);
         let new_id = request.session_id.clone().or(request.new_session.clone());
@@ -158,8 +170,11 @@ fn said(world: &World, request: &Request, notes: &[String], was_aborted: bool) -
     text + &stamped(world, request)
 }
 
-/// The words with the time they were said.
+/// The words with the time they were said. A program's words stand alone: it has an API for what it wants said.
 pub(super) fn stamped(world: &World, request: &Request) -> String {
+    if request.kind == Kind::Http {
+        return request.message.clone();
+    }
     envelope::stamped(&request.message, request.accepted_at, &world.zones.user).into_owned()
 }
 

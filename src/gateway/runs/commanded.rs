@@ -57,6 +57,6 @@ fn end(core: &mut Core, mut run: Run, error: Option<String>, now: Now) {
     let summary = error.as_ref().map_or("completed", |it| it.message.as_str());
     let payload = json!({ "runId": run.request.run_id, "status": status, "summary": summary });
     let answer = Answer { payload, error };
-    tell_sinks(core, &mut run, &answer, now);
+    tell_sinks(core, &mut run, None, &answer, now);
     remember(core, &run, answer, now);
 }

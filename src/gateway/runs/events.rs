@@ -68,7 +68,7 @@ pub struct ChatEvent {
     pub message: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
+    /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<&'static str>,
 }
@@ -101,6 +101,8 @@ pub enum Stop {
     Interrupt,
     /// Its session is deleted.
     Deleted,
+    /// Whoever asked has hung up.
+    Gone,
     Shutdown,
 }
 
@@ -112,6 +114,7 @@ impl Stop {
             Stop::Command => "stop",
             Stop::Timeout => "timeout",
             Stop::Interrupt => "interrupt",
+            Stop::Gone => "disconnect",
             Stop::Shutdown => "shutdown",
         }
     }

@@ -11,16 +11,17 @@
 //! * A run tells its sinks, and knows nothing else of who listens.
 pub mod abort;
 pub mod accept;
-pub(super) mod begin;
+pub mod begin;
 pub mod commanded;
 pub mod events;
+pub mod ordered;
 pub mod recover;
 pub mod request;
 mod told;
 pub mod wait;
 
 use super::ws_log::Asked;
-use super::{Core, Effect, Timer, channels, commands};
+use super::{Core, Effect, Timer, approvals, channels, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
@@ -58,6 +59,25 @@ pub enum Sink {
     Reply(Asked),
     /// Everybody who may see `chat` events.
     Chat,
+    /// Somebody of a layer above, who answers in a way of its own.
+    Listener(Box<dyn Listener>),
+}
+
+/// Hears a run from its first word to its end, on the core's thread: it must not block.
+pub trait Listener: Send + std::fmt::Debug {
+    fn hear(&mut self, core: &mut Core, heard: &Heard);
+    /// The last that it hears. `end` is absent where the run never began.
+    fn ended(self: Box<Self>, core: &mut Core, end: Option<&End>, error: Option<&RpcError>, now: Now);
+}
+
+/// A step of a run.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    Begun,
+    /// Of the message that is being said; it never begins with white space.
+    Text(&'a str),
+    /// Tools may follow, and another message.
+    MessageEnd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +157,7 @@ impl Runs {
     pub fn any_running(&self) -> bool {
         self.running > 0
     }
-    fn is_running(&self, run: RunRef) -> bool {
+    pub(in crate::gateway) fn is_running(&self, run: RunRef) -> bool {
         self.all.get(&run).is_some_and(|it| it.stage == Stage::Running)
     }
 }
@@ -338,6 +358,7 @@ pub fn on_timeout(core: &mut Core, run: RunRef, now: Now) {
 pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
+    approvals::forget_run(core, run, now);
     core.runs.leave_lane(&entry.request.key, run);
     core.disarm(
         |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),
@@ -359,7 +380,11 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
                 (_, error) => error.as_ref().map(|it| it.message.clone()),
             };
         }
-        tell_sinks(core, &mut entry, &answer, now);
+        tell_sinks(core, &mut entry, Some(&end), &answer, now);
+        // What a stopping gateway has not finished is finished, and told, by its next life.
+        if let Some(order) = entry.request.order.as_ref().filter(|_| entry.stop != Some(Stop::Shutdown)) {
+            ordered::report(core, &entry, order, &end, &answer, now);
+        }
         remember(core, &entry, answer, now);
     }
     abort::check_idle(core, now);
@@ -401,7 +426,7 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
         (Some(Failure::Cancelled), _) | (_, Some(_)) => {
             Some(Lifecycle::End { started_at: Some(started), ended_at: ended, aborted: true })
         }
-        (Some(Failure::Failed(error)), _) => {
+        (Some(Failure::Failed(error) | Failure::Unfit(error)), _) => {
             Some(Lifecycle::Error { started_at: started, ended_at: ended, error: error.clone() })
         }
         _ => Some(Lifecycle::End { started_at: None, ended_at: ended, aborted: false }),
@@ -437,6 +462,7 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
                     RpcError::unavailable("the gateway is stopping").retry_after(1500)
                 }
                 (Failure::Failed(text) | Failure::Refused(text), None) => RpcError::unavailable(text),
+                (Failure::Unfit(text), None) => RpcError::invalid(text),
                 _ => RpcError::unavailable("the run was aborted"),
             };
             let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
@@ -448,13 +474,17 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
 /// A channel that was to get the answer and does not run here. Who watches has seen it all the same.
 fn undeliverable<'r>(core: &Core, request: &'r Request) -> Option<&'r str> {
     let reaches = request.reply.as_ref().is_some_and(|it| channels::outbound::knows(core, it));
-    request.deliver_to.as_deref().filter(|it| *it != "webchat" && !reaches)
+    // What was ordered goes to the main session in any case, and to whom that last spoke if there is somebody.
+    let nobody = |it: &&str| reaches || *it == "webchat" || *it == "last" && request.order.is_some();
+    request.deliver_to.as_deref().filter(|it| !nobody(it))
 }
 
-fn tell_sinks(core: &mut Core, run: &mut Run, answer: &Answer, now: Now) {
+fn tell_sinks(core: &mut Core, run: &mut Run, end: Option<&End>, answer: &Answer, now: Now) {
     for sink in std::mem::take(&mut run.sinks) {
-        if let Sink::Reply(asked) = sink {
-            core.answer_twice(&asked, answer, now);
+        match sink {
+            Sink::Reply(asked) => core.answer_twice(&asked, answer, now),
+            Sink::Chat => {}
+            Sink::Listener(it) => it.ended(core, end, answer.error.as_ref(), now),
         }
     }
 }
@@ -475,15 +505,22 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     let mut all: Vec<(String, Value)> =
         run.steered.iter().map(|it| (Kind::Chat.key(it), chat_answer(it))).collect();
     let value = match request.kind {
-        Kind::Agent => answer.to_json(),
         Kind::Chat => chat_answer(&request.run_id),
+        Kind::Agent | Kind::Http => answer.to_json(),
     };
     all.push((request.kind.key(&request.run_id), value));
     // For the next life's `agent.wait`.
     all.iter_mut().for_each(|it| it.1["wait"] = json!(status));
     wait::ended(core, &request.run_id, status, now);
+    if request.kind == Kind::Http {
+        // Nothing was promised, and nobody asks for it again.
+        all.pop();
+    }
     for (key, value) in &all {
         core.runs.answers.put(key, value.clone(), now.unix_ms);
+    }
+    if all.is_empty() {
+        return;
     }
     let delivery = channels::outbound::delivery(request, &run.said, run.trouble.as_deref());
     let request = request.clone();
@@ -518,6 +555,6 @@ pub fn fail(core: &mut Core, run: RunRef, text: &str, now: Now) {
     let error = RpcError::unavailable(text);
     let payload = json!({ "runId": entry.request.run_id, "status": "error", "summary": error.message });
     let answer = Answer { payload, error: Some(error) };
-    tell_sinks(core, &mut entry, &answer, now);
+    tell_sinks(core, &mut entry, None, &answer, now);
     remember(core, &entry, answer, now);
 }

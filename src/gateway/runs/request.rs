@@ -1,15 +1,21 @@
 //! What a run was asked for, as it is kept until it is answered.
 use crate::agent::conversation::Image;
+use crate::agent::run::Brought;
 use crate::gateway::commands::authority::Sender;
+use crate::gateway::methods::system::WakeMode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The method that asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Chat,
+    #[default]
     Agent,
+    /// An API of model servers, over HTTP. Nothing is promised before the answer: it ends with its connection, and with the process.
+    Http,
 }
 
 impl Kind {
@@ -18,6 +24,7 @@ impl Kind {
         match self {
             Kind::Chat => format!("chat:{run_id}"),
             Kind::Agent => format!("agent:{run_id}"),
+            Kind::Http => format!("http:{run_id}"),
         }
     }
 }
@@ -40,7 +47,7 @@ pub struct Reply {
     pub message: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     pub kind: Kind,
@@ -69,9 +76,15 @@ pub struct Request {
     /// The channel that is to get the answer, besides those who listen; where there is told by [`Request::reply`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<String>,
+    /// To whom there; where that channel last heard from, when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_to_whom: Option<String>,
     /// Who is to get the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Reply>,
+    /// It was asked for from outside: the main session is told what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// Fields that the session's entry takes over.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub entry: Map<String, Value>,
@@ -90,11 +103,22 @@ pub struct Request {
     /// Only folds the conversation, with this wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_compact: Option<String>,
+    /// See [`Brought`]; of HTTP alone.
+    #[serde(skip)]
+    pub brought: Arc<Brought>,
     /// Milliseconds since 1970.
     pub accepted_at: i64,
     /// How often earlier lives of this process have begun it.
     #[serde(skip)]
     pub lives: u32,
+}
+
+/// From where a run in a session of its own was asked for, and how the main session is woken when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// One line, such as `Hook Gmail`.
+    pub name: String,
+    pub wake: WakeMode,
 }
 
 impl Request {

@@ -1,7 +1,7 @@
 //! From what a run does to what clients are told.
 use super::events::{AgentEvent, ChatEvent, ChatState, Lifecycle, Stop, Verbose, message};
 use super::request::Kind;
-use super::{Run, RunRef, chat_answer, wait};
+use super::{Heard, Run, RunRef, Sink, chat_answer, wait};
 use crate::agent::run::{End, Event, Failure};
 use crate::base::clock::Now;
 use crate::base::limits::{CHAT_DELTA_MS, DRAFT_MS, ERROR_CHARS_MAX, TEXT_FREE_BYTES, TEXT_PACE_BYTES_A_MS};
@@ -54,6 +54,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             run.session_id = Some(session_id);
             let default = core.world.config.config.agents.verbose_default.clone();
             run.verbose = Verbose::of(verbose.or(default).as_deref());
+            tell_listeners(core, run, &Heard::Begun);
             if run.request.only_compact.is_none() {
                 agent_event(core, run, "lifecycle", &Lifecycle::Start { started_at: run.started_ms }, now);
             }
@@ -66,11 +67,13 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             }
             run.text.push_str(delta);
             run.words.unsaid.push_str(delta);
+            tell_listeners(core, run, &Heard::Text(delta));
             words(core, run_ref, run, now);
             chat_delta(core, run_ref, run, now);
         }
         Event::Thinking(_) => {}
         Event::MessageEnd => {
+            tell_listeners(core, run, &Heard::MessageEnd);
             run.text.clear();
             (run.chat.shown, run.chat.anew, run.chat.waiting) = (0, true, None);
         }
@@ -100,6 +103,15 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             agent_event(core, run, "compaction", &json!({ "phase": "end", "willRetry": will_retry }), now);
         }
         Event::Steered(run_id) => steered(core, run, &run_id, now),
+    }
+}
+
+/// They hear each piece as it comes: their line carries it once.
+fn tell_listeners(core: &mut Core, run: &mut Run, heard: &Heard) {
+    for sink in &mut run.sinks {
+        if let Sink::Listener(it) = sink {
+            it.hear(core, heard);
+        }
     }
 }
 
@@ -219,7 +231,7 @@ pub(super) fn last_chat(core: &mut Core, run: &mut Run, end: &End, now: Now) {
         // Told when it was aborted, and the last word.
         (_, Some(_)) => None,
         (Err(Failure::Cancelled), None) => aborted(run, Stop::Shutdown),
-        (Err(Failure::Failed(text) | Failure::Refused(text)), None) => {
+        (Err(Failure::Failed(text) | Failure::Refused(text) | Failure::Unfit(text)), None) => {
             let mut event = event_of(run, ChatState::Error);
             if let Some(it) = &mut event {
                 it.error_message = Some(cut(text));

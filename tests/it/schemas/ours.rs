@@ -126,7 +126,16 @@ impl Gateway {
                         let now = self.now();
                         self.core.on_done(job(&mut self.stores), now);
                     }
-                    Effect::Close { .. }
+                    Effect::Admit { .. }
+                    | Effect::Answer { .. }
+                    | Effect::Stream { .. }
+                    | Effect::Piece { .. }
+                    | Effect::EndStream { .. }
+                    | Effect::Thread { .. }
+                    | Effect::TellDrained { .. }
+                    | Effect::Cut { .. }
+                    | Effect::WatchTree(_)
+                    | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
                     | Effect::End(_)
@@ -168,6 +177,7 @@ impl Gateway {
             authority: "127.0.0.1".into(),
             origin: None,
             forwarded: false,
+            forwarded_https: false,
             forwarded_for: String::new(),
             claim: None,
         };

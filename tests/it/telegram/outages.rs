@@ -115,7 +115,9 @@ fn servers_that_are_none() {
     if std::env::var_os("GATEWAYD_SLOW").is_none() {
         return;
     }
-    telegram.fail(|method, n| if method == "getUpdates" && n == 0 { Fate::Silent(Duration::from_secs(300)) } else { Fate::Fine });
+    telegram.fail(|method, n| {
+        if method == "getUpdates" && n == 0 { Fate::Silent(Duration::from_secs(300)) } else { Fate::Fine }
+    });
     let _server = start(&telegram, json!({}));
     telegram.say(ANN, "are you deaf");
     telegram.wait_for(Duration::from_secs(60), "it is answered", &mut |it| it.own(ANN).first().map(drop));

@@ -1,0 +1,282 @@
+//! The service on a real systemd, booted for the test. Slow (`GATEWAYD_SLOW=1`), and skipped with a reason where it cannot run.
+use crate::client::Client;
+use crate::harness::{DEADLINE, TOKEN, Temp};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// A machine of its own, as far as systemd can tell. It ends with the test.
+struct Machine {
+    dir: Temp,
+    child: Child,
+    /// Its PID 1, as seen from here.
+    pid: String,
+}
+
+/// Waits until it is so; the systemd of a test has nothing that we could listen to.
+fn eventually<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
+    let (_never, pause) = channel::<()>();
+    let deadline = Instant::now() + 3 * DEADLINE;
+    loop {
+        if let Some(it) = seen() {
+            return it;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come");
+        let _ = pause.recv_timeout(Duration::from_millis(100));
+    }
+}
+
+fn text(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+impl Machine {
+    /// Why there is none.
+    fn boot() -> Result<Machine, String> {
+        if std::env::var_os("GATEWAYD_SLOW").is_none() {
+            return Err("it is slow: GATEWAYD_SLOW=1 runs it".into());
+        }
+        if !Command::new("id").arg("-u").output().is_ok_and(|it| it.stdout == b"0\n") {
+            return Err("it needs root".into());
+        }
+        if !Path::new("/lib/systemd/systemd").exists() {
+            return Err("there is no systemd".into());
+        }
+        let dir = Temp::new();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/systemd.sh");
+        let mut child = Command::new("bash")
+            .arg(script)
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|err| err.to_string())?;
+        // bash became unshare, whose child is PID 1 inside.
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let deadline = Instant::now() + DEADLINE;
+        let (_never, pause) = channel::<()>();
+        let pid = loop {
+            let ended = child.try_wait().ok().flatten().is_some();
+            if ended || Instant::now() > deadline {
+                let _ = child.kill();
+                let mut said = String::new();
+                let _ = child.stderr.take().unwrap().read_to_string(&mut said);
+                let _ = child.wait();
+                return Err(format!("systemd does not boot here: {said}"));
+            }
+            let pid = std::fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+            let ask = ["-t", &*pid, "-m", "-p", "-C", "-r", "-w", "systemctl", "is-system-running"];
+            let says = Command::new("nsenter").args(ask).output().map(|it| it.stdout).unwrap_or_default();
+            if matches!(&*says, b"running\n" | b"degraded\n") {
+                break pid;
+            }
+            let _ = pause.recv_timeout(Duration::from_millis(100));
+        };
+        let machine = Machine { dir, child, pid };
+        let bin = machine.dir.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_gatewayd"), bin.join("openclaw")).unwrap();
+        // A service of the system has a /tmp of its own.
+        machine.root("cp $DIR/bin/openclaw /usr/local/bin/openclaw && chmod 755 /usr/local/bin/openclaw");
+        Ok(machine)
+    }
+    fn shell(&self, before: &[&str], line: &str) -> Output {
+        let dir = format!("DIR={}", self.dir.path().display());
+        Command::new("nsenter")
+            .args(["-t", &self.pid, "-m", "-p", "-C", "-r", "-w"])
+            .args(before)
+            .args(["env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", &dir])
+            .args(if before.is_empty() {
+                &["HOME=/root"][..]
+            } else {
+                &["HOME=/home/tester", "XDG_RUNTIME_DIR=/run/user/4242"]
+            })
+            .args(["sh", "-c", line])
+            .output()
+            .unwrap()
+    }
+    /// As root; it must succeed.
+    fn root(&self, line: &str) -> String {
+        let out = self.shell(&[], line);
+        assert!(out.status.success(), "{line}: {}", text(&out));
+        text(&out)
+    }
+    /// As `tester`.
+    fn tester(&self, line: &str) -> Output {
+        self.shell(&["setpriv", "--reuid", "4242", "--regid", "4242", "--clear-groups"], line)
+    }
+    fn fine(&self, line: &str) -> String {
+        let out = self.tester(line);
+        assert!(out.status.success(), "{line}: {}", text(&out));
+        text(&out)
+    }
+    fn status(&self, profile: &str) -> Value {
+        let out = self.tester(&format!("openclaw --profile {profile} gateway status --json"));
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", text(&out)))
+    }
+    /// A user with a manager of their own.
+    fn add_tester(&self) {
+        let unit = "[Service]\nUser=tester\nType=notify\nDelegate=yes\nEnvironment=XDG_RUNTIME_DIR=/run/user/4242\nExecStart=/lib/systemd/systemd --user\n";
+        self.root(&format!(
+            "useradd -m -u 4242 tester && install -d -o tester -m 700 /run/user/4242 && \
+             printf '{}' > /run/systemd/system/tester.service && systemctl start tester",
+            unit.replace('\n', "\\n")
+        ));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // unshare takes its child with it, and the namespaces theirs.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn client(port: u16) -> Client {
+    let mut it = Client::open(SocketAddr::from(([127, 0, 0, 1], port)), &[]);
+    let hello = it.hello(&json!({ "auth": { "token": TOKEN } }));
+    assert_eq!(hello["ok"], true, "{hello}");
+    it
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+fn booted(test: &str) -> Option<Machine> {
+    match Machine::boot() {
+        Ok(it) => Some(it),
+        Err(why) => {
+            eprintln!("{test} is skipped: {why}");
+            None
+        }
+    }
+}
+
+#[test]
+fn units_of_a_person() {
+    let Some(it) = booted("units_of_a_person") else { return };
+    it.add_tester();
+    let (main, rescue) = (free_port(), free_port());
+    for (profile, port) in [("main", main), ("rescue", rescue)] {
+        it.fine(&format!("openclaw --profile {profile} setup --port {port} --token {TOKEN}"));
+        let said = it.fine(&format!("openclaw --profile {profile} gateway install"));
+        assert!(said.contains("Installed and started"), "{said}");
+        assert!(said.contains("sudo loginctl enable-linger tester"), "it would end at the log-out: {said}");
+        // `install` came back when it was ready: nothing is waited for.
+        let status = it.status(profile);
+        assert_eq!(status["rpc"]["ok"], true, "{status:#}");
+        let service = &status["service"];
+        assert_eq!((&service["loaded"], &service["runtime"]["status"]), (&json!(true), &json!("running")));
+        assert_eq!(service["configAudit"], json!({ "ok": true, "issues": [] }));
+        let says = service["runtime"]["statusText"].as_str().unwrap();
+        assert!(says.contains(&format!("listening on 127.0.0.1:{port}")), "{says}");
+    }
+    it.root("mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/tester");
+    let again: Value =
+        serde_json::from_str(&it.fine("openclaw --profile main gateway install --json")).unwrap();
+    assert_eq!((&again["result"], &again["warnings"]), (&json!("already-installed"), &Value::Null));
+    let unit = "/home/tester/.config/systemd/user/openclaw-gateway-main.service";
+    it.fine(&format!("mkdir {unit}.d && printf '[Service]\\nEnvironment=MINE=1\\n' > {unit}.d/own.conf"));
+
+    // Killed, and started again by its supervisor.
+    let pid = it.status("main")["service"]["runtime"]["pid"].as_i64().unwrap();
+    it.fine(&format!("kill -9 {pid}"));
+    let status = eventually("a new process", || {
+        let status = it.status("main");
+        let new = status["service"]["runtime"]["pid"].as_i64().filter(|it| *it != pid).is_some();
+        (new && status["rpc"]["ok"] == true).then_some(status)
+    });
+    assert_eq!(
+        (&status["lastExit"]["how"], &status["lastExit"]["signal"]),
+        (&json!("killed"), &json!("SIGKILL"))
+    );
+    assert_eq!(status["service"]["runtime"]["restarts"], 1);
+
+    // A configuration that cannot be used is not tried again.
+    it.fine("openclaw --profile rescue config set gateway.mode remote");
+    let out = it.tester("openclaw --profile rescue gateway restart");
+    assert!(out.status.code() == Some(1) && text(&out).contains("set gateway.mode=local"), "{}", text(&out));
+    let runtime = &it.status("rescue")["service"]["runtime"];
+    assert_eq!((&runtime["state"], &runtime["lastExitStatus"]), (&json!("failed"), &json!(78)), "{runtime}");
+    assert_eq!(it.status("main")["rpc"]["ok"], true, "the other profile goes on");
+    it.fine(
+        "openclaw --profile rescue config set gateway.mode local && openclaw --profile rescue gateway start",
+    );
+
+    // Stopped: its clients are told, within the time that the unit gives.
+    let mut seen = client(main);
+    let start = Instant::now();
+    it.fine("openclaw --profile main gateway stop");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let (code, reason) = seen.until_event("shutdown");
+    assert_eq!((code, reason.as_str()), (1012, "service restart"));
+    let status = it.status("main");
+    assert_eq!(
+        (&status["lastExit"]["how"], &status["lastExit"]["signal"]),
+        (&json!("stopped"), &json!("SIGTERM"))
+    );
+    assert_eq!(it.status("rescue")["rpc"]["ok"], true, "the other profile goes on");
+
+    let start = Instant::now();
+    for _ in 0..20 {
+        it.fine("openclaw --profile rescue gateway restart");
+    }
+    assert_eq!(it.status("rescue")["rpc"]["ok"], true, "no limit stops it after {:?}", start.elapsed());
+    for profile in ["main", "rescue"] {
+        it.fine(&format!("openclaw --profile {profile} gateway uninstall"));
+        assert_eq!(it.status(profile)["service"]["command"], Value::Null);
+    }
+    it.fine(&format!("test ! -e {unit} && test -e {unit}.d/own.conf"));
+    assert!(!text(&it.tester("systemctl --user list-units --all 'openclaw*'")).contains("openclaw-gateway"));
+}
+
+#[test]
+fn a_unit_of_the_system() {
+    let Some(it) = booted("a_unit_of_the_system") else { return };
+    let out = it.shell(&[], "openclaw gateway install --system");
+    assert!(out.status.code() == Some(1) && text(&out).contains("useradd --system"), "{}", text(&out));
+    let out = it.shell(
+        &[],
+        "cp $DIR/bin/openclaw /tmp/gatewayd && /tmp/gatewayd gateway install --system --user root",
+    );
+    assert!(out.status.code() == Some(1) && text(&out).contains("/usr/local/bin"), "{}", text(&out));
+    it.root("useradd --system --create-home --home-dir /var/lib/openclaw openclaw");
+    let out = it.shell(&[], "openclaw gateway install --system --user openclaw");
+    assert!(
+        out.status.code() == Some(1) && text(&out).contains("sudo -u openclaw -H openclaw setup"),
+        "{}",
+        text(&out)
+    );
+    let port = free_port();
+    let own = "setpriv --reuid openclaw --regid openclaw --clear-groups env HOME=/var/lib/openclaw";
+    it.root(&format!("{own} openclaw setup --port {port} --token {TOKEN}"));
+    it.root(&format!("{own} openclaw config set agents.defaults.model.primary builtin/parrot"));
+    let said = it.root("openclaw gateway install --system --user openclaw");
+    assert!(said.contains("Installed and started /etc/systemd/system/openclaw-gateway.service"), "{said}");
+    let status: Value = serde_json::from_str(&it.root("openclaw gateway status --deep --json")).unwrap();
+    assert_eq!(
+        (&status["rpc"]["ok"], &status["service"]["runtime"]["state"]),
+        (&json!(true), &json!("active")),
+        "{status:#}"
+    );
+    assert_eq!(status["port"]["listeners"][0]["user"], "openclaw");
+    assert!(it.root("stat -c '%U %a' /var/lib/openclaw/.openclaw").contains("openclaw 700"));
+    // What its tools do works in there.
+    let run = r#"agent --agent main -m 'call exec {"command":"id -un > made && cat made"}'"#;
+    let said = it.root(&format!("{own} openclaw {run}"));
+    assert!(said.contains("openclaw"), "{said}");
+    assert!(it.root("cat /var/lib/openclaw/.openclaw/workspace/made").contains("openclaw"));
+    let score = it.root("systemd-analyze security --no-pager openclaw-gateway.service | tail -1");
+    let number: f32 = score.split_whitespace().find_map(|it| it.parse().ok()).unwrap();
+    assert!(number <= 2.5, "{score}");
+    it.root("openclaw gateway restart");
+    it.root("openclaw gateway uninstall && test ! -e /etc/systemd/system/openclaw-gateway.service");
+}
