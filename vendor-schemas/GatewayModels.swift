@@ -1890,6 +1890,9 @@ public enum GatewayModels {
             self.accountId = accountId
             self.idempotencyKey = idempotencyKey
         }
+    public enum Mode: String, Codable, CaseIterable, Sendable {
+        case local = "local"
+        case remote = "remote"
     }
 
     /// A model of a configured provider, as `models.list` shows it.
@@ -3997,6 +4000,153 @@ public enum GatewayModels {
         }
     }
 
+    public struct WizardAnswer: Codable, Sendable {
+        public var stepId: String
+        public var value: JSONValue?
+
+        public init(
+            stepId: String,
+            value: JSONValue? = nil
+        ) {
+            self.stepId = stepId
+            self.value = value
+        }
+    }
+
+    public struct WizardNextParams: Codable, Sendable {
+        public var sessionId: String
+        public var answer: WizardAnswer?
+
+        public init(
+            sessionId: String,
+            answer: WizardAnswer? = nil
+        ) {
+            self.sessionId = sessionId
+            self.answer = answer
+        }
+    }
+
+    public struct WizardNextReply: Codable, Sendable {
+        public var done: Bool
+        public var step: WizardStep?
+        public var status: String
+        public var error: String?
+
+        public init(
+            done: Bool,
+            step: WizardStep? = nil,
+            status: String,
+            error: String? = nil
+        ) {
+            self.done = done
+            self.step = step
+            self.status = status
+            self.error = error
+        }
+    }
+
+    public struct WizardOption: Codable, Sendable {
+        public var value: String
+        public var label: String
+
+        public init(
+            value: String,
+            label: String
+        ) {
+            self.value = value
+            self.label = label
+        }
+    }
+
+    public struct WizardParams: Codable, Sendable {
+        public var sessionId: String
+
+        public init(
+            sessionId: String
+        ) {
+            self.sessionId = sessionId
+        }
+    }
+
+    public struct WizardStartParams: Codable, Sendable {
+        public var mode: Mode?
+        public var workspace: String?
+
+        public init(
+            mode: Mode? = nil,
+            workspace: String? = nil
+        ) {
+            self.mode = mode
+            self.workspace = workspace
+        }
+    }
+
+    public struct WizardStartReply: Codable, Sendable {
+        public var sessionId: String
+        public var done: Bool
+        public var step: WizardStep?
+        public var status: String
+        public var error: String?
+
+        public init(
+            sessionId: String,
+            done: Bool,
+            step: WizardStep? = nil,
+            status: String,
+            error: String? = nil
+        ) {
+            self.sessionId = sessionId
+            self.done = done
+            self.step = step
+            self.status = status
+            self.error = error
+        }
+    }
+
+    public struct WizardStatusReply: Codable, Sendable {
+        public var status: String
+        public var error: String?
+
+        public init(
+            status: String,
+            error: String? = nil
+        ) {
+            self.status = status
+            self.error = error
+        }
+    }
+
+    public struct WizardStep: Codable, Sendable {
+        public var type: String
+        public var title: String
+        public var message: String
+        public var options: [WizardOption]?
+        public var initialValue: JSONValue?
+        public var sensitive: Bool?
+        public var executor: String
+        public var id: String
+
+        public init(
+            type: String,
+            title: String,
+            message: String,
+            options: [WizardOption]? = nil,
+            initialValue: JSONValue? = nil,
+            sensitive: Bool? = nil,
+            executor: String,
+            id: String
+        ) {
+            self.type = type
+            self.title = title
+            self.message = message
+            self.options = options
+            self.initialValue = initialValue
+            self.sensitive = sensitive
+            self.executor = executor
+            self.id = id
+        }
+    }
+
     public enum Method: String, Codable, CaseIterable, Sendable {
         case connect = "connect"
         case health = "health"
@@ -4023,6 +4173,10 @@ public enum GatewayModels {
         case execApprovalsNodeSet = "exec.approvals.node.set"
         case execApprovalRequest = "exec.approval.request"
         case execApprovalResolve = "exec.approval.resolve"
+        case wizardStart = "wizard.start"
+        case wizardNext = "wizard.next"
+        case wizardCancel = "wizard.cancel"
+        case wizardStatus = "wizard.status"
         case talkMode = "talk.mode"
         case modelsList = "models.list"
         case agentsList = "agents.list"

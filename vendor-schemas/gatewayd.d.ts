@@ -721,6 +721,7 @@ export interface MessageActionParams {
   accountId?: string;
   idempotencyKey: string;
 }
+export type Mode = "local" | "remote";
 
 /** A model of a configured provider, as `models.list` shows it. */
 export interface Model {
@@ -1537,6 +1538,61 @@ export interface WakeWords {
   triggers: Array<string>;
 }
 
+export interface WizardAnswer {
+  stepId: string;
+  value?: unknown;
+}
+
+export interface WizardNextParams {
+  sessionId: string;
+  answer?: WizardAnswer;
+}
+
+export interface WizardNextReply {
+  done: boolean;
+  step?: WizardStep;
+  status: string;
+  error?: string;
+}
+
+export interface WizardOption {
+  value: string;
+  label: string;
+}
+
+export interface WizardParams {
+  sessionId: string;
+}
+
+export interface WizardStartParams {
+  mode?: Mode;
+  workspace?: string;
+}
+
+export interface WizardStartReply {
+  sessionId: string;
+  done: boolean;
+  step?: WizardStep;
+  status: string;
+  error?: string;
+}
+
+export interface WizardStatusReply {
+  status: string;
+  error?: string;
+}
+
+export interface WizardStep {
+  type: string;
+  title: string;
+  message: string;
+  options?: Array<WizardOption>;
+  initialValue?: unknown;
+  sensitive?: boolean;
+  executor: string;
+  id: string;
+}
+
 /** Params and result of every method. */
 export interface Methods {
   "connect": { params: ConnectParams; result: HelloOk };
@@ -1564,6 +1620,10 @@ export interface Methods {
   "exec.approvals.node.set": { params: ExecApprovalsNodeSetParams; result: unknown };
   "exec.approval.request": { params: ExecApprovalRequestParams; result: ApprovalReply };
   "exec.approval.resolve": { params: ExecApprovalResolveParams; result: Okay };
+  "wizard.start": { params: WizardStartParams; result: WizardStartReply };
+  "wizard.next": { params: WizardNextParams; result: WizardNextReply };
+  "wizard.cancel": { params: WizardParams; result: WizardStatusReply };
+  "wizard.status": { params: WizardParams; result: WizardStatusReply };
   "talk.mode": { params: TalkModeParams; result: TalkModeReply };
   "models.list": { params: NoParams; result: ModelsListReply };
   "agents.list": { params: NoParams; result: AgentsListReply };

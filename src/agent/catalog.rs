@@ -256,6 +256,10 @@ impl Catalog {
     pub(super) fn key_places(&self, provider: &str) -> (Option<&Secret>, &'static [&'static str]) {
         self.providers.get(provider).map_or((None, &[]), |it| (it.key.as_ref(), it.env))
     }
+    /// The variables that may hold a provider's key.
+    pub fn variables(&self, provider: &str) -> &'static [&'static str] {
+        self.key_places(provider).1
+    }
     /// Everything a call needs but the request.
     ///
     /// # Errors

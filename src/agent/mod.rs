@@ -40,5 +40,6 @@ pub mod sse;
 mod task;
 pub mod tools;
 pub mod untrusted;
+pub mod workspace;
 
 pub use error::{ErrorKind, TurnError};

@@ -194,7 +194,7 @@ pub const SLOW_CALL_MS: u64 = 50;
 pub const WORKERS: usize = 2;
 /// Calls whose answer a worker is making or waits to; more are answered `UNAVAILABLE`. Ours.
 pub const JOBS_MAX: usize = 256;
-/// Job queue: the calls above, and the daemon's own few (one pairing write, one health snapshot).
+/// Jobs in the queue of the workers; what has no room waits with the core, whose askers have limits of their own.
 pub const JOB_QUEUE_MAX: usize = JOBS_MAX + 64;
 /// Batches between the net and the core thread, each way. Ours.
 pub const MAILBOX_BATCHES_MAX: usize = 64;
@@ -365,6 +365,10 @@ pub const EDIT_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A compiled time zone file. Ours: the largest of the system has 4 KB, the fat form some 10.
 pub const ZONE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long the set-up waits for a model or a bot to show that it works. Ours: a person sits there.
+pub const WIZARD_TRIAL_MS: u64 = 30_000;
+/// After so long without an answer a set-up makes room for another. Ours.
+pub const WIZARD_IDLE_MS: u64 = 1_800_000;
 /// A token that other machines may guess at has so many characters. Ours: 64 bits and more, even of hexadecimal digits.
 pub const TOKEN_CHARS_MIN: usize = 16;
 /// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
@@ -467,7 +471,7 @@ pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CANVAS_PIECE_BYTES: u64 = 256 * 1024;
 /// Files of the canvas that are on their way in pieces. Ours: 4 MiB in all.
 pub const CANVAS_DOWNLOADS_MAX: usize = 16;
-/// Pages that wait for the canvas to change. Ours.
+/// Pages that wait for the canvas to change; one more takes the place of the oldest. Ours.
 pub const CANVAS_LISTENERS_MAX: usize = 64;
 /// Folders of the canvas that are watched; changes in others are not seen. Ours: the system's default for a user is 8192.
 pub const CANVAS_FOLDERS_MAX: usize = 512;

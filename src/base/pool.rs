@@ -4,6 +4,7 @@
 //! * A panic ends that job, never the worker.
 use crate::base::limits::THREAD_STACK_BYTES;
 use crossbeam_channel::{Sender, bounded};
+use std::collections::VecDeque;
 use std::thread::{Builder, JoinHandle};
 
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -51,9 +52,52 @@ impl Pool {
     }
 }
 
+/// A pool for who may not drop a job: what the queue has no room for waits here. How much that can be is up to those who ask.
+pub struct Patient {
+    pool: Pool,
+    waiting: VecDeque<Job>,
+}
+
+impl Patient {
+    pub fn new(pool: Pool) -> Patient {
+        Patient { pool, waiting: VecDeque::new() }
+    }
+    pub fn give(&mut self, job: Job) {
+        self.waiting.push_back(job);
+        self.go_on();
+    }
+    /// Hands out what waits, as far as there is room: whenever a job has ended.
+    pub fn go_on(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            if let Err(Busy(job)) = self.pool.run(job) {
+                return self.waiting.push_front(job);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[test]
+    fn what_has_no_room_waits_and_keeps_its_order() {
+        let mut pool = Patient::new(Pool::start("test", 1, 1).unwrap());
+        let (go, wait) = bounded::<()>(0);
+        let (say, done) = bounded(9);
+        for n in 0..9 {
+            let (wait, say) = (wait.clone(), say.clone());
+            pool.give(Box::new(move || {
+                let _ = wait.recv();
+                say.send(n).unwrap();
+            }));
+        }
+        drop(go);
+        for n in 0..9 {
+            assert_eq!(done.recv().unwrap(), n);
+            pool.go_on();
+        }
+        assert!(pool.waiting.is_empty());
+    }
     #[test]
     fn finish_waits_for_the_jobs() {
         let pool = Pool::start("test", 1, 4).unwrap();

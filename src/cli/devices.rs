@@ -10,7 +10,7 @@ use super::{Context, fail};
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
 use crate::gateway::methods::devices::offline;
-use crate::store::devices;
+use crate::store::devices::{self, Devices as Stored};
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -187,11 +187,11 @@ fn ask(context: &Context, it: &impl Calls, method: &str, params: Value) -> Resul
 /// With the state folder to itself.
 fn alone(context: &Context, _: &StateLock, method: &str, params: Value) -> Result<Value, String> {
     let state = &context.paths.state;
-    let before = devices::load(state)?;
+    let before = Stored::load(&devices::dir(state))?;
     let mut devices = before.clone();
     let unix_ms = Clock::start().now().unix_ms;
     let answer = offline(&mut devices, method, params, unix_ms, &mut os_entropy())?;
-    devices::save(state, &devices, &before)?;
+    devices.save(&devices::dir(state), &before)?;
     if devices != before {
         fail(&format!("No gateway runs here: {} was changed.", state.join("devices").display()), 0);
     }

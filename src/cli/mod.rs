@@ -9,8 +9,10 @@ mod args;
 mod ask;
 mod call;
 mod channels;
+mod completion;
 mod config;
 mod cron;
+mod dashboard;
 mod devices;
 mod doctor;
 mod gateway;
@@ -26,8 +28,10 @@ mod models_edit;
 mod models_status;
 mod node;
 mod nodes;
+mod onboard;
 mod pairing;
 mod probe;
+mod reset;
 mod rpc;
 mod run;
 mod service;
@@ -89,6 +93,12 @@ enum Command {
     Config(config::Config),
     Doctor(doctor::Doctor),
     Setup(setup::Setup),
+    Onboard(onboard::Onboard),
+    Configure(onboard::Configure),
+    Dashboard(dashboard::Dashboard),
+    Reset(reset::Reset),
+    Uninstall(reset::Uninstall),
+    Completion(completion::Completion),
 }
 
 /// What every command starts from.
@@ -159,6 +169,12 @@ pub fn main() -> ExitCode {
         Some(Command::Config(it)) => it.run(&context),
         Some(Command::Doctor(it)) => it.run(&context),
         Some(Command::Setup(it)) => it.run(&context),
+        Some(Command::Onboard(it)) => it.run(&context),
+        Some(Command::Configure(it)) => it.run(&context),
+        Some(Command::Dashboard(it)) => it.run(&context),
+        Some(Command::Reset(it)) => it.run(&context),
+        Some(Command::Uninstall(it)) => it.run(&context),
+        Some(Command::Completion(it)) => it.run(&context),
         None => fail(&format!("No command given. See `{} --help`.", context.name), 2),
     }
 }
@@ -313,6 +329,15 @@ pub mod tests {
             "doctor --repair --fix --yes --force --non-interactive --deep --generate-gateway-token --json",
             "doctor --no-workspace-suggestions",
             "doctor proxy --url wss://h --token t --json",
+            "onboard",
+            "onboard --non-interactive --accept-risk --reset --flow quickstart --mode local --gateway-port 5 --gateway-bind lan --json",
+            "onboard --auth-choice openai-api-key --openai-api-key k --skip-channels --skip-skills --skip-health --skip-ui",
+            "configure --section model --section gateway",
+            "dashboard --no-open --reveal",
+            "reset --scope config+creds+sessions --yes --non-interactive --dry-run",
+            "uninstall --service --state --workspace --app --all --yes --non-interactive --dry-run",
+            "completion bash",
+            "completion --shell fish --write-state",
             "config file",
             "config get gateway.port --json --reveal",
             "config set agents.list[0].id x --string",

@@ -107,6 +107,11 @@ impl Install {
         }
     }
 
+    /// A unit of the person's own, with nothing special about it.
+    pub fn plain(linger: bool) -> Install {
+        Install { linger, ..Install::default() }
+    }
+
     /// As the unit that is there was installed.
     pub fn like(service: &Service, context: &Context) -> Install {
         let user = service.text.values("User").last().map(str::to_owned);

@@ -1,12 +1,13 @@
 //! `setup`: a configuration, a workspace and the folders, made where they are missing. What exists stays as it is.
 use super::{Context, EXIT_CONFIG, fail, say};
+use crate::agent::workspace;
 use crate::base::{clock, files, ids};
 use crate::config::place::Place;
 use crate::config::{File, Mode, Paths};
 use crate::gateway::{World, sessions};
 use argh::FromArgs;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// make the configuration and the workspace; asks nothing and overwrites nothing
@@ -48,17 +49,6 @@ pub struct Done {
     config: std::sync::Arc<File>,
 }
 
-/// The pages of a new workspace; the last is for the first conversation only.
-const PAGES: [(&str, &str); 7] = [
-    ("AGENTS.md", include_str!("workspace/AGENTS.md")),
-    ("SOUL.md", include_str!("workspace/SOUL.md")),
-    ("TOOLS.md", include_str!("workspace/TOOLS.md")),
-    ("IDENTITY.md", include_str!("workspace/IDENTITY.md")),
-    ("USER.md", include_str!("workspace/USER.md")),
-    ("HEARTBEAT.md", include_str!("workspace/HEARTBEAT.md")),
-    ("BOOTSTRAP.md", include_str!("workspace/BOOTSTRAP.md")),
-];
-
 impl Setup {
     pub fn run(&self, context: &Context) -> ExitCode {
         if let Some(mode) = self.mode.as_deref().filter(|it| !["local", "remote"].contains(it)) {
@@ -87,16 +77,17 @@ impl Setup {
         let written = written.map_err(|err| format!("{path} was not changed:\n{err}"))?;
         let world = World::new(written.file, context.paths.clone(), context.env.clone(), 0);
         let agent = world.config.config.agents.default_id().to_owned();
-        let workspace = sessions::workspace(&world, &agent);
+        let folder = sessions::workspace(&world, &agent);
         let sessions = context.paths.agent(&agent).join("sessions");
         files::make_dir(&sessions).map_err(|err| format!("cannot make {}: {err}", sessions.display()))?;
-        let pages = pages(&workspace).map_err(|err| format!("cannot make {}: {err}", workspace.display()))?;
+        let pages =
+            workspace::make(&folder).map_err(|err| format!("cannot make {}: {err}", folder.display()))?;
         let changed = written.changed;
         Ok(Done {
             created: !file.exists(),
             changed,
             kept,
-            workspace,
+            workspace: folder,
             files: pages,
             sessions,
             config: world.config,
@@ -166,20 +157,6 @@ impl Fill<'_> {
         }
         Ok(())
     }
-}
-
-/// Writes the pages that are missing. The first conversation is only for a folder that has none of the others.
-fn pages(workspace: &Path) -> std::io::Result<Vec<&'static str>> {
-    let there = |name: &str| workspace.join(name).symlink_metadata().is_ok();
-    let is_new = !PAGES.iter().any(|it| there(it.0));
-    let mut made = vec![];
-    for (name, text) in PAGES {
-        if !there(name) && (is_new || name != "BOOTSTRAP.md") {
-            files::write_atomic(&workspace.join(name), text.as_bytes())?;
-            made.push(name);
-        }
-    }
-    Ok(made)
 }
 
 impl Done {

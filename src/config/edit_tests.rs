@@ -1,6 +1,7 @@
 //! Edits: what a person expects of each, and what must hold for all.
 use super::*;
-use crate::config::generate::{Seed, Writer, key, object, scalar, value};
+use crate::base::testing::Seed;
+use crate::config::generate::{Writer, key, object, scalar, value};
 use serde_json::json;
 
 fn edit(text: &str, new: Value) -> String {

@@ -1,28 +1,7 @@
 //! Seeded values and JSON5 texts for property tests.
 use super::json5::is_identifier;
+use crate::base::testing::Seed;
 use serde_json::{Map, Value};
-
-/// SplitMix64: a whole test from one number.
-pub struct Seed(pub u64);
-
-impl Seed {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-    pub fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-}
 
 const KEYS: &[&str] =
     &["a", "b", "gateway", "id", "$x", "with space", "näme", "1st", "a.b", "", "quo\"te", "it's"];
@@ -41,7 +20,7 @@ const TEXTS: &[&str] = &[
 ];
 
 pub fn key(seed: &mut Seed) -> String {
-    seed.pick(KEYS).to_owned()
+    (*seed.pick(KEYS)).to_owned()
 }
 
 pub fn scalar(seed: &mut Seed) -> Value {
@@ -49,10 +28,10 @@ pub fn scalar(seed: &mut Seed) -> Value {
         0 => Value::Null,
         1 => true.into(),
         2 => false.into(),
-        3 => (seed.next() as i64 >> seed.below(64)).into(),
-        4 => ((seed.next() as i32) as f64 / 64.0).into(),
+        3 => (seed.number() as i64 >> seed.below(64)).into(),
+        4 => ((seed.number() as i32) as f64 / 64.0).into(),
         5 => seed.below(3).into(),
-        _ => seed.pick(TEXTS).into(),
+        _ => (*seed.pick(TEXTS)).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The parser against another one, and by itself where that other one says nothing.
 use super::*;
-use crate::config::generate::{Seed, Writer, value};
+use crate::base::testing::Seed;
+use crate::config::generate::{Writer, value};
 use serde_json::json;
 
 fn read(text: &str) -> Value {

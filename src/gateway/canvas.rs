@@ -11,7 +11,7 @@ use crate::config::ports::Ports;
 use crate::config::{Config, Env};
 use crate::conn::head::Host;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub struct Canvas {
     pub live_reload: bool,
     /// The first one that has a file wins.
     pub roots: Arc<[PathBuf]>,
-    listeners: BTreeSet<ConnId>,
+    /// The oldest first.
+    listeners: VecDeque<ConnId>,
     downloads: usize,
 }
 
@@ -64,7 +65,7 @@ impl Canvas {
             enabled: enabled(config, &world.env),
             live_reload: !config.canvas.still,
             roots: roots(world).into(),
-            listeners: BTreeSet::new(),
+            listeners: VecDeque::new(),
             downloads: 0,
         }
     }
@@ -152,18 +153,22 @@ impl Core {
 
     /// A page waits for the tree to change.
     pub fn listen_to_canvas(&mut self, conn: ConnId) {
-        if self.canvas.listeners.len() >= CANVAS_LISTENERS_MAX {
-            return self.close_socket(conn, 1013, "too many pages wait");
+        let first = self.canvas.listeners.is_empty();
+        if self.canvas.listeners.len() >= CANVAS_LISTENERS_MAX
+            && let Some(oldest) = self.canvas.listeners.pop_front()
+        {
+            // A phone that left the network says nothing: the oldest is most likely one. A page that is there comes again.
+            self.close_socket(oldest, 1013, "too many pages wait");
         }
-        self.canvas.listeners.insert(conn);
+        self.canvas.listeners.push_back(conn);
         self.authenticated(conn);
         self.when_gone(conn, move |core, _| {
-            core.canvas.listeners.remove(&conn);
+            core.canvas.listeners.retain(|it| *it != conn);
             if core.canvas.listeners.is_empty() {
                 core.effects.push(Effect::WatchTree([].into()));
             }
         });
-        if self.canvas.listeners.len() == 1 {
+        if first {
             self.effects.push(Effect::WatchTree(self.canvas.roots.clone()));
         }
     }

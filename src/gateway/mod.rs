@@ -41,8 +41,9 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
-mod system_events;
+pub mod system_events;
 pub mod tailscale;
+pub mod wizard;
 mod world;
 pub mod ws_log;
 
@@ -287,6 +288,8 @@ pub struct Core {
     reading_aloud: Arc<()>,
     system_events: system_events::SystemEvents,
     pub config_writes: methods::config::Writes,
+    /// The set-up that a client is in the middle of.
+    wizard: Option<Box<methods::wizard::Session>>,
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
     runs: runs::Runs,
@@ -326,6 +329,7 @@ pub struct Start {
     pub devices: Devices,
     pub nodes: crate::store::nodes::Nodes,
     pub wake_words: Vec<String>,
+    pub system_events: Vec<crate::store::system_events::SystemEvent>,
     pub entropy: Entropy,
     /// When this process last started over, on the monotonic clock.
     pub restarted_ms: Option<u64>,
@@ -357,8 +361,9 @@ impl Core {
             heartbeats_enabled: true,
             wake_words: start.wake_words,
             reading_aloud: Arc::new(()),
-            system_events: system_events::SystemEvents::default(),
+            system_events: system_events::SystemEvents::new(start.system_events),
             config_writes: methods::config::Writes::default(),
+            wizard: None,
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
@@ -552,7 +557,9 @@ impl Core {
         let note = sentinel["message"].as_str().unwrap_or("done");
         let reason = sentinel["stats"]["mode"].as_str().unwrap_or("restart");
         log::info!(target: "gateway", "back after {reason}: {note}");
-        self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
+        let keep =
+            self.queue_system_event(&format!("Gateway restarted after {reason}: {note}"), self.clock.now());
+        self.keep_in_the_background(keep);
     }
 
     /// Asks a worker.

@@ -42,9 +42,9 @@ impl Core {
             return;
         }
         let (mut devices, before) = (self.devices.clone(), self.devices.clone());
-        let state = self.world.paths.state.clone();
+        let dir = devices::dir(&self.world.paths.state);
         let told: Vec<Told> = changes.into_iter().map(|it| it(&mut devices, &mut self.entropy)).collect();
-        let write = move |_: &mut Stores| (devices::save(&state, &devices, &before), devices);
+        let write = move |_: &mut Stores| (devices.save(&dir, &before), devices);
         self.store(write, move |core, (saved, devices), now| {
             let mut before = Devices::default();
             match &saved {

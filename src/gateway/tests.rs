@@ -71,6 +71,7 @@ pub(super) fn core(seed: &mut Seed, home: &std::path::Path, clock: Clock, now: N
         devices: Devices::default(),
         nodes: Default::default(),
         wake_words: vec![],
+        system_events: vec![],
         entropy,
         restarted_ms: None,
         ws_log: WsLog::default(),
@@ -517,4 +518,61 @@ fn many_days() {
         }
         sim.end();
     });
+}
+
+/// A client that asks to wait, goes, and comes again leaves nothing behind, whoever else waits meanwhile.
+#[test]
+fn waits_leave_no_timers_behind() {
+    let home = crate::base::testing::TempDir::new();
+    let now = Now { mono_ms: 1000, unix_ms: 1_795_000_000_000 };
+    let mut core = core(&mut Seed(1), home.path(), Clock::start(), now);
+    let before = core.timers.len();
+    let wait = |core: &mut Core, slot: u32, ms: u64| {
+        let asked = core.asked(ConnId { slot, generation: 0 }, json!("w"), "agent.wait".into(), now);
+        assert_eq!(runs::wait::wait(core, "run", ms, &asked, now), Ok(None));
+    };
+    wait(&mut core, 0, 50_000);
+    for _ in 0..1000 {
+        wait(&mut core, 1, 86_400_000);
+        runs::wait::on_gone(&mut core, ConnId { slot: 1, generation: 0 });
+    }
+    wait(&mut core, 2, 70_000);
+    assert!(core.timers.len() <= before + 2, "{}", core.timers.len());
+    // Those who are still there are answered in their time.
+    for ms in [50_000, 70_000] {
+        let due = core.timers.iter().find(|it| it.0.1 == Timer::RunWait).unwrap().0.0;
+        assert_eq!(due, now.mono_ms + ms);
+        core.on_time(Now { mono_ms: due, ..now });
+    }
+    assert!(core.timers.iter().all(|it| it.0.1 != Timer::RunWait));
+}
+
+/// Whoever asks to delete a session that does not come to rest, again and again, is told to come later.
+#[test]
+fn who_waits_for_a_session_to_rest_is_counted() {
+    let home = crate::base::testing::TempDir::new();
+    let now = Now { mono_ms: 1000, unix_ms: 1_795_000_000_000 };
+    let mut core = core(&mut Seed(1), home.path(), Clock::start(), now);
+    let request = runs::request::Request { key: "k".into(), run_id: "r".into(), ..Default::default() };
+    let run = runs::reserve(&mut core, request.clone(), vec![]).unwrap();
+    runs::accept::accept(&mut core, run, request, |_, _, _| {});
+    let mut stores = Stores::new(home.path().join("accepted.jsonl"), Clock::start(), ids::os_entropy());
+    for effect in core.take_effects() {
+        if let Effect::Store(job) = effect {
+            let done = job(&mut stores);
+            core.on_done(done, now);
+        }
+    }
+    let busy = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..RUN_WAITS_MAX + 5 {
+        let busy = busy.clone();
+        let then = move |_: &mut Core, done: Result<(), crate::protocol::error::RpcError>, _| {
+            busy.fetch_add(usize::from(done.is_err()), std::sync::atomic::Ordering::Relaxed);
+        };
+        runs::abort::when_idle(&mut core, "k", runs::events::Stop::Deleted, now, Box::new(then));
+    }
+    assert_eq!(busy.load(std::sync::atomic::Ordering::Relaxed), 5);
+    assert_eq!(core.timers.iter().filter(|it| it.0.1 == Timer::SessionIdle).count(), 1);
+    core.on_time(Now { mono_ms: now.mono_ms + SESSION_IDLE_WAIT_MS, ..now });
+    assert_eq!(busy.load(std::sync::atomic::Ordering::Relaxed), RUN_WAITS_MAX + 5);
 }

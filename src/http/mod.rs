@@ -6,7 +6,7 @@
 mod a2ui;
 mod avatar;
 pub mod body;
-mod canvas;
+pub mod canvas;
 pub mod guard;
 mod hooks;
 mod openai;

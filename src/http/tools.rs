@@ -56,7 +56,7 @@ pub(super) fn invoke(core: &mut Core, it: Exchange, now: Now) {
         let model = model(&world.models, &of, now.unix_ms);
         Policy::read(&world.config.resolved, &of, &model)
     };
-    core.job(policy, move |core, policy, now| call(core, conn, wanted, policy, now));
+    core.work_for(conn, policy, move |core, policy, now| call(core, conn, wanted, policy, now));
 }
 
 /// # Errors

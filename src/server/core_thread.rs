@@ -9,7 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
-use crate::base::pool::Pool;
+use crate::base::pool::{Patient, Pool};
 use crate::channels::{self, Runner};
 use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
@@ -29,7 +29,7 @@ struct Driver {
     back: Sender<Vec<Input>>,
     net: Outbox<Vec<Output>>,
     starved: Arc<AtomicBool>,
-    workers: Pool,
+    workers: Patient,
     store: Hand,
     channels: Runner,
     tell: Arc<dyn Fn(channels::Event) + Send + Sync>,
@@ -47,7 +47,7 @@ pub(super) fn start(
     net: Outbox<Vec<Output>>,
     starved: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<Arc<World>>> {
-    let workers = Pool::start("job", WORKERS, JOB_QUEUE_MAX)?;
+    let workers = Patient::new(Pool::start("job", WORKERS, JOB_QUEUE_MAX)?);
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
@@ -107,6 +107,7 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.workers.go_on();
             self.core.on_time(self.clock.now());
             if self.flush(&mut outputs) {
                 return;
@@ -206,15 +207,13 @@ impl Driver {
         ended
     }
 
-    fn start_job(&self, job: Job) {
+    fn start_job(&mut self, job: Job) {
         let back = self.back.clone();
         let work = Box::new(move || {
             // The core is gone: nobody waits for this any more.
             let _ = back.send(vec![Input::Done(job())]);
         });
-        if self.workers.run(work).is_err() {
-            log::error!(target: "gateway", "the job queue is full, which its size should make impossible");
-        }
+        self.workers.give(work);
     }
 
     fn start_thread(&mut self, work: Job, refused: Done) {

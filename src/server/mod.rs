@@ -38,6 +38,8 @@ use crate::gateway::ws_log::WsLog;
 use crate::gateway::{Core, Done, End, Signal, Start, World, reload};
 use crate::service::notify::Notify;
 use crate::store;
+use crate::store::devices::Devices;
+use crate::store::nodes::Nodes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -133,12 +135,13 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
     // What this life shows is hidden at its end, whatever is configured by then.
     let (begun, env) = (options.world.config.clone(), options.world.env.clone());
     let state = &options.world.paths.state;
-    let devices = store::devices::load(state).map_err(RunError::State)?;
-    let nodes = store::nodes::load(state).map_err(RunError::State)?;
+    let devices = Devices::load(&store::devices::dir(state)).map_err(RunError::State)?;
+    let nodes = Nodes::load(&store::nodes::dir(state)).map_err(RunError::State)?;
     let wake_words = store::settings::wake_words(state).unwrap_or_else(|err| {
         log::warn!(target: "gateway", "{err}; using the default wake words");
         None
     });
+    let system_events = store::system_events::load(state, options.clock.now().unix_ms);
     let mut watch = watch::Watch::new()?;
     watch.set(&options.world.config.sources(&options.world.paths));
     // It was read before it was watched.
@@ -152,6 +155,7 @@ pub fn run(options: Options, signals: &SignalFd) -> Result<Ended, RunError> {
         devices,
         nodes,
         wake_words: voicewake::clean(&wake_words.unwrap_or_default()),
+        system_events,
         entropy: ids::os_entropy(),
         restarted_ms: options.restarted_ms,
         ws_log: options.ws_log,

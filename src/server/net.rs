@@ -3,7 +3,9 @@
 //! * Nothing here blocks, except in `epoll_wait`; with nothing due it sleeps for ever.
 //! * Bytes leave in one place, [`Entry::flush`], once a turn for every connection that was touched.
 //! * Edge-triggered: who stops reading early keeps `readable` set and visits the connection again.
-use super::tls::{Fed, Session};
+mod admit;
+mod entry;
+
 use super::watch::Watch;
 use super::{Input, Output};
 use crate::base::clock::Clock;
@@ -11,20 +13,20 @@ use crate::base::ids::ConnId;
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, Inbox};
 use crate::base::sys::{self, SignalFd};
-use crate::conn::answer::Refusal;
+use crate::conn::ConnEvent;
 use crate::conn::websocket::text_frame;
-use crate::conn::{Bytes, Conn, ConnEvent};
-use crate::gateway::peer::{Door, Way};
+use crate::gateway::peer::Door;
 use crate::gateway::{End, Signal};
 use crate::service::notify::Notify;
+use admit::open_spare;
 use crossbeam_channel::{Sender, TrySendError};
-use mio::net::{TcpListener, TcpStream};
+use entry::{Entry, feed, offer};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use rustls::ServerConfig;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,120 +46,6 @@ pub(super) struct Link {
     pub bell: Bell,
     pub starved: Arc<AtomicBool>,
     pub notify: Arc<Notify>,
-}
-
-struct Entry {
-    socket: TcpStream,
-    conn: Conn,
-    /// Between the two, on a port that speaks TLS.
-    tls: Option<Box<Session>>,
-    from: Way,
-    readable: bool,
-    writable: bool,
-    shut: bool,
-    /// The core has heard of it, and wants to hear of its end: a WebSocket, or a request that has no answer yet.
-    known: bool,
-    /// The core wants to hear when all is written.
-    tell_drained: bool,
-    /// Stands in the list of this turn.
-    touched: bool,
-    /// When the timer heap will next look at it.
-    armed: Option<u64>,
-    /// Its place among the sockets that have not authenticated; None once it has.
-    waiting_since: Option<u64>,
-}
-
-impl Entry {
-    /// What the socket had.
-    fn take_in(&mut self, bytes: &mut [u8], now_ms: u64) {
-        let conn = &mut self.conn;
-        let Some(tls) = &mut self.tls else { return conn.on_bytes(bytes, now_ms) };
-        match tls.on_bytes(bytes, &mut |plain| conn.on_bytes(plain, now_ms)) {
-            Fed::Fine => {}
-            Fed::Closed => conn.on_eof(now_ms),
-            Fed::Plain => {
-                self.tls = None;
-                conn.refuse(Refusal::bad("this port speaks TLS: use https:// or wss://"), now_ms);
-            }
-            Fed::Failed(err) => {
-                log::debug!(target: "net", "TLS with {}: {err}", self.from.ip);
-                conn.give_up(now_ms);
-            }
-        }
-    }
-
-    fn wants_read(&self) -> bool {
-        let heard = self.tls.as_ref().is_none_or(|it| it.out().len() <= PREAUTH_FRAME_BYTES_MAX);
-        heard && self.conn.wants_read()
-    }
-
-    fn flush(&mut self) {
-        if self.tls.is_some() {
-            self.flush_sealed()
-        } else {
-            self.flush_plain()
-        }
-        let sealed = self.tls.as_ref().is_some_and(|it| !it.out().is_empty());
-        if self.conn.wants_shutdown() && !sealed && !self.shut {
-            self.shut = true;
-            let _ = self.socket.shutdown(Shutdown::Write);
-        }
-    }
-
-    fn flush_plain(&mut self) {
-        while self.writable && !self.conn.out().is_empty() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let n = self.conn.out().slices(&mut slices);
-            match self.socket.write_vectored(&slices[..n]) {
-                Ok(n) => self.conn.out_written(n),
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.conn.on_lost();
-                    break;
-                }
-            }
-        }
-    }
-
-    fn flush_sealed(&mut self) {
-        let Some(tls) = &mut self.tls else { return };
-        while self.writable {
-            if tls.out().is_empty() {
-                match self.conn.wants_shutdown() {
-                    true => tls.close(),
-                    false => tls.seal(self.conn.out()),
-                }
-            }
-            if tls.out().is_empty() {
-                return;
-            }
-            match self.socket.write(tls.out()) {
-                Ok(n) => match tls.out_written(n) {
-                    0 => {}
-                    plain => self.conn.out_written(plain),
-                },
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.conn.on_lost(),
-            }
-        }
-    }
-
-    /// TLS tells an end from a cut.
-    fn say_goodbye(&mut self) {
-        if let Some(tls) = &mut self.tls
-            && !self.shut
-        {
-            tls.close();
-            // Best effort: it is gone, or will be.
-            let _ = self.socket.write(tls.out());
-        }
-    }
-
-    fn has_nothing_to_write(&self) -> bool {
-        self.conn.out().is_empty() && self.tls.as_ref().is_none_or(|it| it.out().is_empty())
-    }
 }
 
 struct Slot {
@@ -196,11 +84,6 @@ pub(super) struct Net<'a> {
     pulse_due: Option<u64>,
     /// Heap pages go back to the system once after a crowd has left.
     crowd: bool,
-}
-
-#[expect(clippy::disallowed_methods, reason = "/dev/null opens without blocking")]
-fn open_spare() -> Option<std::fs::File> {
-    std::fs::File::open("/dev/null").ok()
 }
 
 impl<'a> Net<'a> {
@@ -391,149 +274,6 @@ impl<'a> Net<'a> {
         {
             entry.touched = true;
             self.touched.push(id);
-        }
-    }
-
-    fn accept(&mut self) {
-        if !self.batch.is_empty() {
-            return;
-        }
-        for n in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_A_TURN {
-                if !self.accepting[n] {
-                    break;
-                }
-                let (listener, door) = &self.listeners[n];
-                match listener.accept() {
-                    Ok((socket, address)) => {
-                        let from = Way { ip: address.ip().to_canonical(), door: *door };
-                        self.admit(socket, from);
-                    }
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.accepting[n] = false,
-                    Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                        self.refuse_one(n)
-                    }
-                    // The client left before we came, or the network said so: the next one may be fine.
-                    Err(err) => log::debug!(target: "net", "accept: {err}"),
-                }
-            }
-        }
-    }
-
-    /// No descriptor is left: give up the spare one to tell one client so.
-    fn refuse_one(&mut self, listener: usize) {
-        log::warn!(target: "net", "out of file descriptors: refusing connections with 503 (raise LimitNOFILE or ulimit -n)");
-        self.spare = None;
-        match self.listeners[listener].0.accept() {
-            Ok((socket, _)) => self.say_busy(socket),
-            Err(_) => self.accepting[listener] = false,
-        }
-        self.spare = open_spare();
-    }
-
-    fn admit(&mut self, mut socket: TcpStream, from: Way) {
-        let pool = usize::from(!from.ip.is_loopback());
-        let all = self.waiting[0].len() + self.waiting[1].len();
-        let crowded = match pool {
-            0 => all >= PREAUTH_SOCKETS_MAX,
-            _ => {
-                self.waiting[1].len() >= PREAUTH_SOCKETS_MAX - PREAUTH_LOOPBACK_RESERVE
-                    || all >= PREAUTH_SOCKETS_MAX
-            }
-        };
-        if (crowded || self.open >= self.open_max) && !self.evict(pool) {
-            return self.say_busy(socket);
-        }
-        // A socket that is already dead fails at its first read.
-        let _ = socket.set_nodelay(true);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
-            (self.slots.len() - 1) as u32
-        });
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(err) = self.poll.registry().register(&mut socket, Token(CONNS + slot as usize), interest) {
-            log::warn!(target: "net", "cannot watch a connection: {err}");
-            self.free.push(slot);
-            return;
-        }
-        let tls = match self.tls.as_ref().map(Session::new).transpose() {
-            Ok(it) => it.map(Box::new),
-            Err(err) => {
-                log::error!(target: "net", "no TLS for a connection: {err}");
-                self.free.push(slot);
-                return;
-            }
-        };
-        let conn = Conn::new(self.clock.now().mono_ms);
-        let id = ConnId { slot, generation: self.slots[slot as usize].generation };
-        self.arrivals += 1;
-        self.waiting[pool].insert(self.arrivals, id);
-        self.slots[slot as usize].entry = Some(Box::new(Entry {
-            socket,
-            conn,
-            tls,
-            from,
-            readable: true,
-            writable: true,
-            shut: false,
-            known: false,
-            tell_drained: false,
-            touched: false,
-            armed: None,
-            waiting_since: Some(self.arrivals),
-        }));
-        self.open += 1;
-        self.crowd |= self.open > PREAUTH_SOCKETS_MAX;
-        self.touch(id);
-    }
-
-    fn say_busy(&self, mut socket: TcpStream) {
-        let text = "Service Unavailable: too many connections, try again in a moment";
-        let refusal = Refusal::new(503, text).with("Retry-After", "1");
-        if self.tls.is_none() {
-            // Best effort: the client is refused either way.
-            let _ = socket.write(&refusal.answer().into_bytes(false, true, false));
-        }
-        let _ = socket.shutdown(Shutdown::Both);
-    }
-
-    /// Closes the oldest socket that has not authenticated and is not being answered: a remote one first, and only
-    /// a remote one to make room for another remote one.
-    fn evict(&mut self, pool: usize) -> bool {
-        let pools: &[usize] = if pool == 0 { &[1, 0] } else { &[1] };
-        for pool in pools {
-            let oldest: Vec<ConnId> = self.waiting[*pool].values().copied().collect();
-            for id in oldest {
-                if self.entry(id).is_some_and(|it| !it.conn.is_busy()) {
-                    log::debug!(target: "net", "the oldest connection that has not authenticated makes room");
-                    self.drop_conn(id);
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    fn drop_conn(&mut self, id: ConnId) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|it| it.generation == id.generation)
-        else {
-            return;
-        };
-        let Some(mut entry) = slot.entry.take() else { return };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
-        self.open -= 1;
-        // Closing the descriptor deregisters it as well.
-        let _ = self.poll.registry().deregister(&mut entry.socket);
-        if let Some(arrival) = entry.waiting_since {
-            self.waiting[usize::from(!entry.from.ip.is_loopback())].remove(&arrival);
-        }
-        if entry.known {
-            self.batch.push(Input::Gone(id));
-        }
-        if self.open == 0 && self.crowd {
-            self.crowd = false;
-            sys::trim_heap();
         }
     }
 
@@ -737,23 +477,5 @@ impl<'a> Net<'a> {
         let all_left =
             self.slots.iter().filter_map(|it| it.entry.as_ref()).all(|it| it.has_nothing_to_write());
         (all_left || self.clock.now().mono_ms >= due).then_some(end)
-    }
-}
-
-/// Who reads slower than a run speaks is cut off: what is behind would be worth nothing.
-fn feed(conn: &mut Conn, piece: Bytes, now_ms: u64) {
-    if conn.is_streaming() && conn.out().len() > OUT_QUEUE_BYTES_MAX {
-        log::info!(target: "net", "a client that does not read its stream is cut off");
-        return conn.on_lost();
-    }
-    conn.stream(piece, now_ms);
-}
-
-/// Reference 5.1: a client whose queue is over the limit misses what may be missed, and is closed for what may not.
-fn offer(conn: &mut Conn, frame: &Bytes, drop_if_slow: bool, now_ms: u64) {
-    match (conn.out().len() > OUT_QUEUE_BYTES_MAX, drop_if_slow) {
-        (false, _) => conn.send(frame.clone()),
-        (true, true) => {}
-        (true, false) => conn.close(1008, "slow consumer", now_ms),
     }
 }

@@ -1,5 +1,5 @@
 //! `devices/paired.json` and `devices/pending.json`, in the reference's shape; unknown fields survive a rewrite.
-use super::{read_json, write_json};
+use super::pairings::Pairings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -87,46 +87,17 @@ pub struct Pending {
 }
 
 /// Both files. Keyed by device id and by request id.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Devices {
-    pub paired: BTreeMap<String, Paired>,
-    pub pending: BTreeMap<String, Pending>,
-}
+pub type Devices = Pairings<Paired, Pending>;
 
-fn dir(state: &Path) -> PathBuf {
+/// The folder of both files.
+pub fn dir(state: &Path) -> PathBuf {
     state.join("devices")
-}
-
-/// # Errors
-/// A sentence that names the file: who is paired must never be guessed.
-pub fn load(state: &Path) -> Result<Devices, String> {
-    fn map<T: serde::de::DeserializeOwned>(path: &Path) -> Result<BTreeMap<String, T>, String> {
-        let Some(value) = read_json(path)? else { return Ok(BTreeMap::new()) };
-        serde_json::from_value(value).map_err(|err| format!("cannot read {}: {err}", path.display()))
-    }
-    let dir = dir(state);
-    Ok(Devices { paired: map(&dir.join("paired.json"))?, pending: map(&dir.join("pending.json"))? })
-}
-
-/// Writes what is not as `before`, which is on disk: a request to be paired does not wear the other file out.
-///
-/// # Errors
-/// A sentence that names the file.
-pub fn save(state: &Path, devices: &Devices, before: &Devices) -> Result<(), String> {
-    let dir = dir(state);
-    // What is paired first: a request that is gone before that would be lost.
-    if devices.paired != before.paired {
-        write_json(&dir.join("paired.json"), &devices.paired)?;
-    }
-    if devices.pending != before.pending {
-        write_json(&dir.join("pending.json"), &devices.pending)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{read_json, write_json};
     use serde_json::json;
 
     #[test]
@@ -139,8 +110,8 @@ mod tests {
             "isRepair": false, "ts": 5, "via": "qr" } });
         write_json(&dir(&state).join("paired.json"), &paired).unwrap();
         write_json(&dir(&state).join("pending.json"), &pending).unwrap();
-        let devices = load(&state).unwrap();
-        save(&state, &devices, &Devices::default()).unwrap();
+        let devices = Devices::load(&dir(&state)).unwrap();
+        devices.save(&dir(&state), &Devices::default()).unwrap();
         assert_eq!(read_json(&dir(&state).join("paired.json")).unwrap(), Some(paired));
         assert_eq!(read_json(&dir(&state).join("pending.json")).unwrap(), Some(pending));
         std::fs::remove_dir_all(&state).unwrap();

@@ -19,11 +19,13 @@ mod index_file_tests;
 pub mod lines;
 pub mod lookup;
 pub mod nodes;
+pub mod pairings;
 pub mod senders;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;
 pub mod stores;
+pub mod system_events;
 pub mod transcript;
 #[cfg(test)]
 mod transcript_tests;

@@ -1,8 +1,7 @@
 //! `nodes/paired.json` and `nodes/pending.json`, in the reference's shape; unknown fields survive a rewrite.
-use super::{read_json, write_json};
+use super::pairings::Pairings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a node says of itself.
@@ -73,47 +72,18 @@ pub struct PendingNode {
 }
 
 /// Both files. Keyed by node id and by request id.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Nodes {
-    pub paired: BTreeMap<String, PairedNode>,
-    pub pending: BTreeMap<String, PendingNode>,
-}
+pub type Nodes = Pairings<PairedNode, PendingNode>;
 
-fn dir(state: &Path) -> PathBuf {
+/// The folder of both files.
+pub fn dir(state: &Path) -> PathBuf {
     state.join("nodes")
-}
-
-/// # Errors
-/// A sentence that names the file: what a node may do must never be guessed.
-pub fn load(state: &Path) -> Result<Nodes, String> {
-    fn map<T: serde::de::DeserializeOwned>(path: &Path) -> Result<BTreeMap<String, T>, String> {
-        let Some(value) = read_json(path)? else { return Ok(BTreeMap::new()) };
-        serde_json::from_value(value).map_err(|err| format!("cannot read {}: {err}", path.display()))
-    }
-    let dir = dir(state);
-    Ok(Nodes { paired: map(&dir.join("paired.json"))?, pending: map(&dir.join("pending.json"))? })
-}
-
-/// Writes what differs from `before`.
-///
-/// # Errors
-/// A sentence that names the file.
-pub fn save(state: &Path, before: &Nodes, nodes: &Nodes) -> Result<(), String> {
-    let dir = dir(state);
-    // What is paired first: a request that is gone before that would be lost.
-    if before.paired != nodes.paired {
-        write_json(&dir.join("paired.json"), &nodes.paired)?;
-    }
-    if before.pending != nodes.pending {
-        write_json(&dir.join("pending.json"), &nodes.pending)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::testing::TempDir;
+    use crate::store::{read_json, write_json};
     use serde_json::json;
     #[test]
     fn what_is_not_known_stays() {
@@ -121,14 +91,14 @@ mod tests {
         let paired =
             json!({"n": {"nodeId": "n", "token": "t", "bins": ["a"], "createdAtMs": 1, "approvedAtMs": 2}});
         write_json(&dir(home.path()).join("paired.json"), &paired).unwrap();
-        let before = load(home.path()).unwrap();
+        let before = Nodes::load(&dir(home.path())).unwrap();
         let mut nodes = before.clone();
         nodes.paired.get_mut("n").unwrap().about.display_name = Some("N".into());
-        save(home.path(), &before, &nodes).unwrap();
+        nodes.save(&dir(home.path()), &before).unwrap();
         let stored = read_json(&dir(home.path()).join("paired.json")).unwrap().unwrap();
         assert_eq!((&stored["n"]["bins"], &stored["n"]["displayName"]), (&json!(["a"]), &json!("N")));
         assert!(!dir(home.path()).join("pending.json").exists(), "only what changed is written");
         write_json(&dir(home.path()).join("paired.json"), &json!([])).unwrap();
-        assert!(load(home.path()).unwrap_err().contains("paired.json"));
+        assert!(Nodes::load(&dir(home.path())).unwrap_err().contains("paired.json"));
     }
 }

@@ -1,6 +1,9 @@
-//! What the fuzz targets share: a connection lived through twice, with the input cut differently.
+//! What the fuzz targets share: a connection lived through twice, with the input cut differently; a request for a file.
 use gatewayd::conn::answer::Answer;
-use gatewayd::conn::{Conn, ConnEvent};
+use gatewayd::conn::{Conn, ConnEvent, head};
+use gatewayd::http::canvas::conditional::{Version, Wanted};
+use gatewayd::http::canvas::place::Place;
+use std::time::SystemTime;
 
 /// Body bytes that a path takes here.
 const BODY_MAX: u64 = 1000;
@@ -18,7 +21,7 @@ fn live<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<ConnEvent>, Vec<u8>)
                 // One in two is streamed.
                 ConnEvent::Request(it) if it.head.path.len() % 2 == 0 => {
                     conn.begin_stream(Answer::text(200, ""), 0);
-                    conn.stream("piece".into());
+                    conn.stream("piece".into(), 0);
                     conn.end_stream(0);
                 }
                 ConnEvent::Request(_) => conn.answer(Answer::empty(204), 0),
@@ -54,5 +57,28 @@ pub fn any_cut(data: &[u8]) {
         % (data.len() + 1);
     for other in [live(data.chunks(1)), live([&data[..cut], &data[cut..]].into_iter())] {
         assert_eq!(other, whole);
+    }
+}
+
+/// A target, and header lines behind the first line feed: no place is outside the tree, no part outside the file.
+pub fn canvas(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (target, lines) = text.split_once('\n').unwrap_or((&text, ""));
+    let lines: String = lines.lines().map(|it| format!("{it}\r\n")).collect();
+    let bytes = format!("GET /__openclaw__/canvas{target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").into_bytes();
+    if !matches!(head::end(&bytes, 0), Ok(Some(end)) if end == bytes.len()) {
+        return;
+    }
+    let Ok(head) = head::parse(&bytes) else { return };
+    let place = head.path.strip_prefix("/__openclaw__/canvas").and_then(Place::of);
+    for path in place.iter().flat_map(|it| [it.path.clone(), it.page()]) {
+        let plain = |it: &str| !(it.is_empty() || it.starts_with('.') || it.contains(['\\', '\0']));
+        assert!(path.split('/').all(plain), "{path:?}");
+    }
+    for length in [0, 1, data.len() as u64, u64::MAX] {
+        let version = Version { etag: "\"e\"".into(), modified: SystemTime::UNIX_EPOCH, length };
+        if let Wanted::Part(first, count) = Wanted::of(&head, &version) {
+            assert!(count > 0 && first.checked_add(count).is_some_and(|it| it <= length), "{first} {count}");
+        }
     }
 }

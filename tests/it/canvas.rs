@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tungstenite::client::IntoClientRequest;
 
 const TREE: &str = "/__openclaw__/canvas";
 
@@ -353,6 +354,11 @@ fn who_is_told_which_address() {
         assert_eq!(ws.status, 426);
         assert_eq!(ask(at, "GET", &format!("{path}x{TREE}/"), far).status, 401);
         assert_eq!(ask(at, "GET", &format!("{path}/healthz"), far).status, 404);
+        let via = ("via", "1.1 proxy".to_owned());
+        assert_eq!(closed(listen(at, "/__openclaw__/ws", std::slice::from_ref(&via))), 1008);
+        let mut page = listen(at, &format!("{path}/__openclaw__/ws"), &[via]);
+        page.send(tungstenite::Message::Ping("there?".into())).unwrap();
+        assert_eq!(page.read().unwrap(), tungstenite::Message::Pong("there?".into()));
     }
     // Once it is gone, so is what it was given.
     drop(client);
@@ -418,21 +424,28 @@ fn a_node_is_sent_to_where_it_can_go() {
 }
 
 /// A page's end of the reload socket.
-fn listen(at: SocketAddr, path: &str, origin: Option<&str>) -> tungstenite::WebSocket<TcpStream> {
+fn listen(
+    at: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, String)],
+) -> tungstenite::WebSocket<TcpStream> {
     let stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut request =
-        tungstenite::client::IntoClientRequest::into_client_request(format!("ws://{at}{path}")).unwrap();
-    if let Some(origin) = origin {
-        request.headers_mut().insert("origin", origin.parse().unwrap());
+    let mut request = format!("ws://{at}{path}").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
     }
     tungstenite::client(request, stream).unwrap().0
 }
 
 fn closed(mut socket: tungstenite::WebSocket<TcpStream>) -> u16 {
-    match socket.read() {
-        Ok(tungstenite::Message::Close(Some(it))) => it.code.into(),
-        other => panic!("expected a close, came {other:?}"),
+    socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
+    loop {
+        match socket.read() {
+            Ok(tungstenite::Message::Close(Some(it))) => return it.code.into(),
+            Ok(tungstenite::Message::Text(text)) => assert_eq!(text, "reload"),
+            other => panic!("expected a close, came {other:?}"),
+        }
     }
 }
 
@@ -442,11 +455,11 @@ fn pages_load_again() {
     host.write("sub/page.html", b"1");
     let mut pages = vec![];
     for at in host.doors() {
-        pages.push(listen(at, "/__openclaw__/ws", Some(&format!("http://{at}"))));
-        pages.push(listen(at, "/__openclaw__/cap/any/__openclaw__/ws", None));
-        assert_eq!(closed(listen(at, "/__openclaw__/ws", Some("http://evil.example"))), 1008);
+        pages.push(listen(at, "/__openclaw__/ws", &[("origin", format!("http://{at}"))]));
+        pages.push(listen(at, "/__openclaw__/cap/any/__openclaw__/ws", &[]));
+        assert_eq!(closed(listen(at, "/__openclaw__/ws", &[("origin", "http://evil.example".into())])), 1008);
     }
-    assert_eq!(closed(listen(host.doors()[1], "/", None)), 1008, "clients use the other port");
+    assert_eq!(closed(listen(host.doors()[1], "/", &[])), 1008, "clients use the other port");
     // It is watched a moment after the first one came: until then it is changed again.
     pages[0].get_ref().set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
     let mut tries = 0;
@@ -466,6 +479,9 @@ fn pages_load_again() {
     for page in &mut pages[1..] {
         assert_eq!(page.read().unwrap(), tungstenite::Message::text("reload"));
     }
+    // One too many: the oldest makes room.
+    let many: Vec<_> = (0..61).map(|_| listen(host.doors()[0], "/__openclaw__/ws", &[])).collect();
+    assert_eq!((closed(pages.remove(0)), many.len()), (1013, 61));
     let script = get(host.doors()[1], &format!("{TREE}/sub/page.html")).text();
     assert!(script.starts_with("2\n<script>") || script.starts_with("2<script>"), "{script}");
     assert!(script.contains("openclawSendUserAction") && script.contains("/__openclaw__/ws"));

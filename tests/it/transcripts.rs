@@ -182,7 +182,8 @@ fn mask(value: &mut Value, name: &str, server: &Server) {
                 Some((file, Some((why, _)))) => format!("{file}.jsonl.{why}.<time>"),
                 _ => new,
             };
-            let random = name == "requestId" || name == "token" && new.len() == 32;
+            let uuid = new.len() == 36 && new.bytes().filter(|it| *it == b'-').count() == 4;
+            let random = name == "requestId" || name == "token" && new.len() == 32 || name == "id" && uuid;
             let machine = random
                 || matches!(name, "host" | "ip" | "platform" | "modelIdentifier" | "version" | "hash")
                 || matches!(name, "sessionId" | "messageId" | "runId") && !SESSIONS.contains(&*new);

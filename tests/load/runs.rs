@@ -2,14 +2,17 @@
 use crate::model;
 use crate::peer::Peer;
 use crate::server::{Server, TOKEN};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DELTAS: u64 = 1_000;
 /// Between two deltas: 400 a second, faster than any model that people pay for.
 const PAUSE_MICROS: u64 = 2_500;
-const ROUNDS: u64 = 5;
+const ROUNDS: u64 = 1;
 const PARALLEL: u64 = 16;
+const COMPLETIONS: usize = 100;
 
 /// What one gateway was measured at.
 #[derive(Default)]
@@ -18,6 +21,9 @@ struct Measured {
     agent: Vec<u64>,
     /// The same for `chat` frames, of which there is one in 150 ms.
     chat: Vec<u64>,
+    /// A completion over HTTP, not streamed, and the same of the model's server alone, in microseconds.
+    whole: Vec<u64>,
+    alone: Vec<u64>,
     frames: u64,
     cpu_ms: u64,
     rss: [u64; 3],
@@ -48,6 +54,12 @@ pub fn run(gatewayd: &str, reference: Option<&str>) -> bool {
     for (_, server, it) in &mut servers {
         parallel(server, it);
     }
+    for _ in 0..COMPLETIONS {
+        for (_, server, it) in &mut servers {
+            it.alone.push(completion(stub, ""));
+            it.whole.push(completion(server.addr, TOKEN));
+        }
+    }
     let (ours, theirs) = (&servers[0].2, servers.get(1).map(|it| &it.2));
     println!("{:44} {:>12} {:>12} {:>8}", "", "gatewayd", "reference", "ratio");
     let row = |name: &str, of: &dyn Fn(&Measured) -> f64| {
@@ -59,6 +71,8 @@ pub fn run(gatewayd: &str, reference: Option<&str>) -> bool {
     row("delta to agent frame, p99 us", &|it| percentile(&it.agent, 99));
     row("delta to chat frame, median us", &|it| percentile(&it.chat, 50));
     row("delta to chat frame, p99 us", &|it| percentile(&it.chat, 99));
+    row("a whole completion over HTTP, median us", &|it| percentile(&it.whole, 50));
+    row("of that the gateway, median us", &|it| percentile(&it.whole, 50) - percentile(&it.alone, 50));
     row("agent frames for 1000 deltas", &|it| (it.frames / ROUNDS) as f64);
     row("CPU ms for 1000 deltas", &|it| it.cpu_ms as f64 / ROUNDS as f64);
     row("RSS before, KiB", &|it| it.rss[0] as f64);
@@ -124,6 +138,23 @@ fn listen(peer: &mut Peer, runs: u64) -> Heard {
         }
     }
     heard
+}
+
+/// From the connection to its end, in microseconds. The model's server gives no other answer than a streamed one.
+fn completion(addr: SocketAddr, token: &str) -> u64 {
+    let body = r#"{"model":"openclaw","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"ticks 1 0"}]}"#;
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let begun = Instant::now();
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("stop"), "{answer}");
+    begun.elapsed().as_micros() as u64
 }
 
 fn parallel(server: &Server, it: &mut Measured) {

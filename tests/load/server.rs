@@ -42,7 +42,8 @@ impl Server {
         // The reference does not tell which port it was given.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = serde_json::json!({
-            "gateway": { "mode": "local", "port": port, "auth": { "mode": "token", "token": TOKEN } },
+            "gateway": { "mode": "local", "port": port, "auth": { "mode": "token", "token": TOKEN },
+                "http": { "endpoints": { "chatCompletions": { "enabled": true } } } },
             "agents": { "defaults": {
                 "model": { "primary": "stub/stub-1" }, "maxConcurrent": 16, "skipBootstrap": true,
                 "workspace": home.join("workspace"),

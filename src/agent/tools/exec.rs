@@ -3,7 +3,7 @@
 //! Text is run by `/bin/sh -c`; an array is a program and its arguments, which no shell reads. `tools.exec.{host,security,ask}` decide
 //! whether it runs at all: what would need a person's approval does not.
 use super::output::Output;
-use super::settings::{Ask, ExecConfig, Security};
+use super::settings::{Ask, ExecConfig, Host, Security};
 use super::{Outcome, Place, Tool, allowlist, number_of, one_line, text_of};
 use crate::base::cancel::Cancel;
 use crate::base::child::{self, End, INHERITED, PATH_DEFAULT, is_variable, may_set};
@@ -141,6 +141,9 @@ fn inherited(place: &Place) -> Vec<(&'static str, String)> {
 /// # Errors
 /// Why the command is not run, and which key decides that.
 fn permit(args: &Value, config: &ExecConfig, added: &[(String, String)], cwd: &Path) -> Result<(), String> {
+    if config.host == Host::Node {
+        return Err("commands run on a node (tools.exec.host), and that only in a conversation".to_owned());
+    }
     if args["host"] == "node" {
         return Err("commands run on the gateway's own machine here: tools.exec.host decides that".to_owned());
     }

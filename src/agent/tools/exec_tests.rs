@@ -216,6 +216,7 @@ fn who_may_run_what() {
     for (exec, command, told) in [
         (json!({}), "echo 1", None),
         (json!({"host": "sandbox"}), "echo 1", None),
+        (json!({"host": "node", "security": "full"}), "echo 1", Some("only in a conversation")),
         (json!({"host": "gateway", "security": "full"}), "echo 1", None),
         (json!({"security": "full", "ask": "off"}), "echo 1", None),
         (json!({"security": "deny"}), "echo 1", Some("turned off")),

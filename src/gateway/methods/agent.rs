@@ -1,14 +1,12 @@
 //! `agent` and `agent.wait`: a run for whoever asks, answered twice: accepted, then what came of it.
-use crate::base::clock::Now;
 use crate::base::limits::RUN_WAIT_MS;
 use crate::config::normal_id;
 use crate::gateway::channels::outbound;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
-use crate::gateway::runs::accept::{Accepted, accept, is_session_id};
+use crate::gateway::runs::accept::{accept_and_reply, before, is_session_id};
 use crate::gateway::runs::request::{Kind, Reply, Request};
 use crate::gateway::runs::wait::{self, WaitReply};
-use crate::gateway::runs::{self, Known, Sink};
-use crate::gateway::ws_log::Asked;
+use crate::gateway::runs::{self, Sink};
 use crate::gateway::{Core, attachments, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::frame::raw;
@@ -75,7 +73,9 @@ impl Rpc for Agent {
     type Reply = AgentReply;
     fn call(core: &mut Core, call: Call, params: AgentParams) -> RpcResult<Answer<AgentReply>> {
         let run_id = params.idempotency_key.to_string();
-        if let Some(answer) = before(core, &run_id, call.asked, call.now) {
+        let of = run_id.clone();
+        let under_way = move |accepted_at| AgentReply { run_id: of.clone(), status: "accepted", accepted_at };
+        if let Some(answer) = before(core, Kind::Agent, &run_id, call.asked, call.now, &under_way) {
             return Ok(answer);
         }
         let images = attachments::images(params.attachments.as_deref().unwrap_or_default())?;
@@ -97,32 +97,8 @@ impl Rpc for Agent {
             runs::fail(core, run, &text, call.now);
             return Ok(Answer::Held);
         }
-        accept(core, run, request, move |core, promised, now| {
-            let reply = match promised {
-                Ok(Accepted::Now) => Ok(reply),
-                Ok(Accepted::Before) => match before(core, &reply.run_id, &asked, now) {
-                    Some(Answer::Now(reply)) => Ok(reply),
-                    _ => return,
-                },
-                Err(err) => Err(err),
-            };
-            core.answer(&asked, reply.map(|it| raw(&it)).as_deref().map_err(Clone::clone), now);
-        });
+        accept_and_reply(core, run, request, asked, reply, under_way);
         Ok(Answer::Held)
-    }
-}
-
-/// What is answered to a request that came before.
-fn before(core: &mut Core, run_id: &str, asked: &Asked, now: Now) -> Option<Answer<AgentReply>> {
-    match runs::known(core, Kind::Agent, run_id, now) {
-        Known::New => None,
-        Known::UnderWay(accepted_at) => {
-            Some(Answer::Now(AgentReply { run_id: run_id.to_owned(), status: "accepted", accepted_at }))
-        }
-        Known::Answered(answer) => {
-            core.answer_again(asked, &answer, now);
-            Some(Answer::Held)
-        }
     }
 }
 

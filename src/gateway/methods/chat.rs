@@ -1,18 +1,15 @@
 //! `chat.*`: a conversation as people have it. What comes of a message is told by events.
 use super::sessions::session;
-use crate::base::clock::Now;
 use crate::gateway::events::CHAT;
 use crate::gateway::registry::{Answer, Call, Finish, Method, Rpc};
 use crate::gateway::runs::abort::{is_stop_word, stop_chat, stop_one};
-use crate::gateway::runs::accept::{Accepted, accept};
+use crate::gateway::runs::accept::{accept_and_reply, before};
 use crate::gateway::runs::events::{ChatEvent, ChatState, Stop};
 use crate::gateway::runs::request::{Kind, Request};
-use crate::gateway::runs::{self, Known, Sink};
+use crate::gateway::runs::{self, Sink};
 use crate::gateway::sessions::Place;
-use crate::gateway::ws_log::Asked;
 use crate::gateway::{Core, World, attachments, commands, sessions};
 use crate::protocol::error::{RpcError, RpcResult};
-use crate::protocol::frame::raw;
 use crate::protocol::scope::Access;
 use crate::protocol::shape::Int;
 use crate::protocol::types::{NonEmpty, Text};
@@ -104,38 +101,18 @@ impl Rpc for ChatSend {
             return Ok(Answer::Now(ChatSendReply { ok, aborted, run_ids, ..ChatSendReply::default() }));
         }
         let run_id = params.idempotency_key.to_string();
-        if let Some(answer) = before(core, &run_id, call.asked, call.now) {
+        let of = run_id.clone();
+        let under_way = move |_| ChatSendReply::run(of.clone(), "in_flight");
+        if let Some(answer) = before(core, Kind::Chat, &run_id, call.asked, call.now, &under_way) {
             return Ok(answer);
         }
         let command = commands::given(core, call.conn, message, !images.is_empty());
         let request = Request { images, command, ..request(core, &params, &session_key, call.now.unix_ms)? };
         let run = runs::reserve(core, request.clone(), vec![Sink::Chat])?;
         runs::watch(core, run, call.conn);
-        let asked = call.asked.clone();
-        accept(core, run, request, move |core, promised, now| {
-            let reply = match promised {
-                Ok(Accepted::Now) => Ok(ChatSendReply::run(run_id, "started")),
-                Ok(Accepted::Before) => match before(core, &run_id, &asked, now) {
-                    Some(Answer::Now(reply)) => Ok(reply),
-                    _ => return,
-                },
-                Err(err) => Err(err),
-            };
-            core.answer(&asked, reply.map(|it| raw(&it)).as_deref().map_err(Clone::clone), now);
-        });
+        let reply = ChatSendReply::run(run_id, "started");
+        accept_and_reply(core, run, request, call.asked.clone(), reply, under_way);
         Ok(Answer::Held)
-    }
-}
-
-/// What is answered to a message that came before.
-fn before(core: &mut Core, run_id: &str, asked: &Asked, now: Now) -> Option<Answer<ChatSendReply>> {
-    match runs::known(core, Kind::Chat, run_id, now) {
-        Known::New => None,
-        Known::UnderWay(_) => Some(Answer::Now(ChatSendReply::run(run_id.to_owned(), "in_flight"))),
-        Known::Answered(answer) => {
-            core.answer_again(asked, &answer, now);
-            Some(Answer::Held)
-        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Writes through the methods, on files of every layout: what was not meant to change does not, and what was reads back.
 use super::*;
 use crate::base::clock::Clock;
+use crate::base::testing::Seed;
 use crate::base::testing::TempDir;
-use crate::config::generate::{Seed, Writer, object, value};
+use crate::config::generate::{Writer, object, value};
 use crate::config::{Env, Paths};
 
 /// Whatever anybody may put there is kept: `mine` and `other` mean nothing to the gateway.

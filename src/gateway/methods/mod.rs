@@ -11,7 +11,7 @@ macro_rules! families {
 }
 
 families! {
-    health, logs, channels, usage, tts, config, approvals, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
+    health, logs, channels, usage, tts, config, approvals, wizard, talk, models, agents, skills, voicewake, sessions, system, node_pairing, devices,
     nodes, surfaces, cron, send, agent, chat,
 }
 

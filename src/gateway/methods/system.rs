@@ -2,6 +2,7 @@
 use crate::base::clock::Now;
 use crate::base::limits::EVENT_TEXT_BYTES_MAX;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
+use crate::gateway::system_events::Keep;
 use crate::gateway::{Core, presence};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::presence::PresenceEntry;
@@ -78,19 +79,18 @@ impl Rpc for Wake {
     type Params = WakeParams;
     type Reply = Okay;
     fn call(core: &mut Core, call: Call, params: WakeParams) -> RpcResult<Answer<Okay>> {
-        let ok = wake(core, &params.text, params.mode, call.now);
-        Ok(Answer::Now(Okay { ok }))
+        Ok(match wake(core, &params.text, params.mode, call.now) {
+            Some(keep) => Answer::write(keep, |_, _| Ok(Okay { ok: true })),
+            None => Answer::Now(Okay { ok: false }),
+        })
     }
 }
 
-/// Queues a text for the main session; false when there is none. Without heartbeats both modes mean its next turn.
-pub fn wake(core: &mut Core, text: &str, mode: WakeMode, now: Now) -> bool {
+/// Queues a text for the main session; None when there is none. Without heartbeats both modes mean its next turn.
+pub fn wake(core: &mut Core, text: &str, mode: WakeMode, now: Now) -> Option<Keep> {
     let text = bounded(text.trim());
-    if !text.is_empty() {
-        log::debug!(target: "gateway", "wake ({})", mode.as_str());
-        core.queue_system_event(&text, now);
-    }
-    !text.is_empty()
+    log::debug!(target: "gateway", "wake ({})", mode.as_str());
+    (!text.is_empty()).then(|| core.queue_system_event(&text, now))
 }
 
 /// Everybody who is here, newest first.
@@ -122,11 +122,12 @@ impl Rpc for SystemEvent {
         let old = core.presence.get(&key).cloned();
         let note = if text.starts_with("Node:") { delta(old.as_ref(), &news) } else { Some(text) };
         core.presence.upsert(&key, news);
-        if let Some(note) = note {
-            core.queue_system_event(&bounded(&note), call.now);
-        }
+        let keep = note.map(|it| core.queue_system_event(&bounded(&it), call.now));
         core.announce_presence(call.now.unix_ms);
-        Ok(Answer::Now(Okay { ok: true }))
+        Ok(match keep {
+            Some(keep) => Answer::write(keep, |_, _| Ok(Okay { ok: true })),
+            None => Answer::Now(Okay { ok: true }),
+        })
     }
 }
 

@@ -44,7 +44,10 @@ pub fn on_event(core: &mut Core, call: Call, event: &str, payload: &Value) -> Rp
             // Reference: what belongs to no session belongs to the node's own.
             let key = text("sessionKey").map_or_else(|| own_session(node), str::to_owned);
             match sessions::canonical(&core.world, &key).filter(|it| it.len() <= SESSION_KEY_BYTES_MAX) {
-                Some(key) => core.queue_system_event_in(key, &line, call.now),
+                Some(key) => {
+                    let keep = core.queue_system_event_in(key, &line, call.now);
+                    return Ok(Answer::write(keep, |_, _| Ok(Okay { ok: true })));
+                }
                 None => log::warn!(target: "nodes", "{event} of a node names no session: it is dropped"),
             }
         }

@@ -8,7 +8,7 @@
 //!
 //! * What may run unasked is the node's to say (its `exec-approvals.json`). `tools.exec` of the gateway only narrows that: `deny` forbids,
 //!   `ask: "always"` asks each time, and `allowlist` asks where the node's own file lets everything run.
-//! * What was approved is sent as it was shown. A run that has ended by then runs nothing.
+//! * What was approved is sent as it was shown. A run that has ended by then, or was told to, runs nothing.
 use super::invoke::{self, End};
 use crate::agent::tools::{Ask, NodeCommand, Security};
 use crate::base::clock::Now;
@@ -139,7 +139,7 @@ fn missed(core: &mut Core, job: Job, now: Now) {
 
 fn approve(core: &mut Core, job: Job, now: Now) {
     let (run, command) = (job.run, &job.command);
-    if !core.runs.is_running(run) {
+    if !core.runs.is_wanted(run) {
         return;
     }
     let env = command.env.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
@@ -169,7 +169,7 @@ fn approve(core: &mut Core, job: Job, now: Now) {
 
 /// The command itself.
 fn call(core: &mut Core, job: Job, decision: Option<ApprovalDecision>, now: Now) {
-    if !core.runs.is_running(job.run) {
+    if !core.runs.is_wanted(job.run) {
         return;
     }
     let command = &job.command;

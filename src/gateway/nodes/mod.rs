@@ -66,12 +66,12 @@ impl Core {
         then: impl FnOnce(&mut Core, T, Now) -> RpcResult<R> + Send + 'static,
     ) -> StoreWork<R> {
         self.nodes.asked += 1;
-        let (number, state) = (self.nodes.asked, self.world.paths.state.clone());
+        let (number, dir) = (self.nodes.asked, store::dir(&self.world.paths.state));
         let work = move || {
-            let before = store::load(&state).map_err(RpcError::unavailable)?;
+            let before = store::Nodes::load(&dir).map_err(RpcError::unavailable)?;
             let mut nodes = before.clone();
             let told = change(&mut nodes)?;
-            store::save(&state, &before, &nodes).map_err(RpcError::unavailable)?;
+            nodes.save(&dir, &before).map_err(RpcError::unavailable)?;
             Ok((nodes, told))
         };
         Box::new(move |_: &mut Stores| {

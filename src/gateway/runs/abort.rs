@@ -3,7 +3,7 @@ use super::events::Stop;
 use super::request::Kind;
 use super::{Answer, Run, RunRef, Stage, told};
 use crate::base::clock::Now;
-use crate::base::limits::SESSION_IDLE_WAIT_MS;
+use crate::base::limits::{RUN_WAITS_MAX, SESSION_IDLE_WAIT_MS};
 use crate::gateway::{Core, Timer, sessions};
 use crate::protocol::error::RpcError;
 use serde_json::json;
@@ -101,16 +101,16 @@ pub struct WhenIdle {
     then: Then,
 }
 
-/// Ends all runs of a session, waiting ones too, and goes on when they have ended.
+/// Ends all runs of a session, waiting ones too, and goes on when they have ended; at once, when too many wait for such a thing.
 pub fn when_idle(core: &mut Core, key: &str, why: Stop, now: Now, then: Then) {
+    if core.runs.idle.len() >= RUN_WAITS_MAX {
+        return then(core, Err(RpcError::busy(1000)), now);
+    }
     let runs: Vec<RunRef> = core.runs.lanes.get(key).into_iter().flatten().copied().collect();
     for run in runs.into_iter().rev() {
         stop(core, run, why, now);
     }
     let due_ms = now.mono_ms + SESSION_IDLE_WAIT_MS;
-    if core.runs.depth(key) > 0 {
-        core.arm(due_ms, Timer::SessionIdle);
-    }
     core.runs.idle.push(WhenIdle { key: key.to_owned(), due_ms, then });
     check_idle(core, now);
 }
@@ -125,8 +125,9 @@ pub fn check_idle(core: &mut Core, now: Now) {
             _ => core.runs.idle.push(it),
         }
     }
-    if core.runs.idle.is_empty() {
-        core.disarm(|it| *it == Timer::SessionIdle);
+    match core.runs.idle.iter().map(|it| it.due_ms).min() {
+        Some(next) => core.arm_by(next, Timer::SessionIdle),
+        None => core.disarm(|it| *it == Timer::SessionIdle),
     }
     for it in ready {
         (it.then)(core, Ok(()), now);

@@ -4,11 +4,15 @@ use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
 use crate::channels::{Keep, named};
 use crate::config::DEFAULT_ACCOUNT;
+use crate::gateway::registry::Answer;
 use crate::gateway::send_policy::may_send;
+use crate::gateway::ws_log::Asked;
 use crate::gateway::{Core, World};
 use crate::protocol::error::{Code, RpcError, RpcResult};
+use crate::protocol::frame::raw;
 use crate::store::agent_sessions::Trouble;
 use crate::store::stores::Stores;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -40,6 +44,48 @@ pub fn accept(
     core.store(work, move |core, promised, now| {
         core.runs.promises -= 1;
         promised_or_not(core, run, promised, told, now);
+    });
+}
+
+/// What is answered to a request that came before; `under_way` says it of a run that has not ended yet, and when that was accepted.
+pub fn before<R>(
+    core: &mut Core,
+    kind: Kind,
+    run_id: &str,
+    asked: &Asked,
+    now: Now,
+    under_way: impl Fn(i64) -> R,
+) -> Option<Answer<R>> {
+    match super::known(core, kind, run_id, now) {
+        Known::New => None,
+        Known::UnderWay(accepted_at) => Some(Answer::Now(under_way(accepted_at))),
+        Known::Answered(answer) => {
+            core.answer_again(asked, &answer, now);
+            Some(Answer::Held)
+        }
+    }
+}
+
+/// As [`accept`], for a request that waits for `reply`, or for what is said of it when it came [`before`].
+pub fn accept_and_reply<R: Serialize + Send + 'static>(
+    core: &mut Core,
+    run: RunRef,
+    request: Request,
+    asked: Asked,
+    reply: R,
+    under_way: impl Fn(i64) -> R + Send + 'static,
+) {
+    let (kind, run_id) = (request.kind, request.run_id.clone());
+    accept(core, run, request, move |core, promised, now| {
+        let reply = match promised {
+            Ok(Accepted::Now) => Ok(reply),
+            Ok(Accepted::Before) => match before(core, kind, &run_id, &asked, now, &under_way) {
+                Some(Answer::Now(reply)) => Ok(reply),
+                _ => return,
+            },
+            Err(err) => Err(err),
+        };
+        core.answer(&asked, reply.map(|it| raw(&it)).as_deref().map_err(Clone::clone), now);
     });
 }
 

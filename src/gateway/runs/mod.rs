@@ -157,7 +157,11 @@ impl Runs {
     pub fn any_running(&self) -> bool {
         self.running > 0
     }
-    pub(in crate::gateway) fn is_running(&self, run: RunRef) -> bool {
+    /// It runs, and nobody has told it to end.
+    pub(in crate::gateway) fn is_wanted(&self, run: RunRef) -> bool {
+        self.all.get(&run).is_some_and(|it| it.stage == Stage::Running && it.stop.is_none())
+    }
+    fn is_running(&self, run: RunRef) -> bool {
         self.all.get(&run).is_some_and(|it| it.stage == Stage::Running)
     }
 }
@@ -331,7 +335,7 @@ fn pump(core: &mut Core, now: Now) {
 
 fn start(core: &mut Core, run: RunRef, now: Now) {
     let Some(key) = core.runs.all.get(&run).map(|it| it.request.key.clone()) else { return };
-    let mut notes = core.take_system_events(&key);
+    let mut notes = core.take_system_events(&key, run);
     notes.extend(channels::take_notes(core, &key));
     let world = core.world.clone();
     let Some(entry) = core.runs.all.get_mut(&run) else { return };
@@ -359,6 +363,7 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
     core.runs.running -= 1;
     approvals::forget_run(core, run, now);
+    core.forget_system_events(run);
     core.runs.leave_lane(&entry.request.key, run);
     core.disarm(
         |it| matches!(it, Timer::RunTooLong(of) | Timer::ChatDelta(of) | Timer::Words(of) if *of == run),

@@ -55,5 +55,7 @@ pub(super) fn report(core: &mut Core, run: &Run, order: &Order, end: &End, answe
     let (kind, text) = refused.map_or((":", said.unwrap_or("ok")), |it| (" (error):", it));
     let text = format!("{}{kind} {}", order.name, untrusted::line(text, SUMMARY_CHARS_MAX));
     log::info!(target: "hooks", "{} {} has ended in {}", order.name, run.request.run_id, run.request.key);
-    wake(core, &text, order.wake, now);
+    if let Some(keep) = wake(core, &text, order.wake, now) {
+        core.keep_in_the_background(keep);
+    }
 }

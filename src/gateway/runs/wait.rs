@@ -98,7 +98,7 @@ pub fn wait(
     }
     let due_ms = now.mono_ms.saturating_add(timeout_ms);
     ended.waits.push(Wait { run_id: run_id.to_owned(), due_ms, asked: asked.clone() });
-    core.arm(due_ms, Timer::RunWait);
+    core.arm_by(due_ms, Timer::RunWait);
     Ok(None)
 }
 
@@ -113,6 +113,9 @@ pub fn ended(core: &mut Core, run_id: &str, status: Status, now: Now) {
 /// Some have waited long enough.
 pub fn on_timer(core: &mut Core, now: Now) {
     answer(core, |it| it.due_ms <= now.mono_ms, &Status::TIMEOUT, now);
+    if let Some(next) = core.runs.ended.waits.iter().map(|it| it.due_ms).min() {
+        core.arm_by(next, Timer::RunWait);
+    }
 }
 
 /// A connection is gone, and what it waited for with it.

@@ -7,11 +7,11 @@
 //!
 //! * Who is not on this machine has a capability, or the gateway's secret.
 //! * Files are opened and read on workers alone.
-mod conditional;
+pub mod conditional;
 mod fetch;
 mod kind;
 mod page;
-mod place;
+pub mod place;
 
 use super::{Asker, Exchange, a2ui, guard};
 use crate::base::clock::Now;

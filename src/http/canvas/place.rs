@@ -53,7 +53,7 @@ mod tests {
         for (path, want) in [
             ("", Some("index.html")),
             ("/", Some("index.html")),
-            ("/a", Some("a")),
+            ("/a1", Some("a1")),
             ("/a/", Some("a/index.html")),
             ("/a/b.css", Some("a/b.css")),
             ("/a b/ü", Some("a b/ü")),

@@ -108,8 +108,18 @@ fn answer(core: &mut Core, it: Exchange, now: Now) {
     };
     match action {
         Ok(Action::Wake { text, mode }) => {
-            wake(core, &untrusted::lines(&text), mode, now);
-            core.respond(conn, Answer::json(200, &json!({ "ok": true, "mode": mode })));
+            // It is not blank: that was seen to.
+            let keep = wake(core, &untrusted::lines(&text), mode, now);
+            core.store(
+                move |_| keep.map_or(Ok(()), |it| it()),
+                move |core, kept, _| {
+                    let answer = match kept {
+                        Ok(()) => Answer::json(200, &json!({ "ok": true, "mode": mode })),
+                        Err(err) => refuse(503, &err).with("Retry-After", "1"),
+                    };
+                    core.respond(conn, answer);
+                },
+            );
         }
         Ok(Action::Agent(wanted)) => match request(core, hooks, &wanted, key(head, &payload), now) {
             Ok(request) => begin(core, conn, request, now),

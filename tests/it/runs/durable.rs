@@ -168,6 +168,25 @@ fn killed_behind_an_injected_message() {
     assert_eq!(lines, ["user: question", "assistant: by the way (injected)", "assistant: answer"]);
 }
 
+/// A line that somebody left for the next turn was acknowledged, so it is told: also after a crash before that turn, or in it.
+#[test]
+fn killed_with_a_system_event() {
+    let (model, server) = pair(&json!({}));
+    let wake = json!({ "mode": "next-heartbeat", "text": "the oven is hot" });
+    assert_eq!(Talk::new(&server).call("wake", &wake)["payload"], json!({ "ok": true }));
+    let (server, mut talk) = next_life(server);
+    assert_eq!(talk.call("status", &json!({}))["payload"]["queuedSystemEvents"], json!(["the oven is hot"]));
+    talk.say("A", "question");
+    assert!(model.asked().told().join(" ").contains("the oven is hot"));
+    let (server, mut talk) = next_life(server);
+    let asked = model.asked();
+    assert!(asked.told().join(" ").contains("the oven is hot"), "{:?}", asked.told());
+    asked.answer("take it out");
+    assert_eq!(talk.final_text("A"), "take it out");
+    let (_server, mut talk) = next_life(server);
+    assert_eq!(talk.call("status", &json!({}))["payload"]["queuedSystemEvents"], json!([]));
+}
+
 fn refused(answer: &Value) {
     let error = &answer["error"];
     assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(true)), "{answer}");

@@ -86,6 +86,7 @@ impl Gateway {
             nodes: Default::default(),
             devices,
             wake_words,
+            system_events: vec![],
             entropy: os_entropy(),
             restarted_ms: None,
             ws_log: Default::default(),
