@@ -146,8 +146,9 @@ impl Poll {
 
     /// One poll, and what comes of it.
     fn turn(&mut self) {
-        let mut params =
-            json!({ "limit": self.limit, "timeout": TELEGRAM_POLL_S, "allowed_updates": update::KINDS });
+        // What waits there already is not waited for.
+        let hold_s = if self.shared.current.is_cancelled() { TELEGRAM_POLL_S } else { 0 };
+        let mut params = json!({ "limit": self.limit, "timeout": hold_s, "allowed_updates": update::KINDS });
         if self.offset > 0 {
             params["offset"] = self.offset.into();
         }
@@ -162,7 +163,7 @@ impl Poll {
                 let now = self.shared.around.clock.now().mono_ms;
                 if !updates.is_empty() {
                     self.heard_ms = now;
-                } else if now < begun.mono_ms + TELEGRAM_RETRY_MS {
+                } else if hold_s > 0 && now < begun.mono_ms + TELEGRAM_RETRY_MS {
                     // A server that does not hold a poll is not asked without a pause.
                     self.shared.pause(TELEGRAM_RETRY_MS);
                 }

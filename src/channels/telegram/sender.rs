@@ -123,6 +123,7 @@ impl Sender {
             while let Ok(order) = self.orders.try_recv() {
                 self.take(order);
             }
+            self.shared.around.vitals.waiting.store(self.queue.len(), Ordering::Relaxed);
             let now = self.now();
             if self.work(now) {
                 continue;
