@@ -169,9 +169,8 @@ impl Poll {
                 }
                 let is_all = (updates.len() as u64) < self.limit;
                 self.limit = TELEGRAM_UPDATES_MAX;
-                for (chat, number) in updates.iter().filter_map(update::message_number) {
-                    self.shared.see(&chat.to_string(), number);
-                }
+                self.see(&updates);
+                self.shared.caught_up.store(is_all, Ordering::Relaxed);
                 if is_all {
                     self.shared.current.cancel();
                 }
@@ -222,6 +221,13 @@ impl Poll {
         let mut random = [0; 8];
         (self.entropy)(&mut random);
         self.shared.pause(backoff_ms(self.failures, most, u64::from_le_bytes(random)).max(least));
+    }
+
+    /// Numbers of messages, whoever wrote them.
+    pub fn see(&self, updates: &[Value]) {
+        for (chat, number) in updates.iter().filter_map(update::message_number) {
+            self.shared.see(&chat.to_string(), number);
+        }
     }
 
     /// Updates in their order; returns when the network may forget them. False when told to end before that.
