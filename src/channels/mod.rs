@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -134,6 +134,8 @@ pub struct Vitals {
     pub polled_ms: AtomicI64,
     pub inbound_ms: AtomicI64,
     pub outbound_ms: AtomicI64,
+    /// Answers and calls that wait to be sent.
+    pub waiting: AtomicUsize,
     error: Mutex<Option<String>>,
 }
 

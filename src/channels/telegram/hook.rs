@@ -43,6 +43,7 @@ pub fn run(poll: &mut Poll, hook: &Hook) {
         }
         poll.wait_after(&failure);
     }
+    poll.shared.caught_up.store(true, Ordering::Relaxed);
     poll.shared.current.cancel();
     log::info!(target: "channels", "{name}: Telegram calls {}, which {here}{} answers", hook.url, hook.path);
     while let Ok((mut socket, _)) = listener.accept() {
@@ -105,7 +106,9 @@ fn serve(poll: &mut Poll, hook: &Hook, socket: &mut TcpStream) -> u16 {
     }
     let Ok(update) = serde_json::from_slice::<Value>(&reading.bytes[head..head + length]) else { return 400 };
     Vitals::set(&shared.around.vitals.polled_ms, now.unix_ms);
-    if poll.take(&[update]) { 200 } else { 503 }
+    let updates = [update];
+    poll.see(&updates);
+    if poll.take(&updates) { 200 } else { 503 }
 }
 
 /// Where the body begins and how long it is, once the head is there.

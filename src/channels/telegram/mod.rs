@@ -23,7 +23,7 @@ use settings::Settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 
@@ -106,6 +106,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
                 around,
                 cancel: Cancel::new(),
                 current: Cancel::new(),
+                caught_up: AtomicBool::new(false),
                 known: Mutex::default(),
             };
             start(Arc::new(shared))
@@ -138,6 +139,8 @@ pub struct Shared {
     cancel: Cancel,
     /// Cancelled once what waited at Telegram was seen: from then on message numbers are known to be current.
     current: Cancel,
+    /// A poll has left nothing at Telegram.
+    caught_up: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -177,6 +180,12 @@ impl Shared {
         }
         let highest = seen.entry(count).or_default();
         *highest = number.max(*highest);
+    }
+    /// Whether the number of the next message there is about known: all was seen, or this life has said something.
+    fn knows_numbers(&self, chat: &str) -> bool {
+        let count = self.count(chat);
+        let said = |it: &(String, i64)| self.count(&it.0) == count;
+        self.caught_up.load(Ordering::Relaxed) || self.known().own.iter().any(said)
     }
     fn seen(&self, chat: &str) -> i64 {
         self.known().seen.get(&self.count(chat)).copied().unwrap_or(0)

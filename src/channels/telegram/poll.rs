@@ -146,8 +146,9 @@ impl Poll {
 
     /// One poll, and what comes of it.
     fn turn(&mut self) {
-        let mut params =
-            json!({ "limit": self.limit, "timeout": TELEGRAM_POLL_S, "allowed_updates": update::KINDS });
+        // What waits there already is not waited for.
+        let hold_s = if self.shared.current.is_cancelled() { TELEGRAM_POLL_S } else { 0 };
+        let mut params = json!({ "limit": self.limit, "timeout": hold_s, "allowed_updates": update::KINDS });
         if self.offset > 0 {
             params["offset"] = self.offset.into();
         }
@@ -162,15 +163,14 @@ impl Poll {
                 let now = self.shared.around.clock.now().mono_ms;
                 if !updates.is_empty() {
                     self.heard_ms = now;
-                } else if now < begun.mono_ms + TELEGRAM_RETRY_MS {
+                } else if hold_s > 0 && now < begun.mono_ms + TELEGRAM_RETRY_MS {
                     // A server that does not hold a poll is not asked without a pause.
                     self.shared.pause(TELEGRAM_RETRY_MS);
                 }
                 let is_all = (updates.len() as u64) < self.limit;
                 self.limit = TELEGRAM_UPDATES_MAX;
-                for (chat, number) in updates.iter().filter_map(update::message_number) {
-                    self.shared.see(&chat.to_string(), number);
-                }
+                self.see(&updates);
+                self.shared.caught_up.store(is_all, Ordering::Relaxed);
                 if is_all {
                     self.shared.current.cancel();
                 }
@@ -221,6 +221,13 @@ impl Poll {
         let mut random = [0; 8];
         (self.entropy)(&mut random);
         self.shared.pause(backoff_ms(self.failures, most, u64::from_le_bytes(random)).max(least));
+    }
+
+    /// Numbers of messages, whoever wrote them.
+    pub fn see(&self, updates: &[Value]) {
+        for (chat, number) in updates.iter().filter_map(update::message_number) {
+            self.shared.see(&chat.to_string(), number);
+        }
     }
 
     /// Updates in their order; returns when the network may forget them. False when told to end before that.

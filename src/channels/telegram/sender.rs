@@ -123,6 +123,7 @@ impl Sender {
             while let Ok(order) = self.orders.try_recv() {
                 self.take(order);
             }
+            self.shared.around.vitals.waiting.store(self.queue.len(), Ordering::Relaxed);
             let now = self.now();
             if self.work(now) {
                 continue;
@@ -329,7 +330,19 @@ impl Sender {
     fn deliver(&mut self, mut it: Deliver) {
         let (part, id) = (it.progress.sent, it.delivery.id.clone());
         let Some(piece) = it.pieces.get(part).cloned() else { return self.end(&id) };
-        let result = if it.progress.begun {
+        // A message that says the answer already, or is to, can be told to say it as often as one likes.
+        let is_shown = part == 0 && it.progress.preview.is_some() && matches!(piece, Piece::Text(_));
+        let is_loose =
+            part == 0 && !it.progress.begun && !is_shown && !self.shared.knows_numbers(&it.delivery.to);
+        if is_loose
+            && matches!(piece, Piece::Text(_))
+            && let Err(failure) = self.anchor(&mut it)
+        {
+            return self.failed(it, part, failure);
+        }
+        let result = if it.progress.begun && is_shown {
+            self.say(&it, part, &piece)
+        } else if it.progress.begun {
             let settings = &self.shared.settings;
             let to = &it.delivery.to;
             let between = (it.progress.base, self.shared.seen(to));
@@ -360,6 +373,34 @@ impl Sender {
         }
     }
 
+    /// What waits at Telegram is not known, so neither are the numbers of new messages, and one that got lost could not be found. A
+    /// message that says nothing has a number that is: the answer takes its place. That it may be lost harms nobody.
+    fn anchor(&mut self, it: &mut Deliver) -> Result<(), Failure> {
+        let place = self.place(it, 0);
+        let sent =
+            say(&self.api, &self.shared.settings, &place, &Piece::Text("…".into()), &self.shared.roots);
+        let number = sent.map_err(|failure| match failure {
+            // Nothing of the answer was in it.
+            Failure::Unknown(text) => Failure::Unsent(text),
+            other => other,
+        })?;
+        it.progress.preview = Some(number.to_string());
+        let id = it.delivery.id.clone();
+        self.write(move |stores| with_now(stores, |it, now| it.preview(&id, &number.to_string(), now)));
+        self.fine(&it.delivery.to, number);
+        Ok(())
+    }
+
+    fn place(&self, it: &Deliver, part: usize) -> Place {
+        let delivery = &it.delivery;
+        Place {
+            target: Target { to: delivery.to.clone(), thread: delivery.thread.clone() },
+            reply_to: replies(part, delivery.reply_to.as_deref(), &self.shared.settings),
+            silent: delivery.silent,
+            buttons: None,
+        }
+    }
+
     /// Marks it on disk: from here on it may be there.
     fn begin(&self, it: &mut Deliver, part: usize) -> Result<(), String> {
         let chat = self.shared.count(&it.delivery.to);
@@ -387,13 +428,7 @@ impl Sender {
                 Err(other) => return Err(other),
             }
         }
-        let place = Place {
-            target: Target { to: delivery.to.clone(), thread: delivery.thread.clone() },
-            reply_to: replies(part, delivery.reply_to.as_deref(), settings),
-            silent: delivery.silent,
-            buttons: None,
-        };
-        say(&self.api, settings, &place, piece, &self.shared.roots)
+        say(&self.api, settings, &self.place(it, part), piece, &self.shared.roots)
     }
 
     fn arrived(&mut self, mut it: Deliver, part: usize, number: i64) {

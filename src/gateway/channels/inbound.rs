@@ -10,7 +10,7 @@ use crate::agent::envelope::{Envelope, enveloped};
 use crate::base::clock::Now;
 use crate::base::files;
 use crate::base::ids::base64;
-use crate::base::limits::{ATTACHMENT_BYTES_MAX, OVERHEARD_CHARS_MAX};
+use crate::base::limits::{ATTACHMENT_BYTES_MAX, CHANNEL_ORDERS_MAX, OVERHEARD_CHARS_MAX};
 use crate::channels::{Action, Heard, Inbound, Key, MediaKind, Said, Target, What, Words, named};
 use crate::config::PeerKind;
 use crate::gateway::commands::authority::Sender;
@@ -35,8 +35,8 @@ enum Plan {
 pub fn heard(core: &mut Core, heard: Heard, now: Now) {
     let mut plans = vec![];
     for it in &heard.inbound {
-        // Nothing is begun any more: the next life takes it.
-        if core.is_leaving() {
+        // Nothing is begun any more: the next life takes it. Nor where answers pile up: the network keeps it meanwhile.
+        if core.is_leaving() || core.channels.waiting(&heard.account) >= CHANNEL_ORDERS_MAX {
             break;
         }
         match plan(core, &heard.account, it, now) {

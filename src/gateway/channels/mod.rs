@@ -11,6 +11,7 @@ use crate::channels::{About, Account, CHANNELS, Command, Event, Key, Vitals, nam
 use crate::store::dedupe::Dedupe;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// All that the core knows of channels.
 #[derive(Default)]
@@ -137,6 +138,10 @@ impl Channels {
     /// Whether any account of it is configured.
     pub fn has(&self, channel: &str) -> bool {
         self.accounts.keys().any(|it| it.0 == channel)
+    }
+    /// What waits to be sent.
+    fn waiting(&self, key: &Key) -> usize {
+        self.accounts.get(key).map_or(0, |it| it.vitals.waiting.load(Ordering::Relaxed))
     }
     /// The account that is meant when none is named: `default`, else the first.
     fn default_of(&self, channel: &str) -> Option<&str> {
