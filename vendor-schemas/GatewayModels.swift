@@ -1833,11 +1833,6 @@ public enum GatewayModels {
         }
     }
 
-    public enum Mode: String, Codable, CaseIterable, Sendable {
-        case local = "local"
-        case remote = "remote"
-    }
-
     /// A model of a configured provider, as `models.list` shows it.
     public struct Model: Codable, Sendable {
         public var id: String
@@ -3956,6 +3951,11 @@ public enum GatewayModels {
         }
     }
 
+    public enum WizardMode: String, Codable, CaseIterable, Sendable {
+        case local = "local"
+        case remote = "remote"
+    }
+
     public struct WizardNextParams: Codable, Sendable {
         public var sessionId: String
         public var answer: WizardAnswer?
@@ -4012,11 +4012,11 @@ public enum GatewayModels {
     }
 
     public struct WizardStartParams: Codable, Sendable {
-        public var mode: Mode?
+        public var mode: WizardMode?
         public var workspace: String?
 
         public init(
-            mode: Mode? = nil,
+            mode: WizardMode? = nil,
             workspace: String? = nil
         ) {
             self.mode = mode

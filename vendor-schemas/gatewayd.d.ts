@@ -699,8 +699,6 @@ export interface LogsTailReply {
   reset: boolean;
 }
 
-export type Mode = "local" | "remote";
-
 /** A model of a configured provider, as `models.list` shows it. */
 export interface Model {
   id: string;
@@ -1521,6 +1519,8 @@ export interface WizardAnswer {
   value?: unknown;
 }
 
+export type WizardMode = "local" | "remote";
+
 export interface WizardNextParams {
   sessionId: string;
   answer?: WizardAnswer;
@@ -1543,7 +1543,7 @@ export interface WizardParams {
 }
 
 export interface WizardStartParams {
-  mode?: Mode;
+  mode?: WizardMode;
   workspace?: string;
 }
 
