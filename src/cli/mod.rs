@@ -22,12 +22,14 @@ mod identity;
 mod line;
 mod lock;
 mod logs;
+mod message;
 mod models;
 mod models_edit;
 mod models_status;
 mod node;
 mod nodes;
 mod onboard;
+mod pairing;
 mod probe;
 mod reset;
 mod rpc;
@@ -83,6 +85,8 @@ enum Command {
     Approvals(approvals::Approvals),
     Devices(devices::Devices),
     Channels(channels::Channels),
+    Message(message::Message),
+    Pairing(pairing::Pairing),
     Cron(cron::Cron),
     Models(models::Models),
     Agents(agents::Agents),
@@ -157,6 +161,8 @@ pub fn main() -> ExitCode {
         Some(Command::Approvals(it)) => it.run(&context),
         Some(Command::Devices(it)) => it.run(&context),
         Some(Command::Channels(it)) => it.run(&context),
+        Some(Command::Message(it)) => it.run(&context),
+        Some(Command::Pairing(it)) => it.run(&context),
         Some(Command::Cron(it)) => it.run(&context),
         Some(Command::Models(it)) => it.run(&context),
         Some(Command::Agents(it)) => it.run(&context),
@@ -277,6 +283,23 @@ pub mod tests {
             "approvals set --stdin",
             "devices list",
             "channels status --probe",
+            "channels list",
+            "channels add --channel telegram --token 1:a --account work --name Work",
+            "channels remove --channel telegram --delete",
+            "channels login --channel telegram",
+            "channels logout --channel telegram --account work",
+            "channels logs --channel all --lines 5 --json",
+            "message send --channel telegram --target 1 --message hi",
+            "message send -t @name -m hi --media a.png --reply-to 5 --thread-id 7 --silent --dry-run",
+            "message poll --target 1 --poll-question q --poll-option a --poll-option b --poll-multi",
+            "message react --target 1 --message-id 5 --emoji x",
+            "message edit --target 1 --message-id 5 -m new",
+            "message delete --target 1 --message-id 5 --json",
+            "message read --target 1 --limit 5",
+            "pairing list telegram",
+            "pairing list --channel telegram --json",
+            "pairing approve telegram ABCDEFGH",
+            "pairing approve ABCDEFGH",
             "cron list --all",
             "cron status",
             "models",
