@@ -407,6 +407,43 @@ public enum GatewayModels {
         }
     }
 
+    public struct ChannelsLogoutParams: Codable, Sendable {
+        public var channel: String
+        public var accountId: String?
+
+        public init(
+            channel: String,
+            accountId: String? = nil
+        ) {
+            self.channel = channel
+            self.accountId = accountId
+        }
+    }
+
+    public struct ChannelsLogoutReply: Codable, Sendable {
+        public var channel: String
+        public var accountId: String
+        /// There was a token in the configuration file.
+        public var cleared: Bool
+        /// There is one in the environment, which stays.
+        public var envToken: Bool
+        public var loggedOut: Bool
+
+        public init(
+            channel: String,
+            accountId: String,
+            cleared: Bool,
+            envToken: Bool,
+            loggedOut: Bool
+        ) {
+            self.channel = channel
+            self.accountId = accountId
+            self.cleared = cleared
+            self.envToken = envToken
+            self.loggedOut = loggedOut
+        }
+    }
+
     public struct ChannelsStatusParams: Codable, Sendable {
         public var probe: Bool?
         public var timeoutMs: Int?
@@ -1830,6 +1867,28 @@ public enum GatewayModels {
             self.lines = lines
             self.truncated = truncated
             self.reset = reset
+        }
+    }
+
+    public struct MessageActionParams: Codable, Sendable {
+        public var channel: String
+        public var action: String
+        public var params: JSONValue
+        public var accountId: String?
+        public var idempotencyKey: String
+
+        public init(
+            channel: String,
+            action: String,
+            params: JSONValue,
+            accountId: String? = nil,
+            idempotencyKey: String
+        ) {
+            self.channel = channel
+            self.action = action
+            self.params = params
+            self.accountId = accountId
+            self.idempotencyKey = idempotencyKey
         }
     }
 
@@ -4096,6 +4155,7 @@ public enum GatewayModels {
         case status = "status"
         case logsTail = "logs.tail"
         case channelsStatus = "channels.status"
+        case channelsLogout = "channels.logout"
         case usageStatus = "usage.status"
         case usageCost = "usage.cost"
         case ttsStatus = "tts.status"
@@ -4164,6 +4224,7 @@ public enum GatewayModels {
         case cronStatus = "cron.status"
         case send = "send"
         case poll = "poll"
+        case messageAction = "message.action"
         case agent = "agent"
         case agentWait = "agent.wait"
         case chatHistory = "chat.history"

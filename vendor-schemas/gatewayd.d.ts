@@ -161,6 +161,21 @@ export interface Challenge {
   ts: number;
 }
 
+export interface ChannelsLogoutParams {
+  channel: string;
+  accountId?: string;
+}
+
+export interface ChannelsLogoutReply {
+  channel: string;
+  accountId: string;
+  /** There was a token in the configuration file. */
+  cleared: boolean;
+  /** There is one in the environment, which stays. */
+  envToken: boolean;
+  loggedOut: boolean;
+}
+
 export interface ChannelsStatusParams {
   probe?: boolean;
   timeoutMs?: number;
@@ -697,6 +712,14 @@ export interface LogsTailReply {
   truncated: boolean;
   /** The asked cursor was of no use: what comes is the end of the file. */
   reset: boolean;
+}
+
+export interface MessageActionParams {
+  channel: string;
+  action: string;
+  params: unknown;
+  accountId?: string;
+  idempotencyKey: string;
 }
 
 /** A model of a configured provider, as `models.list` shows it. */
@@ -1578,6 +1601,7 @@ export interface Methods {
   "status": { params: unknown; result: StatusReply };
   "logs.tail": { params: LogsTailParams; result: LogsTailReply };
   "channels.status": { params: ChannelsStatusParams; result: ChannelsStatusReply };
+  "channels.logout": { params: ChannelsLogoutParams; result: ChannelsLogoutReply };
   "usage.status": { params: unknown; result: UsageStatusReply };
   "usage.cost": { params: unknown; result: UsageCostReply };
   "tts.status": { params: unknown; result: Status };
@@ -1646,6 +1670,7 @@ export interface Methods {
   "cron.status": { params: NoParams; result: CronStatusReply };
   "send": { params: SendParams; result: SentReply };
   "poll": { params: PollParams; result: SentReply };
+  "message.action": { params: MessageActionParams; result: unknown };
   "agent": { params: AgentParams; result: AgentReply };
   "agent.wait": { params: AgentWaitParams; result: WaitReply };
   "chat.history": { params: ChatHistoryParams; result: ChatHistoryReply };

@@ -1,12 +1,12 @@
 //! Model servers that misbehave, each in its own way (reliability plan R15): every call ends, with its own error, and soon.
-use super::dns::Lookup;
 use super::error::{ErrorKind, TurnError, Wait};
 use super::http::{Patience, Wire};
 use super::model::{Delta, Done, TurnRequest};
 use super::providers::{Api, Target, run};
-use super::proxy::Proxies;
 use crate::base::cancel::Cancel;
 use crate::base::limits::MODEL_LINE_BYTES_MAX;
+use crate::wire::dns::Lookup;
+use crate::wire::proxy::Proxies;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::json;
 use std::io::{Read, Write};

@@ -1,15 +1,15 @@
 //! One POST to a model server and its answer, byte by byte: blocking, with a deadline for every wait, closed at once when cancelled.
 //!
 //! Nothing is followed, retried, cached or unpacked here; a connection serves one request. `fetch` makes its connections here too.
-use super::dns::{Dns, Lookup, system};
 use super::error::{ErrorKind, TurnError, Wait};
-use super::proxy::Proxies;
 use super::refusal;
 use crate::base::cancel::{Cancel, Hook};
 use crate::base::limits::{
     HEAD_BYTES_MAX, MODEL_ANSWER_BYTES_MAX, MODEL_CONNECT_MS, MODEL_FIRST_BYTE_MS, MODEL_IDLE_MS,
     MODEL_REFUSAL_BYTES_MAX, MODEL_TOTAL_MS,
 };
+use crate::wire::dns::{Dns, Lookup, system};
+use crate::wire::proxy::Proxies;
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::{HeaderMap, Uri};
@@ -88,7 +88,9 @@ pub fn post(post: &Post, wire: &Wire, cancel: &Cancel) -> Result<Arriving, TurnE
         return Err(bad(format!("baseUrl {:?} is not of the form https://host/path", post.url)));
     }
     let dns = Dns { cancel: cancel.clone(), lookup: wire.lookup };
-    let agent = agent(wire.patience, wire.proxies.of_uri(&uri)?, 0, dns);
+    let proxy =
+        wire.proxies.of_uri(&uri).map_err(|err| TurnError::new(ErrorKind::Network, err.to_string()))?;
+    let agent = agent(wire.patience, proxy, 0, dns);
     let closing = agent.clone();
     let close = cancel.on_cancel(move || closing.shutdown());
     if cancel.is_cancelled() {

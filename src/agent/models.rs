@@ -1,10 +1,10 @@
 //! The models of one configuration and the keys to them, shared by all runs.
 use super::catalog::Catalog;
 use super::keys::{Keys, profiles_path};
-use super::proxy::Proxies;
 use crate::base::files;
 use crate::base::limits::STATE_BYTES_MAX;
 use crate::config::{Env, File, Paths};
+use crate::wire::proxy::Proxies;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

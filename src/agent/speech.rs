@@ -7,12 +7,12 @@
 //! The services that have a key are tried one after the other, the chosen one first. Nothing here waits longer than `timeoutMs` for each.
 use super::error::{ErrorKind, TurnError};
 use super::http::{self, Patience, Post, Wire};
-use super::proxy::Proxies;
 use crate::base::cancel::Cancel;
 use crate::base::files;
 use crate::base::limits::{SPEECH_KEPT_MS, SPEECHES_KEPT_MAX};
 use crate::base::secret::Secret;
 use crate::config::{Env, OpenAi, SERVICES, Service, Speech};
+use crate::wire::proxy::Proxies;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};

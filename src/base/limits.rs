@@ -391,6 +391,82 @@ pub const NODE_RETRY_MS: u64 = 1_000;
 /// See [`NODE_RETRY_MS`]. Reference: 30 s.
 pub const NODE_RETRY_MS_MAX: u64 = 30_000;
 
+/// One answer of the Bot API. Ours: a hundred updates take some 300 KB.
+pub const TELEGRAM_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Name look-up, and TCP connect with TLS, of the Bot API; each. Ours: a Pi on slow Wi-Fi needs 3 s.
+pub const TELEGRAM_CONNECT_MS: u64 = 15_000;
+/// How long a connection waits for the next call. Ours: a server that closes an idle one does so later.
+pub const TELEGRAM_KEEP_ALIVE_MS: u64 = 15_000;
+/// How long the Bot API holds a poll. Ours: home routers forget a silent connection after a minute at the earliest.
+pub const TELEGRAM_POLL_S: u64 = 30;
+/// A poll's answer is awaited this much longer. Reliability plan R16: 10 s.
+pub const TELEGRAM_POLL_GRACE_MS: u64 = 10_000;
+/// Updates of one poll. Bot API: 100. Ours: each waits in memory until it is durable.
+pub const TELEGRAM_UPDATES_MAX: u64 = 50;
+/// One call that sends something. Ours.
+pub const TELEGRAM_CALL_MS: u64 = 30_000;
+/// One call that moves a file. Ours: 20 MB over a slow line.
+pub const TELEGRAM_FILE_MS: u64 = 120_000;
+/// Before the next attempt after a failed poll, twice as long each time. Reliability plan R16.
+pub const TELEGRAM_RETRY_MS: u64 = 1_000;
+/// See [`TELEGRAM_RETRY_MS`].
+pub const TELEGRAM_RETRY_MS_MAX: u64 = 30_000;
+/// Before updates that found no room are offered again. Ours.
+pub const TELEGRAM_FULL_MS: u64 = 500;
+/// A message's text, in UTF-16 units. Bot API.
+pub const TELEGRAM_TEXT_MAX: usize = 4096;
+/// A caption, in UTF-16 units. Bot API.
+pub const TELEGRAM_CAPTION_MAX: usize = 1024;
+/// The typing sign is shown 5 s. Bot API.
+pub const TELEGRAM_TYPING_MS: u64 = 4_000;
+/// The typing sign of a run of which nothing is heard. Ours: some tools take that long.
+pub const TELEGRAM_LOST_MS: u64 = 1_800_000;
+/// Between two steps of a text that is shown while it is made. Ours: the Bot API takes one message a second in a chat.
+pub const TELEGRAM_DRAFT_MS: u64 = 1_000;
+/// Messages behind the last known one among which a lost answer is looked for. Ours.
+pub const TELEGRAM_SEARCH_MIN: i64 = 64;
+/// The same, when so many were seen since. Ours: at the rate of the Bot API half a minute.
+pub const TELEGRAM_SEARCH_MAX: i64 = 1_000;
+/// How long answers of the last life wait until it is known what else has happened meanwhile. Ours.
+pub const TELEGRAM_BEHIND_MS: u64 = 10_000;
+/// The longest that the Bot API may ask to wait, in seconds. Reliability plan R16.
+pub const TELEGRAM_FLOOD_S_MAX: u64 = 3_600;
+/// The stack of a channel's threads. Ours: measured use is under 64 KiB.
+pub const CHANNEL_STACK_BYTES: usize = 256 * 1024;
+/// Orders that wait for a channel's thread. Ours.
+pub const CHANNEL_ORDERS_MAX: usize = 256;
+/// Accounts of one channel. Ours: each has two threads.
+pub const CHANNEL_ACCOUNTS_MAX: usize = 16;
+/// Chats whose words are kept until somebody addresses the bot; the one silent for longest goes first. Ours.
+pub const OVERHEARD_CHATS_MAX: usize = 256;
+/// Words of one such message, in characters. Ours.
+pub const OVERHEARD_CHARS_MAX: usize = 1_000;
+/// Messages of a group that are kept for context. Reference: 50.
+pub const OVERHEARD_MAX: usize = 50;
+/// Deliveries that are over and remembered, so that none is made twice. Ours.
+pub const DELIVERIES_ENDED_MAX: usize = 1_000;
+/// How long an answer may wait to be sent. Ours: a day; later nobody knows what it answers.
+pub const DELIVERY_TTL_MS: i64 = 86_400_000;
+/// People who wait to be let in on one channel. Reference: 3.
+pub const SENDER_PAIRING_MAX: usize = 3;
+/// How long their codes hold. Reference: 1 hour.
+pub const SENDER_PAIRING_TTL_MS: i64 = 3_600_000;
+/// A file from a channel where the configuration does not say. Reference: 5 MB.
+pub const CHANNEL_MEDIA_MB: u64 = 5;
+/// `channels.status` with `probe`, for each network. Reference: 10 s unless asked otherwise, at least 1 s.
+pub const PROBE_MS: u64 = 10_000;
+/// See [`PROBE_MS`].
+pub const PROBE_MS_MIN: u64 = 1_000;
+/// How long a source's numbers count. Bot API: after a week without updates they may begin anew. A day less.
+pub const MARK_TTL_MS: i64 = 6 * 86_400_000;
+/// Between two looks at a text under way that a channel gets. Ours.
+pub const DRAFT_MS: u64 = 500;
+/// One call of Telegram's, head and body. Security plan 1.4: 5 s.
+pub const TELEGRAM_HOOK_MS: u64 = 5_000;
+/// Its body. Security plan 1.4: 1 MB.
+pub const TELEGRAM_HOOK_BYTES_MAX: usize = 1024 * 1024;
+/// Messages of ours that are remembered, to know whose a reaction is. Ours.
+pub const TELEGRAM_OWN_MAX: usize = 1_000;
 /// A page of the canvas that gets the live-reload script; a larger one is served as it is. Ours: written by hand, or by a model.
 pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A file of the canvas that is answered in one go; a larger one comes in pieces of this size. Ours: what a slow client may hold.

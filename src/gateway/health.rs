@@ -1,4 +1,5 @@
 //! The health snapshot: taken where the sessions are, cached, refreshed at most once a second.
+use super::channels::status;
 use super::{Core, Timer, World, events, sessions};
 use crate::base::clock::{Clock, Now};
 use crate::base::limits::{HEALTH_REFRESH_MIN_MS, HEALTH_REFRESH_MS};
@@ -138,7 +139,7 @@ pub fn duration_ms(text: &str) -> Option<u64> {
 }
 
 /// Runs where the sessions are.
-fn take(world: &World, clock: Clock, stores: &mut Stores) -> HealthReply {
+fn take(world: &World, channels: &status::Snapshot, clock: Clock, stores: &mut Stores) -> HealthReply {
     let start = clock.now();
     let config = &world.config.config;
     let mut warnings: Vec<String> = world.problem.iter().cloned().collect();
@@ -167,9 +168,9 @@ fn take(world: &World, clock: Clock, stores: &mut Stores) -> HealthReply {
         ok: true,
         ts: start.unix_ms,
         duration_ms: clock.now().mono_ms - start.mono_ms,
-        channels: Map::new(),
-        channel_order: vec![],
-        channel_labels: Map::new(),
+        channels: channels.health(),
+        channel_order: channels.order.iter().map(|it| (*it).to_owned()).collect(),
+        channel_labels: channels.labels(),
         heartbeat_seconds: every_ms.unwrap_or(0) / 1000,
         default_agent_id: config.agents.default_id().to_owned(),
         sessions: own.map_or_else(
@@ -228,8 +229,8 @@ impl HealthCache {
 /// The work of a refresh; [`keep`] what it makes.
 pub fn refresh_work(core: &mut Core, now: Now) -> impl FnOnce(&mut Stores) -> HealthReply + Send + 'static {
     core.health.started_at_ms = Some(now.mono_ms);
-    let (world, clock) = (core.world.clone(), core.clock);
-    move |stores| take(&world, clock, stores)
+    let (world, clock, shown) = (core.world.clone(), core.clock, status::snapshot(core));
+    move |stores| take(&world, &shown, clock, stores)
 }
 
 /// Keeps a new snapshot and tells everybody.

@@ -12,6 +12,7 @@ pub mod attachments;
 pub mod auth;
 mod calls;
 pub mod canvas;
+pub mod channels;
 pub mod commands;
 #[cfg(test)]
 mod contract;
@@ -135,6 +136,8 @@ pub enum Effect {
     },
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
+    /// For the accounts of chat networks; what they tell comes back through [`Core::on_channel`].
+    Channel(crate::channels::Command),
     /// Tell when one of these files changes, and forget those named before.
     Watch(Vec<std::path::PathBuf>),
     /// All is said: end the process, or start over in it.
@@ -290,6 +293,7 @@ pub struct Core {
     nodes: nodes::Nodes,
     approvals: approvals::Approvals,
     runs: runs::Runs,
+    channels: channels::Channels,
     reload: reload::Reload,
     whois: tailscale::Whois,
     limiter: Limiter,
@@ -363,6 +367,7 @@ impl Core {
             nodes: nodes::Nodes::new(start.nodes),
             approvals: approvals::Approvals::default(),
             runs: runs::Runs::default(),
+            channels: channels::Channels::default(),
             reload: reload::Reload::new(start.restarted_ms),
             whois,
             limiter,
@@ -385,6 +390,7 @@ impl Core {
         // First, so that the first hello already has a snapshot.
         health::refresh(&mut core, start.clock.now());
         runs::recover::begin(&mut core);
+        channels::load(&mut core);
         tailscale::expose(&mut core);
         core
     }
@@ -494,6 +500,11 @@ impl Core {
 
     pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
         runs::on_ended(self, run, end, now);
+        self.check();
+    }
+
+    pub fn on_channel(&mut self, event: crate::channels::Event, now: Now) {
+        channels::on_event(self, event, now);
         self.check();
     }
 

@@ -9,7 +9,7 @@
 //! * Nothing is half in force: a document is used whole, or not at all.
 //! * However often the file is saved, one look follows the last save, and restarts stand a cooldown apart.
 use super::auth::SharedAuth;
-use super::{Core, Effect, Timer, World, health};
+use super::{Core, Effect, Timer, World, channels, health};
 use crate::agent::envelope::Zones;
 use crate::base::clock::Now;
 use crate::base::limits::{CONFIG_STABLE_MS, RESTART_COOLDOWN_MS};
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Channels that run here, whose sections then ask for no restart.
-pub const CHANNELS: &[&str] = &[];
+pub const CHANNELS: &[&str] = &["telegram"];
 
 #[derive(Debug, Default)]
 pub struct Reload {
@@ -183,6 +183,7 @@ fn apply(core: &mut Core, file: File, zones: Zones, plan: &Plan, now: Now) {
     let zones = Arc::new(zones);
     core.world = Arc::new(World { config, models, zones, problem: None, ..World::clone(&core.world) });
     take_secret(core);
+    channels::load(core);
     if applied.iter().any(|it| it.starts_with("logging")) {
         let (world, clock) = (core.world.clone(), core.clock);
         let work = move || {

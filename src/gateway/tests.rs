@@ -408,6 +408,7 @@ impl Sim {
                     assert!(!it.authenticated && !it.closed && !it.refused);
                     it.authenticated = true;
                 }
+                Effect::Channel(_) => panic!("no channel is configured"),
                 Effect::Run(start) => {
                     let key = start.task.session_key.clone();
                     assert!(self.runs.iter().all(|it| it.1 != key), "two runs in {key}");

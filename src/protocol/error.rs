@@ -39,6 +39,10 @@ impl RpcError {
     pub fn invalid(message: impl Into<String>) -> RpcError {
         RpcError::new(Code::InvalidRequest, message)
     }
+    /// The channel's account is not signed in.
+    pub fn not_linked(message: impl Into<String>) -> RpcError {
+        RpcError::new(Code::NotLinked, message)
+    }
     pub fn not_paired(message: impl Into<String>) -> RpcError {
         RpcError::new(Code::NotPaired, message)
     }

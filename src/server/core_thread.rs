@@ -10,6 +10,7 @@ use crate::base::ids::os_entropy;
 use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::{Patient, Pool};
+use crate::channels::{self, Runner};
 use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
@@ -30,6 +31,8 @@ struct Driver {
     starved: Arc<AtomicBool>,
     workers: Patient,
     store: Hand,
+    channels: Runner,
+    tell: Arc<dyn Fn(channels::Event) + Send + Sync>,
     /// What is watched for pages that wait.
     tree: Option<Tree>,
     /// The net thread asked whether this one is alive.
@@ -48,13 +51,33 @@ pub(super) fn start(
     let journal = core.world.paths.state.join("accepted.jsonl");
     let writer = Writer::start(Stores::new(journal, clock, os_entropy()), clock)?;
     let store = writer.hand();
-    let mut driver =
-        Driver { core, clock, inbox, back, net, starved, workers, store, tree: None, pulse: false };
+    let to_core = back.clone();
+    let tell = Arc::new(move |event| {
+        // The core is gone: nobody hears of it any more.
+        let _ = to_core.send(vec![Input::Channel(event)]);
+    });
+    let channels = Runner::default();
+    let mut driver = Driver {
+        core,
+        clock,
+        inbox,
+        back,
+        net,
+        starved,
+        workers,
+        store,
+        channels,
+        tell,
+        tree: None,
+        pulse: false,
+    };
     Builder::new().name("core".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         driver.run();
         let world = driver.core.world.clone();
+        let channels = std::mem::take(&mut driver.channels);
         // Nobody hears its answers any more, so none of them waits to be heard.
         drop(driver);
+        channels.stop();
         // What is being written is on disk before the next life reads it.
         writer.finish();
         world
@@ -105,6 +128,7 @@ impl Driver {
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
+                Input::Channel(event) => self.core.on_channel(event, now),
                 Input::Pulse => self.pulse = true,
                 Input::Head(conn, from, head) => http::on_head(&mut self.core, conn, from, &head, now),
                 Input::Request(conn, from, request) => {
@@ -160,6 +184,14 @@ impl Driver {
                     self.start_run(*start);
                     // A run that cannot be started has more to say.
                     effects.extend(self.core.take_effects());
+                    continue;
+                }
+                Effect::Channel(command) => {
+                    let told = self.channels.carry_out(command, self.clock, &self.store, &self.tell);
+                    if let Some(event) = told {
+                        self.core.on_channel(event, self.clock.now());
+                        effects.extend(self.core.take_effects());
+                    }
                     continue;
                 }
                 Effect::Store(job) => {

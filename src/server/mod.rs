@@ -25,6 +25,7 @@ use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
 use crate::base::mailbox::{Bell, mailbox};
 use crate::base::sys::SignalFd;
+use crate::channels;
 use crate::conn::answer::Answer;
 use crate::conn::head::Head;
 use crate::conn::{Bytes, Request};
@@ -63,6 +64,7 @@ enum Input {
     /// A run has a command for a node.
     ForNode(RunRef, NodeCommand),
     RunEnded(RunRef, agent::run::End),
+    Channel(channels::Event),
 }
 
 /// From core to net.

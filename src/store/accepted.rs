@@ -6,12 +6,12 @@
 //! ```
 //!
 //! A file of lines: `{"k": key, "t": ms since 1970, "q": request, "b": how often begun}`, `{"k": key, "b": 1}`, and
-//! `{"k": key, "t": …, "v": answer}`; it is rewritten with what still counts when that is the smaller part of it. A request never
-//! grows old; an answer does, see [`Dedupe`].
+//! `{"k": key, "t": …, "v": answer}`; a request from a source that counts what it gives has `"s": source, "o": number` beside it. It is
+//! rewritten with what still counts when that is the smaller part of it. A request never grows old; an answer does, see [`Dedupe`].
 use super::dedupe::Dedupe;
 use super::lines::{Back, Lines};
 use crate::base::files;
-use crate::base::limits::{ACCEPTED_BYTES_MIN, DEDUPE_TTL_MS};
+use crate::base::limits::{ACCEPTED_BYTES_MIN, DEDUPE_TTL_MS, MARK_TTL_MS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +34,8 @@ pub struct Accepted {
     /// By the number of its acceptance.
     pending: BTreeMap<u64, Pending>,
     answers: Dedupe,
+    /// The highest number that came from each source that counts what it gives, and when, in milliseconds since 1970.
+    marks: BTreeMap<String, (i64, i64)>,
     next: u64,
     /// Bytes of the file after it was last rewritten.
     rewritten: u64,
@@ -60,6 +62,7 @@ impl Accepted {
             lines,
             pending: BTreeMap::new(),
             answers: Dedupe::default(),
+            marks: BTreeMap::new(),
             next: 0,
             rewritten,
         };
@@ -68,6 +71,9 @@ impl Accepted {
             newest_first.extend(serde_json::from_slice(&line?).ok());
         }
         for mut line in newest_first.into_iter().rev() {
+            if let (Some(source), Some(number)) = (line["s"].as_str(), line["o"].as_i64()) {
+                it.mark_seen(source, number, line["t"].as_i64().unwrap_or(0));
+            }
             let Some(key) = line["k"].as_str().map(str::to_owned) else { continue };
             let begun = line["b"].as_u64().unwrap_or(0) as u32;
             match line["t"].as_i64() {
@@ -109,6 +115,36 @@ impl Accepted {
     /// Answers that may be asked for again: key, when, what.
     pub fn answers(&self) -> impl Iterator<Item = (&str, i64, &Value)> {
         self.answers.iter()
+    }
+    fn mark_seen(&mut self, source: &str, number: i64, unix_ms: i64) {
+        let last = self.mark(source, unix_ms).unwrap_or(number);
+        self.marks.insert(source.to_owned(), (number.max(last), unix_ms));
+    }
+    /// The highest number of a source of which something was accepted, as long as it counts: see [`MARK_TTL_MS`].
+    pub fn mark(&self, source: &str, unix_ms: i64) -> Option<i64> {
+        let (number, at) = self.marks.get(source)?;
+        (unix_ms.saturating_sub(*at) < MARK_TTL_MS).then_some(*number)
+    }
+    /// As [`Accepted::accept`], of something that its source may give again: the same write remembers its number.
+    ///
+    /// # Errors
+    /// As [`Accepted::accept`].
+    pub fn accept_from(
+        &mut self,
+        source: &str,
+        number: i64,
+        key: &str,
+        request: Value,
+        unix_ms: i64,
+    ) -> io::Result<()> {
+        let pending = Pending { key: key.to_owned(), at: unix_ms, request, begun: 0 };
+        let mut line = json!({ "s": source, "o": number, "k": key, "t": unix_ms, "b": 0 });
+        line["q"] = pending.request.clone();
+        self.current(unix_ms)?.append_all(&[line.to_string().into_bytes()])?;
+        self.mark_seen(source, number, unix_ms);
+        self.remember(pending);
+        self.shrink(unix_ms);
+        Ok(())
     }
     /// Promises that the request will be answered; durable when this returns. A key that waits already gets the new request.
     ///
@@ -164,8 +200,12 @@ impl Accepted {
         let young = |it: &(&str, i64, &Value)| unix_ms.saturating_sub(it.1) < DEDUPE_TTL_MS;
         let answers = self.answers.iter().filter(young).map(|it| answered(it.0, it.1, it.2));
         let pending = self.pending.values().map(asked);
+        let marks = self
+            .marks
+            .iter()
+            .map(|it| json!({ "s": it.0, "o": it.1.0, "t": it.1.1 }).to_string().into_bytes());
         let mut bytes = vec![];
-        for line in answers.chain(pending) {
+        for line in answers.chain(pending).chain(marks) {
             bytes.extend(line);
             bytes.push(b'\n');
         }
@@ -259,6 +299,25 @@ mod tests {
         let it = opened(&dir);
         assert!(it.knows("chat:a", NOW) && it.knows("chat:b", NOW) && !it.knows("chat:c", NOW));
         assert!(!it.knows("chat:a", NOW + DEDUPE_TTL_MS) && it.pending().len() == 1);
+    }
+
+    /// A source that gives something again much later: its number says that it was accepted.
+    #[test]
+    fn numbers_of_sources_are_kept() {
+        let dir = TempDir::new();
+        let mut it = opened(&dir);
+        for number in [7, 9, 8] {
+            it.accept_from("telegram:a", number, &format!("chat:{number}"), json!(1), NOW).unwrap();
+            it.end(&format!("chat:{number}"), None, NOW).unwrap();
+        }
+        it.accept("chat:x", json!(1), NOW).unwrap();
+        for _ in 0..2 {
+            let mut it = opened(&dir);
+            assert_eq!((it.mark("telegram:a", NOW), it.mark("telegram:b", NOW)), (Some(9), None));
+            assert_eq!(it.mark("telegram:a", NOW + MARK_TTL_MS), None, "it may count anew");
+            assert_eq!(waiting(&it).len(), 1);
+            it.rewrite(NOW).unwrap();
+        }
     }
 
     #[test]

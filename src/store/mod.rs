@@ -5,6 +5,7 @@ pub mod accepted;
 pub mod agent_sessions;
 pub mod cron;
 pub mod dedupe;
+pub mod deliveries;
 pub mod devices;
 pub mod entry;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod lines;
 pub mod lookup;
 pub mod nodes;
 pub mod pairings;
+pub mod senders;
 pub mod sentinel;
 pub mod sessions;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! What the store thread owns: the sessions of every agent, opened when first asked for, and the journal of accepted messages.
 use super::accepted::Accepted;
 use super::agent_sessions::{AgentSessions, Trouble};
+use super::deliveries::Deliveries;
 use crate::base::clock::{Clock, Now};
 use crate::base::ids::Entropy;
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ pub struct Stores {
     entropy: Entropy,
     journal: PathBuf,
     accepted: Option<Accepted>,
+    deliveries: Option<Deliveries>,
     /// By store file: agents may share one.
     sessions: BTreeMap<PathBuf, AgentSessions>,
     /// What was wrong with store files, each a sentence; for `health`.
@@ -20,7 +22,15 @@ pub struct Stores {
 impl Stores {
     /// `journal` is the file of [`Accepted`].
     pub fn new(journal: PathBuf, clock: Clock, entropy: Entropy) -> Stores {
-        Stores { clock, entropy, journal, accepted: None, sessions: BTreeMap::new(), damage: vec![] }
+        Stores {
+            clock,
+            entropy,
+            journal,
+            accepted: None,
+            deliveries: None,
+            sessions: BTreeMap::new(),
+            damage: vec![],
+        }
     }
     /// The journal of accepted messages, opened when first asked for.
     ///
@@ -33,6 +43,22 @@ impl Stores {
             None => Accepted::open(&self.journal, self.clock.now().unix_ms).map_err(named)?,
         };
         Ok(self.accepted.insert(opened))
+    }
+    /// The journal of answers that are to be sent, beside the other one; opened when first asked for.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn deliveries(&mut self) -> Result<&mut Deliveries, Trouble> {
+        let path = self.journal.with_file_name("deliveries.jsonl");
+        let named = |err| Trouble::Disk(format!("cannot use {}: {err}", path.display()));
+        let opened = match self.deliveries.take() {
+            Some(it) => it,
+            None => Deliveries::open(&path, self.clock.now().unix_ms).map_err(named)?,
+        };
+        Ok(self.deliveries.insert(opened))
+    }
+    pub fn entropy(&mut self) -> &mut Entropy {
+        &mut self.entropy
     }
     pub fn now(&self) -> Now {
         self.clock.now()
@@ -103,5 +129,6 @@ impl Stores {
     pub fn forget(&mut self) {
         self.sessions.clear();
         self.accepted = None;
+        self.deliveries = None;
     }
 }

@@ -7,6 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["protocol"],
     &["config", "store", "conn", "service"],
+    &["wire"],
     &["agent", "channels"],
     &["gateway"],
     &["http"],

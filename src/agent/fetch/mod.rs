@@ -14,10 +14,10 @@ mod public;
 #[cfg(test)]
 mod tests;
 
-use super::dns::{Dns, Lookup, system};
 use super::http::{Patience, agent, header};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{MODEL_CONNECT_MS, MODEL_FIRST_BYTE_MS};
+use crate::wire::dns::{Dns, Lookup, system};
 use std::net::IpAddr;
 use thiserror::Error;
 use ureq::config::Config;

@@ -37,16 +37,20 @@ use std::sync::Arc;
 
 /// Who gives a command with this message; None when it is none.
 pub fn given(core: &Core, conn: ConnId, message: &str, has_images: bool) -> Option<Sender> {
-    let (command, _) = parse(message, &core.world.config.config.session)?;
-    // Images go with a message, and only these leave one.
-    if has_images && !matches!(command, Command::New(_) | Command::Once(..)) {
-        return None;
-    }
     let ready = core.clients.get(&conn)?.ready()?;
     let owner = ready.scopes.allow(Access::Admin);
     // `commands.text` counts for channels that show commands of their own. This one shows none, and its button for a new
     // conversation types `/new`. Reference.
-    Some(Sender { channel: "webchat".into(), id: ready.client_id.as_str().to_owned(), allowed: true, owner })
+    let sender =
+        Sender { channel: "webchat".into(), id: ready.client_id.as_str().to_owned(), allowed: true, owner };
+    given_by(core, sender, message, has_images)
+}
+
+/// As [`given`], by somebody who is known already.
+pub fn given_by(core: &Core, sender: Sender, message: &str, has_images: bool) -> Option<Sender> {
+    let (command, _) = parse(message, &core.world.config.config.session)?;
+    // Images go with a message, and only these leave one.
+    (!has_images || matches!(command, Command::New(_) | Command::Once(..))).then_some(sender)
 }
 
 /// What comes of the first look.

@@ -1,9 +1,10 @@
 //! `agent` and `agent.wait`: a run for whoever asks, answered twice: accepted, then what came of it.
 use crate::base::limits::RUN_WAIT_MS;
 use crate::config::normal_id;
+use crate::gateway::channels::outbound;
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::gateway::runs::accept::{accept_and_reply, before, is_session_id};
-use crate::gateway::runs::request::{Kind, Request};
+use crate::gateway::runs::request::{Kind, Reply, Request};
 use crate::gateway::runs::wait::{self, WaitReply};
 use crate::gateway::runs::{self, Sink};
 use crate::gateway::{Core, attachments, sessions};
@@ -24,7 +25,6 @@ shaped! {
         message = "message": NonEmpty,
         agent_id = "agentId": Option<NonEmpty>,
         to = "to": Option<String>,
-        #[expect(dead_code, reason = "a channel's; none is there yet")]
         reply_to = "replyTo": Option<String>,
         session_id = "sessionId": Option<String>,
         session_key = "sessionKey": Option<String>,
@@ -33,11 +33,8 @@ shaped! {
         attachments = "attachments": Option<Vec<Value>>,
         channel = "channel": Option<String>,
         reply_channel = "replyChannel": Option<String>,
-        #[expect(dead_code, reason = "a channel's; none is there yet")]
         account_id = "accountId": Option<String>,
-        #[expect(dead_code, reason = "a channel's; none is there yet")]
         reply_account_id = "replyAccountId": Option<String>,
-        #[expect(dead_code, reason = "a channel's; none is there yet")]
         thread_id = "threadId": Option<String>,
         group_id = "groupId": Option<String>,
         group_channel = "groupChannel": Option<String>,
@@ -191,11 +188,38 @@ fn request(core: &Core, params: &AgentParams, unix_ms: i64) -> RpcResult<Request
         extra_system_prompt: given(&params.extra_system_prompt),
         timeout_ms,
         channel: given(&params.channel),
+        reply: reply(core, params)?,
         deliver_to: (params.deliver == Some(true)).then(|| deliver_to(params)),
         entry,
         accepted_at: unix_ms,
         ..Request::default()
     })
+}
+
+/// Where the answer goes, if it is said where. Else the session knows who spoke last: see `runs::accept`.
+///
+/// # Errors
+/// A target that the channel does not know.
+fn reply(core: &Core, params: &AgentParams) -> RpcResult<Option<Reply>> {
+    let given =
+        |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let channel = deliver_to(params);
+    let to = given(&params.reply_to).or_else(|| given(&params.to));
+    let (Some(to), true) = (to, params.deliver == Some(true) && core.channels.has(&channel)) else {
+        return Ok(None);
+    };
+    let account = given(&params.reply_account_id).or_else(|| given(&params.account_id));
+    let found =
+        outbound::find(core, "invalid agent params: unknown channel", &channel, account.as_deref(), &to)?;
+    let thread = given(&params.thread_id).or(found.target.thread);
+    Ok(Some(Reply {
+        channel,
+        account: found.account.1,
+        to: found.target.to,
+        thread,
+        reply_to: None,
+        message: None,
+    }))
 }
 
 /// The channel that is to get the answer. Reference: whatsapp when none is named.

@@ -299,6 +299,24 @@ fn invalid(issues: &[Issue]) -> RpcError {
     RpcError::invalid("invalid config").details(json!({ "issues": issues }))
 }
 
+/// Changes the file as this gateway sees fit: a value that is null goes. Where files are written.
+///
+/// # Errors
+/// As `config.patch`.
+pub(super) fn patch(world: &World, patch: &Value, method: &'static str, unix_ms: i64) -> RpcResult<()> {
+    let base = File::load(&world.paths, &world.env);
+    let write = Write {
+        method,
+        how: How::Merge,
+        raw: patch.to_string(),
+        base_hash: Some(Text(base.hash)),
+        who: method.to_owned(),
+        protocol: 3,
+        unix_ms,
+    };
+    write.run(world).map(drop)
+}
+
 /// Runs `write` where files are written, then `then` on the core.
 fn start<T: Send + 'static>(
     core: &mut Core,

@@ -1,8 +1,8 @@
 //! Writes through the methods, on files of every layout: what was not meant to change does not, and what was reads back.
 use super::*;
 use crate::base::clock::Clock;
-use crate::base::testing::TempDir;
 use crate::base::testing::Seed;
+use crate::base::testing::TempDir;
 use crate::config::generate::{Writer, object, value};
 use crate::config::{Env, Paths};
 

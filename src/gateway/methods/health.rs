@@ -50,12 +50,13 @@ impl Rpc for Status {
     fn call(core: &mut Core, _: Call, _: Value) -> RpcResult<Answer<StatusReply>> {
         let (world, clock) = (core.world.clone(), core.clock);
         let events = core.queued_system_events();
+        let channels = crate::gateway::channels::status::snapshot(core).lines();
         Ok(Answer::store(move |stores| {
             let newest = |agent_id: &str, path: &Path| match stores.sessions(path, agent_id) {
                 Ok(it) => Ok(Newest::of(it.index())),
                 Err(err) => Err(err.to_string()),
             };
-            Ok(status(&world, clock, events, newest))
+            Ok(status(&world, clock, channels, events, newest))
         }))
     }
 }
@@ -141,6 +142,7 @@ impl Newest {
 pub fn status(
     world: &World,
     clock: Clock,
+    channel_summary: Vec<String>,
     queued_system_events: Vec<String>,
     mut newest: impl FnMut(&str, &Path) -> Result<Newest, String>,
 ) -> StatusReply {
@@ -184,7 +186,7 @@ pub fn status(
             default_agent_id: agents.default_id().to_owned(),
             agents: beats.collect(),
         },
-        channel_summary: vec![],
+        channel_summary,
         queued_system_events,
         sessions: SessionsStatus {
             paths: by_agent.iter().map(|it| it.path.clone()).collect(),

@@ -36,6 +36,10 @@ pub fn answered(core: &mut Core, run: RunRef, now: Now) {
 /// The answer, which is on disk by now, or why there is none.
 pub fn say(core: &mut Core, run: RunRef, said: Result<Value, String>, now: Now) {
     let Some(mut entry) = core.runs.all.remove(&run) else { return };
+    match &said {
+        Ok(message) => entry.said.extend(message["content"][0]["text"].as_str().map(str::to_owned)),
+        Err(text) => entry.trouble = Some(text.clone()),
+    }
     entry.seq += 1;
     let state = if said.is_ok() { ChatState::Final } else { ChatState::Error };
     if let Some(key) = entry.request.session_key.as_deref() {

@@ -21,7 +21,7 @@ mod told;
 pub mod wait;
 
 use super::ws_log::Asked;
-use super::{Core, Effect, Timer, approvals, commands};
+use super::{Core, Effect, Timer, approvals, channels, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
 use crate::base::cancel::Cancel;
@@ -101,6 +101,9 @@ pub struct Run {
     steering: Receiver<Steer>,
     /// Run ids of the messages that were steered into it.
     steered: Vec<String>,
+    /// What is to be said to who asked, and why there is no (whole) answer.
+    said: Vec<String>,
+    trouble: Option<String>,
     /// Of its events, from 1.
     seq: u64,
     started_ms: i64,
@@ -195,7 +198,8 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     let queue = &core.world.config.config.queue;
     // One runs, and `cap` wait.
     let queues = request.kind == Kind::Chat && request.command.is_none();
-    let crowded = queues && core.runs.chats(&request.key) > queue.cap;
+    // A channel keeps what there is no room for, of all chats: no chat holds the others up before all places are taken.
+    let crowded = queues && request.reply.is_none() && core.runs.chats(&request.key) > queue.cap;
     let full = core.runs.all.len().max(core.runs.promises) >= RUNS_WAITING_MAX;
     if full || crowded && !queue.drop_old {
         return Err(RpcError::busy(1000));
@@ -227,6 +231,8 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
         steer,
         steering,
         steered: vec![],
+        said: vec![],
+        trouble: None,
         seq: 0,
         started_ms: 0,
         mono_ms: 0,
@@ -239,6 +245,10 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
     };
     core.runs.all.insert(run, entry);
     run
+}
+
+pub fn request_of(core: &Core, run: RunRef) -> Option<Request> {
+    core.runs.all.get(&run).map(|it| it.request.clone())
 }
 
 /// It could not be made durable: as if it had never been asked for.
@@ -335,7 +345,8 @@ fn pump(core: &mut Core, now: Now) {
 
 fn start(core: &mut Core, run: RunRef, now: Now) {
     let Some(key) = core.runs.all.get(&run).map(|it| it.request.key.clone()) else { return };
-    let notes = core.take_system_events(&key, run);
+    let mut notes = core.take_system_events(&key, run);
+    notes.extend(channels::take_notes(core, &key));
     let world = core.world.clone();
     let Some(entry) = core.runs.all.get_mut(&run) else { return };
     entry.stage = Stage::Running;
@@ -344,7 +355,9 @@ fn start(core: &mut Core, run: RunRef, now: Now) {
     let timeout_ms = task.timeout_ms;
     let start = Start { run, task, models: world.models.clone(), cancel: entry.cancel.clone() };
     core.runs.running += 1;
+    let request = entry.request.clone();
     core.effects.push(Effect::Run(Box::new(start)));
+    channels::outbound::working(core, &request);
     core.arm(now.mono_ms + timeout_ms, Timer::RunTooLong(run));
 }
 
@@ -371,6 +384,17 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
         commands::folded(core, run, &end);
     } else {
         let answer = finish(core, &mut entry, &end, now);
+        entry.said.clone_from(&end.texts);
+        // Who has ended it knows.
+        let quiet = matches!(entry.stop, Some(Stop::Rpc | Stop::Command | Stop::Interrupt | Stop::Deleted));
+        if quiet {
+            entry.said.clear();
+        } else {
+            entry.trouble = match (&end.outcome, &answer.error) {
+                (Err(Failure::Refused(text)), _) => Some(text.clone()),
+                (_, error) => error.as_ref().map(|it| it.message.clone()),
+            };
+        }
         tell_sinks(core, &mut entry, Some(&end), &answer, now);
         // What a stopping gateway has not finished is finished, and told, by its next life.
         if let Some(order) = entry.request.order.as_ref().filter(|_| entry.stop != Some(Stop::Shutdown)) {
@@ -432,8 +456,11 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
     told::last_chat(core, run, end, now);
     let run_id = &run.request.run_id;
     match failure {
-        None | Some(Failure::Refused(_)) if let Some(channel) = undeliverable(&run.request) => {
-            let error = RpcError::unavailable(format!("Unknown channel: {channel}"));
+        None | Some(Failure::Refused(_)) if let Some(channel) = undeliverable(core, &run.request) => {
+            let error = match channels::outbound::needs_target(core, channel) {
+                Some(text) => RpcError::unavailable(text),
+                None => RpcError::unavailable(format!("Unknown channel: {channel}")),
+            };
             let payload = json!({ "runId": run_id, "status": "error", "summary": error.message });
             Answer { payload, error: Some(error) }
         }
@@ -460,9 +487,10 @@ fn finish(core: &mut Core, run: &mut Run, end: &End, now: Now) -> Answer {
 }
 
 /// A channel that was to get the answer and does not run here. Who watches has seen it all the same.
-fn undeliverable(request: &Request) -> Option<&str> {
+fn undeliverable<'r>(core: &Core, request: &'r Request) -> Option<&'r str> {
+    let reaches = request.reply.as_ref().is_some_and(|it| channels::outbound::knows(core, it));
     // What was ordered goes to the main session in any case, and to whom that last spoke if there is somebody.
-    let nobody = |it: &&str| *it == "webchat" || *it == "last" && request.order.is_some();
+    let nobody = |it: &&str| reaches || *it == "webchat" || *it == "last" && request.order.is_some();
     request.deliver_to.as_deref().filter(|it| !nobody(it))
 }
 
@@ -509,8 +537,19 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     if all.is_empty() {
         return;
     }
+    let delivery = channels::outbound::delivery(request, &run.said, run.trouble.as_deref());
+    let request = request.clone();
     let keep = move |stores: &mut Stores| {
         let unix_ms = stores.now().unix_ms;
+        // On disk before the request counts as answered: a life that finds it unanswered finds the answer, and delivers that.
+        let promised = delivery.clone().map(|it| {
+            let deliveries = stores.deliveries().map_err(|err| err.to_string())?;
+            deliveries.add(it, unix_ms).map_err(|err| err.to_string())
+        });
+        if let Some(Err(err)) = promised {
+            log::error!(target: "channels", "an answer could not be stored, and is sent after a restart: {err}");
+            return None;
+        }
         for (key, value) in all {
             let done = stores
                 .accepted()
@@ -520,8 +559,9 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
                 log::error!(target: "agent", "{key}: {err}");
             }
         }
+        delivery
     };
-    core.store(keep, |_, (), _| {});
+    core.store(keep, move |core, delivery, _| channels::outbound::done(core, &request, delivery));
 }
 
 /// A run that cannot even begin: its client is told, nobody else.

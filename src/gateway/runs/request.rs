@@ -29,6 +29,24 @@ impl Kind {
     }
 }
 
+/// A place on a chat network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reply {
+    pub channel: String,
+    pub account: String,
+    /// The network's own id of the chat.
+    pub to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// The message that the answer names as the one it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// The message that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
@@ -55,12 +73,15 @@ pub struct Request {
     /// Where it comes from: `webchat`, a channel, or nothing that one could answer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// The channel that is to get the answer, besides those who listen.
+    /// The channel that is to get the answer, besides those who listen; where there is told by [`Request::reply`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to: Option<String>,
     /// To whom there; where that channel last heard from, when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_to_whom: Option<String>,
+    /// Who is to get the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Reply>,
     /// It was asked for from outside: the main session is told what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,

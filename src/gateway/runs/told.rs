@@ -4,9 +4,9 @@ use super::request::Kind;
 use super::{Heard, Run, RunRef, Sink, chat_answer, wait};
 use crate::agent::run::{End, Event, Failure};
 use crate::base::clock::Now;
-use crate::base::limits::{CHAT_DELTA_MS, ERROR_CHARS_MAX, TEXT_FREE_BYTES, TEXT_PACE_BYTES_A_MS};
+use crate::base::limits::{CHAT_DELTA_MS, DRAFT_MS, ERROR_CHARS_MAX, TEXT_FREE_BYTES, TEXT_PACE_BYTES_A_MS};
 use crate::gateway::events::{AGENT, CHAT};
-use crate::gateway::{Core, Timer};
+use crate::gateway::{Core, Timer, channels};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ pub struct Chat {
     shown: usize,
     /// The message has begun anew since.
     anew: bool,
+    /// When a channel was last shown the text, on the monotonic clock.
+    drafted_ms: u64,
     /// A delta waits for its time; the number it has then.
     waiting: Option<u64>,
 }
@@ -208,6 +210,10 @@ pub fn on_delta_due(core: &mut Core, run: RunRef, now: Now) {
 fn tell_delta(core: &mut Core, run: &mut Run, now: Now) {
     run.chat.told_ms = Some(now.mono_ms);
     run.chat.waiting = None;
+    if run.request.reply.is_some() && now.mono_ms >= run.chat.drafted_ms + DRAFT_MS {
+        run.chat.drafted_ms = now.mono_ms;
+        channels::outbound::draft(core, &run.request, run.text.trim_end());
+    }
     let Some(mut event) = event_of(run, ChatState::Delta) else { return };
     let text = run.text.trim_end();
     event.message = Some(message(text, now.unix_ms));

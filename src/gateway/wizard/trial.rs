@@ -3,12 +3,12 @@ use super::{Answers, write};
 use crate::agent::catalog::Catalog;
 use crate::agent::http::{Patience, Post, Wire};
 use crate::agent::model::{Message, Part, Role, TurnRequest};
-use crate::agent::proxy::Proxies;
 use crate::agent::{TurnError, http, providers};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{MODEL_CONNECT_MS, WIZARD_TRIAL_MS};
 use crate::base::secret::Secret;
 use crate::config::Env;
+use crate::wire::proxy::Proxies;
 use serde_json::Value;
 
 fn wire(env: &Env) -> Wire {

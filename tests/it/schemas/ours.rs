@@ -139,7 +139,8 @@ impl Gateway {
                     | Effect::Close { .. }
                     | Effect::Authenticated { .. }
                     | Effect::Watch(_)
-                    | Effect::End(_) => {}
+                    | Effect::End(_)
+                    | Effect::Channel(_) => {}
                 }
             }
         }

@@ -1,9 +1,19 @@
 //! Which proxy a request goes through, by the usual environment variables.
-use super::error::{ErrorKind, TurnError};
 use crate::config::Env;
 use std::net::IpAddr;
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
+
+/// It is none that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not of the form http://host:port")]
+pub struct NoProxy;
+
+/// A proxy of the form `http://host:port`.
+pub fn named(text: &str) -> Option<Proxy> {
+    let proxy = Proxy::new(text).ok()?;
+    matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https).then_some(proxy)
+}
 
 /// The environment's word on proxies. Requests to this machine never use one.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +46,7 @@ impl Proxies {
     }
     /// # Errors
     /// A proxy that is not an http(s) one.
-    pub(super) fn of_uri(&self, uri: &Uri) -> Result<Option<Proxy>, TurnError> {
+    pub fn of_uri(&self, uri: &Uri) -> Result<Option<Proxy>, NoProxy> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_lowercase();
         let own = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
         let suffix =
@@ -45,14 +55,7 @@ impl Proxies {
         let Some(text) = chosen.as_ref().filter(|_| !own && !self.no.iter().any(suffix)) else {
             return Ok(None);
         };
-        let proxy = Proxy::new(text).ok();
-        match proxy.filter(|it| matches!(it.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)) {
-            Some(proxy) => Ok(Some(proxy)),
-            None => Err(TurnError::new(
-                ErrorKind::Network,
-                "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not of the form http://host:port",
-            )),
-        }
+        named(text).map(Some).ok_or(NoProxy)
     }
 }
 

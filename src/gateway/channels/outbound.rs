@@ -1,0 +1,238 @@
+//! What goes out: calls that a client waits for, and answers of runs.
+use super::directives::{self, ReplyTo};
+use crate::base::clock::Now;
+use crate::base::limits::{CHANNEL_ORDERS_MAX, ERROR_CHARS_MAX};
+use crate::channels::{Action, Command, Key, Order, Target, Trouble, Vitals, named};
+use crate::gateway::runs::request::{Reply, Request};
+use crate::gateway::ws_log::Asked;
+use crate::gateway::{Core, Effect};
+use crate::protocol::error::{RpcError, RpcResult};
+use crate::protocol::frame::raw;
+use crate::store::deliveries::Delivery;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Calls that an account is at.
+#[derive(Default)]
+pub struct Outbound {
+    next: u64,
+    calls: BTreeMap<u64, Call>,
+}
+
+struct Call {
+    /// `send:<idempotency key>`; None where nobody waits.
+    key: Option<String>,
+    /// Of the reply: what the network does not say.
+    reply: Map<String, Value>,
+    asked: Vec<Asked>,
+}
+
+/// Where a client wants something said, as it was found.
+pub struct Found {
+    pub account: Key,
+    pub target: Target,
+}
+
+/// The account and the chat that are meant.
+///
+/// # Errors
+/// The reference's texts; `NOT_LINKED` for an account that is not signed in, `UNAVAILABLE` for one that is down.
+pub fn find(
+    core: &Core,
+    unsupported: &str,
+    channel: &str,
+    account: Option<&str>,
+    to: &str,
+) -> RpcResult<Found> {
+    let Some(network) = named(channel).filter(|_| core.channels.has(channel)) else {
+        return Err(RpcError::invalid(format!("{unsupported}: {channel}")));
+    };
+    let label = network.meta().label;
+    let target = network.target(to).map_err(|err| {
+        RpcError::invalid(format!("Error: Delivering to {label} requires target <chatId>: {err}"))
+    })?;
+    let account = account.map(str::trim).filter(|it| !it.is_empty()).map(crate::config::normal_id);
+    let account =
+        account.or_else(|| core.channels.default_of(channel).map(str::to_owned)).unwrap_or_default();
+    let Some((key, entry)) = core.channels.find(channel, &account) else {
+        return Err(RpcError::invalid(format!("unknown {label} account: {account}")));
+    };
+    let (settings, vitals) = (&entry.account, &entry.vitals);
+    if !settings.configured {
+        let why = vitals.last_error().unwrap_or_else(|| format!("set channels.{channel}.botToken"));
+        return Err(RpcError::not_linked(format!("{label} account {account} is not signed in: {why}")));
+    }
+    if !entry.started {
+        return Err(RpcError::unavailable(format!(
+            "{label} account {account} is switched off: set channels.{channel}.enabled to true"
+        )));
+    }
+    if Vitals::is(&vitals.refused) {
+        let why = vitals.last_error().unwrap_or_default();
+        return Err(RpcError::not_linked(format!("{label} account {account} is not signed in: {why}")));
+    }
+    Ok(Found { account: key.clone(), target })
+}
+
+/// Has an account do something that a client waits for. Whoever asks the same again meanwhile hears the same answer.
+///
+/// # Errors
+/// Too much is under way.
+pub fn call(
+    core: &mut Core,
+    key: &str,
+    found: Found,
+    action: Action,
+    reply: Map<String, Value>,
+    asked: &Asked,
+) -> RpcResult<()> {
+    let outbound = &mut core.channels.outbound;
+    if outbound.calls.len() >= CHANNEL_ORDERS_MAX {
+        return Err(RpcError::busy(1000));
+    }
+    let call = Call { key: Some(key.to_owned()), reply, asked: vec![asked.clone()] };
+    order(core, &found.account, action, call);
+    Ok(())
+}
+
+/// Whether this key was asked for before; the client has, or will have, its answer.
+pub fn came_before(core: &mut Core, key: &str, asked: &Asked, now: Now) -> bool {
+    if let Some(it) = core.channels.outbound.calls.values_mut().find(|it| it.key.as_deref() == Some(key)) {
+        it.asked.push(asked.clone());
+        return true;
+    }
+    let Some(answer) = core.channels.answers.get(key, now.unix_ms).cloned() else { return false };
+    core.answer_again(asked, &answer, now);
+    true
+}
+
+/// Has an account do something of which nobody hears.
+pub fn order_quietly(core: &mut Core, account: &Key, action: Action) {
+    if core.channels.outbound.calls.len() < CHANNEL_ORDERS_MAX {
+        order(core, account, action, Call { key: None, reply: Map::new(), asked: vec![] });
+    }
+}
+
+fn order(core: &mut Core, account: &Key, action: Action, call: Call) {
+    let outbound = &mut core.channels.outbound;
+    outbound.next += 1;
+    let id = outbound.next;
+    outbound.calls.insert(id, call);
+    core.effects
+        .push(Effect::Channel(Command::Order(account.clone(), Box::new(Order::Call { call: id, action }))));
+}
+
+/// A call has come to something.
+pub fn answered(core: &mut Core, call: u64, result: Result<Value, Trouble>, now: Now) {
+    let Some(call) = core.channels.outbound.calls.remove(&call) else { return };
+    let (payload, error) = match result {
+        Ok(it) => {
+            let mut reply = call.reply;
+            reply.extend(it.as_object().cloned().unwrap_or_default());
+            reply.retain(|_, it| !it.is_null());
+            (Value::Object(reply), None)
+        }
+        Err(trouble) => {
+            let error = match trouble {
+                Trouble::NotLinked(text) => RpcError::not_linked(text),
+                Trouble::Refused(text) => RpcError::invalid(format!("Error: {text}")),
+                Trouble::Unavailable(text) => RpcError::unavailable(text),
+            };
+            if call.key.is_none() {
+                log::warn!(target: "channels", "{}", error.message);
+            }
+            (Value::Null, Some(error))
+        }
+    };
+    for asked in &call.asked {
+        let reply = raw(&payload);
+        core.answer(asked, error.clone().map_or(Ok(&*reply), Err), now);
+    }
+    // What was refused may be put right and asked again.
+    let is_final = error.as_ref().is_none_or(|it| it.code == crate::protocol::error::Code::Unavailable);
+    if let Some(key) = call.key.filter(|_| is_final) {
+        core.channels.answers.put(&key, json!({ "payload": payload, "error": error }), now.unix_ms);
+    }
+}
+
+// Answers of runs.
+
+/// What an answer lacks that is for a channel which is there.
+pub fn needs_target(core: &Core, channel: &str) -> Option<String> {
+    let label = named(channel).filter(|_| core.channels.has(channel))?.meta().label;
+    Some(format!("Delivering to {label} requires target <chatId>"))
+}
+
+/// Whether an answer can be delivered there: the account is one of ours.
+pub fn knows(core: &Core, reply: &Reply) -> bool {
+    core.channels.find(&reply.channel, &reply.account).is_some()
+}
+
+/// The chat of a run that somebody on a channel waits for.
+fn place(core: &Core, request: &Request) -> Option<(Key, Target)> {
+    let reply = request.reply.as_ref()?;
+    let (key, entry) = core.channels.find(&reply.channel, &reply.account)?;
+    entry.started.then(|| (key.clone(), Target { to: reply.to.clone(), thread: reply.thread.clone() }))
+}
+
+/// A run has begun: its chat is shown that.
+pub fn working(core: &mut Core, request: &Request) {
+    if let Some((key, target)) = place(core, request) {
+        let order = Order::Working { run: request.kind.key(&request.run_id), target };
+        core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
+    }
+}
+
+/// What an answer says so far.
+pub fn draft(core: &mut Core, request: &Request, text: &str) {
+    if text.is_empty() || "NO_REPLY".starts_with(text) || text.starts_with("[[") {
+        return;
+    }
+    if let Some((key, target)) = place(core, request) {
+        let reply_to = request.reply.as_ref().and_then(|it| it.reply_to.clone());
+        let order =
+            Order::Draft { run: request.kind.key(&request.run_id), target, reply_to, text: text.to_owned() };
+        core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
+    }
+}
+
+/// A run has ended, and this is to be delivered, if anything is. It is durable.
+pub fn done(core: &mut Core, request: &Request, delivery: Option<Delivery>) {
+    let Some((key, _)) = place(core, request) else { return };
+    if let Some(it) = delivery {
+        core.effects.push(Effect::Channel(Command::Order(key.clone(), Box::new(Order::Deliver(it)))));
+    }
+    let order = Order::Done { run: request.kind.key(&request.run_id) };
+    core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
+}
+
+/// What is to be said to who asked; None when there is nothing.
+pub fn delivery(request: &Request, said: &[String], error: Option<&str>) -> Option<Delivery> {
+    let reply = request.reply.as_ref()?;
+    let mut answer = directives::read(said);
+    if let Some(text) = error {
+        let short: String = text.trim_start_matches("Error: ").chars().take(ERROR_CHARS_MAX).collect();
+        answer.texts.push(format!("⚠️ {short}"));
+    }
+    if answer.texts.is_empty() && answer.media.is_empty() {
+        return None;
+    }
+    let reply_to = match answer.reply_to {
+        Some(ReplyTo::Current) => reply.message.clone(),
+        Some(ReplyTo::Message(id)) => Some(id),
+        None => reply.reply_to.clone(),
+    };
+    Some(Delivery {
+        id: request.kind.key(&request.run_id),
+        channel: reply.channel.clone(),
+        account: reply.account.clone(),
+        to: reply.to.clone(),
+        thread: reply.thread.clone(),
+        reply_to,
+        after: reply.message.clone(),
+        texts: answer.texts,
+        media: answer.media,
+        silent: false,
+        as_voice: answer.as_voice,
+    })
+}
