@@ -46,14 +46,18 @@ impl Service {
             read_unit(&file).map(|text| (file, scope, text))
         };
         let own = user.1.clone();
-        match at(user).or_else(|| at(system)) {
+        let package = (PathBuf::from(unit::PACKAGE_DIR), Scope::System);
+        match at(user).or_else(|| at(system)).or_else(|| at(package)) {
             Some((file, scope, text)) => Service { unit, file: Some(file), scope, text },
             None => Service { unit, file: None, scope: own, text: Unit::default() },
         }
     }
     /// Some target wants it at start.
     pub fn enabled(&self) -> bool {
-        let dir = self.file.as_deref().and_then(Path::parent);
+        let dir = match self.scope {
+            Scope::System => Some(Path::new(unit::SYSTEM_DIR)),
+            Scope::User { .. } => self.file.as_deref().and_then(Path::parent),
+        };
         let wanted = |target: &str| dir.is_some_and(|it| it.join(target).join(&self.unit).is_symlink());
         wanted("default.target.wants") || wanted("multi-user.target.wants")
     }

@@ -2,7 +2,7 @@
 use super::service::Service;
 use super::{Context, fail, say};
 use crate::base::clock::Clock;
-use crate::service::last_exit;
+use crate::service::{last_exit, unit};
 use argh::FromArgs;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -156,6 +156,14 @@ impl Uninstall {
         let report = Report::of("uninstall", self.json);
         let service = Service::find(context, "gateway");
         let Some(file) = &service.file else { return missing(report, &service, context) };
+        if file.starts_with(unit::PACKAGE_DIR) {
+            let text = format!(
+                "{} belongs to a package: sudo apt remove gatewayd, or: sudo systemctl disable --now {}",
+                file.display(),
+                service.unit
+            );
+            return report.failed(&text);
+        }
         match remove(&service, file) {
             Ok(()) => {
                 let text = format!(

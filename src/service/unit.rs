@@ -11,6 +11,9 @@ pub fn name(kind: &str, profile: Option<&str>) -> String {
 /// The folder of the system's units.
 pub const SYSTEM_DIR: &str = "/etc/systemd/system";
 
+/// Where packages put theirs; what is of that name in [`SYSTEM_DIR`] counts first.
+pub const PACKAGE_DIR: &str = "/usr/lib/systemd/system";
+
 /// `~/.config/systemd/user`, or `XDG_CONFIG_HOME`'s.
 pub fn user_dir(home: &Path, xdg_config_home: Option<&str>) -> PathBuf {
     let xdg = xdg_config_home.filter(|it| it.starts_with('/')).map(PathBuf::from);

@@ -368,5 +368,17 @@ fn a_unit_of_the_system() {
     let number: f32 = score.split_whitespace().find_map(|it| it.parse().ok()).unwrap();
     assert!(number <= 2.5, "{score}");
     it.root("openclaw gateway restart");
+    // The same as a package brings it.
+    it.root("openclaw gateway stop && mv /etc/systemd/system/openclaw-gateway.service /usr/lib/systemd/system/ && systemctl daemon-reload");
+    it.root("openclaw gateway start");
+    let status: Value = serde_json::from_str(&it.root("openclaw gateway status --json")).unwrap();
+    assert_eq!(
+        (&status["rpc"]["ok"], &status["service"]["loaded"]),
+        (&json!(true), &json!(true)),
+        "{status:#}"
+    );
+    let out = it.shell(&[], "openclaw gateway uninstall");
+    assert!(out.status.code() == Some(1) && text(&out).contains("apt remove"), "{}", text(&out));
+    it.root("openclaw gateway stop && mv /usr/lib/systemd/system/openclaw-gateway.service /etc/systemd/system/ && systemctl daemon-reload");
     it.root("openclaw gateway uninstall && test ! -e /etc/systemd/system/openclaw-gateway.service");
 }
