@@ -536,7 +536,7 @@ public enum GatewayModels {
         /// `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said.
         public var message: JSONValue?
         public var errorMessage: String?
-        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`.
+        /// Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`.
         public var stopReason: String?
 
         public init(
@@ -1890,9 +1890,6 @@ public enum GatewayModels {
             self.accountId = accountId
             self.idempotencyKey = idempotencyKey
         }
-    public enum Mode: String, Codable, CaseIterable, Sendable {
-        case local = "local"
-        case remote = "remote"
     }
 
     /// A model of a configured provider, as `models.list` shows it.
@@ -4013,6 +4010,11 @@ public enum GatewayModels {
         }
     }
 
+    public enum WizardMode: String, Codable, CaseIterable, Sendable {
+        case local = "local"
+        case remote = "remote"
+    }
+
     public struct WizardNextParams: Codable, Sendable {
         public var sessionId: String
         public var answer: WizardAnswer?
@@ -4069,11 +4071,11 @@ public enum GatewayModels {
     }
 
     public struct WizardStartParams: Codable, Sendable {
-        public var mode: Mode?
+        public var mode: WizardMode?
         public var workspace: String?
 
         public init(
-            mode: Mode? = nil,
+            mode: WizardMode? = nil,
             workspace: String? = nil
         ) {
             self.mode = mode

@@ -220,7 +220,7 @@ export interface ChatEvent {
   /** `{role, content: [{type: "text", text}], timestamp}`; the whole text so far. Absent when nothing was said. */
   message?: unknown;
   errorMessage?: string;
-  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt` or `shutdown`. */
+  /** Why it was aborted: `rpc`, `stop`, `timeout`, `interrupt`, `disconnect` or `shutdown`. */
   stopReason?: string;
 }
 
@@ -721,7 +721,6 @@ export interface MessageActionParams {
   accountId?: string;
   idempotencyKey: string;
 }
-export type Mode = "local" | "remote";
 
 /** A model of a configured provider, as `models.list` shows it. */
 export interface Model {
@@ -1543,6 +1542,8 @@ export interface WizardAnswer {
   value?: unknown;
 }
 
+export type WizardMode = "local" | "remote";
+
 export interface WizardNextParams {
   sessionId: string;
   answer?: WizardAnswer;
@@ -1565,7 +1566,7 @@ export interface WizardParams {
 }
 
 export interface WizardStartParams {
-  mode?: Mode;
+  mode?: WizardMode;
   workspace?: string;
 }
 

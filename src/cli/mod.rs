@@ -283,23 +283,6 @@ pub mod tests {
             "approvals set --stdin",
             "devices list",
             "channels status --probe",
-            "channels list",
-            "channels add --channel telegram --token 1:a --account work --name Work",
-            "channels remove --channel telegram --delete",
-            "channels login --channel telegram",
-            "channels logout --channel telegram --account work",
-            "channels logs --channel all --lines 5 --json",
-            "message send --channel telegram --target 1 --message hi",
-            "message send -t @name -m hi --media a.png --reply-to 5 --thread-id 7 --silent --dry-run",
-            "message poll --target 1 --poll-question q --poll-option a --poll-option b --poll-multi",
-            "message react --target 1 --message-id 5 --emoji x",
-            "message edit --target 1 --message-id 5 -m new",
-            "message delete --target 1 --message-id 5 --json",
-            "message read --target 1 --limit 5",
-            "pairing list telegram",
-            "pairing list --channel telegram --json",
-            "pairing approve telegram ABCDEFGH",
-            "pairing approve ABCDEFGH",
             "cron list --all",
             "cron status",
             "models",
@@ -349,6 +332,31 @@ pub mod tests {
             "config explain gateway.port --json",
             "--version",
             "-V",
+        ] {
+            let parsed = parse("openclaw", &line(text));
+            assert!(parsed.is_ok(), "{text}: {}", parsed.err().unwrap().output);
+        }
+    }
+    #[test]
+    fn lines_about_channels() {
+        for text in [
+            "channels list",
+            "channels add --channel telegram --token 1:a --account work --name Work",
+            "channels remove --channel telegram --delete",
+            "channels login --channel telegram",
+            "channels logout --channel telegram --account work",
+            "channels logs --channel all --lines 5 --json",
+            "message send --channel telegram --target 1 --message hi",
+            "message send -t @name -m hi --media a.png --reply-to 5 --thread-id 7 --silent --dry-run",
+            "message poll --target 1 --poll-question q --poll-option a --poll-option b --poll-multi",
+            "message react --target 1 --message-id 5 --emoji x",
+            "message edit --target 1 --message-id 5 -m new",
+            "message delete --target 1 --message-id 5 --json",
+            "message read --target 1 --limit 5",
+            "pairing list telegram",
+            "pairing list --channel telegram --json",
+            "pairing approve telegram ABCDEFGH",
+            "pairing approve ABCDEFGH",
         ] {
             let parsed = parse("openclaw", &line(text));
             assert!(parsed.is_ok(), "{text}: {}", parsed.err().unwrap().output);
