@@ -25,7 +25,7 @@ use super::tools::{Outcome, Toolbox};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
 use crate::store::agent_sessions::{Behind, Trouble};
-use crate::store::transcript::{self, Context, Entry};
+use crate::store::transcript::{self, Context, Entry, Header};
 use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
     };
     let begun = match around.store.ask(begin) {
         Ok(Ok(it)) => it,
+        Ok(Err(Trouble::Refused(text))) => return End { outcome: Err(Failure::Unfit(text)), ..end },
         Ok(Err(err)) => return End { outcome: Err(Failure::Failed(err.to_string())), ..end },
         Err(err) => return End { outcome: Err(Failure::Failed(err.to_string())), ..end },
     };
@@ -523,7 +524,7 @@ impl<'a> Run<'a> {
         let task = self.asking.task;
         let (store, agent_id, key) = (task.store.clone(), task.agent_id.clone(), task.session_key.clone());
         let cwd = task.place.workspace.display().to_string();
-        let session_id = self.begun.session_id.clone();
+        let (session_id, synced) = (self.begun.session_id.clone(), !task.brought.passing);
         self.asking.around.store.begin(move |stores| {
             if entries.is_empty() {
                 return Ok(());
@@ -534,7 +535,8 @@ impl<'a> Run<'a> {
                 Some("") => Behind::Entry(None),
                 Some(id) => Behind::Entry(Some(id)),
             };
-            sessions.append_in(&key, &session_id, &cwd, behind, &entries, now, entropy).map(drop)
+            let header = Header { session_id: &session_id, session_key: &key, cwd: &cwd, synced };
+            sessions.append_in(header, behind, &entries, now, entropy).map(drop)
         })
     }
     /// What the session's entry says of its last run.

@@ -52,6 +52,8 @@ pub struct Steer {
 pub struct Brought {
     /// The conversation so far as the client tells it, in the transcript's form: what is stored is not told then.
     pub history: Vec<Value>,
+    /// Nobody comes back to its session: what is stored of it may be lost with the power.
+    pub passing: bool,
     /// The run whose answer this message follows, when it is not the session's last.
     pub after: Option<String>,
     /// What came of calls that an earlier run left to the client: the call's id, and its answer.

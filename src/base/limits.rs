@@ -296,6 +296,8 @@ pub const TEXT_PACE_BYTES_A_MS: usize = 1024;
 pub const ERROR_CHARS_MAX: usize = 240;
 /// A body of `/v1/chat/completions`. Reference: 1 MiB.
 pub const CHAT_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// A body that is read on the core's thread. Ours: reading it takes less than handing it over twice.
+pub const HTTP_BODY_BYTES_SMALL: usize = 16 * 1024;
 /// Pictures and files that one HTTP request names by URLs. Latest: 8.
 pub const HTTP_URLS_MAX: usize = 8;
 /// Pixels of a picture over HTTP. Ours: a phone's have 50 million at most; model servers unpack them.

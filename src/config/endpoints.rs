@@ -67,8 +67,13 @@ pub(super) fn endpoints(at: &Node, r: &mut Reader) -> Endpoints {
         responses: r.boolean(of.at("enabled")).unwrap_or(false),
         body_bytes_max: r.integer(of.at("maxBodyBytes"), 1, MOST).unwrap_or(it.body_bytes_max),
         images: limits(&of.at("images"), it.images, r),
-        files: limits(&of.at("files"), it.files, r),
+        files: files(&of.at("files"), it.files, r),
     }
+}
+
+fn files(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
+    let chars_max = r.integer(at.at("maxChars"), 1, MOST).map_or(it.chars_max, |it| it as usize);
+    MediaLimits { chars_max, ..limits(at, it, r) }
 }
 
 fn limits(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
@@ -83,7 +88,7 @@ fn limits(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
         allow_url: r.boolean(at.at("allowUrl")).unwrap_or(it.allow_url),
         mimes: if mimes.is_empty() { it.mimes } else { mimes },
         bytes_max: count(r.integer(at.at("maxBytes"), 1, MOST), it.bytes_max),
-        chars_max: count(r.integer(at.at("maxChars"), 1, MOST), it.chars_max),
+        chars_max: it.chars_max,
         redirects_max: count(r.integer(at.at("maxRedirects"), 0, 100), it.redirects_max as usize) as u32,
         timeout_ms: r.integer(at.at("timeoutMs"), 1, MOST).unwrap_or(it.timeout_ms),
     }

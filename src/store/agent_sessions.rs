@@ -105,6 +105,10 @@ impl AgentSessions {
             let _ = self.index.put(key, entry, now.mono_ms);
         }
     }
+    /// Puts an entry in memory; it is written as those of [`AgentSessions::note`] are. For a session to which nobody comes back.
+    pub fn put_passing(&mut self, key: &str, entry: Map<String, Value>, now: Now) {
+        let _ = self.index.put(key, entry, now.mono_ms);
+    }
     /// A new conversation under the same key, durably.
     ///
     /// # Errors
@@ -174,31 +178,25 @@ impl AgentSessions {
         let Some(session_id) = self.index.get(key).and_then(|it| it.session_id()).map(str::to_owned) else {
             return Err(Trouble::Refused("session not found".into()));
         };
-        self.append_in(key, &session_id, cwd, behind, entries, now, entropy)
+        let header = Header { session_id: &session_id, session_key: key, cwd, synced: true };
+        self.append_in(header, behind, entries, now, entropy)
     }
     /// As [`AgentSessions::append`], in the conversation that had this id, whatever the key names by now.
     ///
     /// # Errors
     /// As [`AgentSessions::append`].
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a plain value; a struct would only repeat their names"
-    )]
     pub fn append_in(
         &mut self,
-        key: &str,
-        session_id: &str,
-        cwd: &str,
+        header: Header<'_>,
         behind: Behind<'_>,
         entries: &[Entry],
         now: Now,
         entropy: &mut Entropy,
     ) -> Result<Vec<String>, Trouble> {
-        let Some(file) = self.transcript_of(key, session_id) else {
+        let Some(file) = self.transcript_of(header.session_key, header.session_id) else {
             return Err(Trouble::Refused("session not found".into()));
         };
         let named = |err| Trouble::Disk(format!("cannot write {}: {err}", file.display()));
-        let header = Header { session_id, session_key: key, cwd };
         let transcript = self.opened(&file, header, now).map_err(named)?;
         let leaf = transcript.leaf().map(str::to_owned);
         let parent = match behind {
@@ -224,8 +222,9 @@ impl AgentSessions {
         if self.open.len() > OPEN_MAX {
             self.open.pop_front();
         }
-        let last = self.open.back_mut();
-        Ok(&mut last.expect("it was pushed two lines above").1)
+        let last = &mut self.open.back_mut().expect("it was pushed above").1;
+        last.set_synced(header.synced);
+        Ok(last)
     }
     fn close(&mut self, file: &Path) {
         self.open.retain(|it| it.0 != *file);
@@ -311,7 +310,8 @@ mod tests {
         assert_eq!(texts(&it.context(KEY, "first").unwrap()), ["c", "d"]);
         let stored = it.index().get(KEY).unwrap().entry();
         it.reset(KEY, "second", NOW).unwrap();
-        it.append_in(KEY, "first", "/ws", Behind::Leaf, &[said("late")], NOW, &mut entropy).unwrap();
+        let header = Header { session_id: "first", session_key: KEY, cwd: "/ws", synced: true };
+        it.append_in(header, Behind::Leaf, &[said("late")], NOW, &mut entropy).unwrap();
         assert_eq!(
             texts(&it.context(KEY, "first").unwrap()),
             ["c", "d", "late"],

@@ -22,7 +22,8 @@ fn home() -> (TempDir, PathBuf, Vec<u8>) {
     for (key, session_id) in [("agent:main:main", "one"), ("agent:main:b", "two"), ("agent:main:c", "three")]
     {
         let path = transcript::path(dir.path(), session_id).unwrap();
-        Transcript::open(&path, Header { session_id, session_key: key, cwd: "/" }, NOW).unwrap();
+        Transcript::open(&path, Header { session_id, session_key: key, cwd: "/", synced: true }, NOW)
+            .unwrap();
         let _ = index.put(key, entry(session_id), 0);
     }
     let bytes = index.snapshot().1;

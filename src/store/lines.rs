@@ -28,6 +28,8 @@ pub struct Lines {
     len: u64,
     /// Whether a failed append may have left bytes behind `len`.
     spoiled: bool,
+    /// What is appended must outlive a power failure.
+    pub synced: bool,
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
@@ -55,6 +57,13 @@ impl Lines {
     /// # Errors
     /// A folder, link or device, or what the system says.
     pub fn open(path: &Path, unix_ms: i64) -> io::Result<(Lines, Option<Repair>)> {
+        Lines::open_as(path, unix_ms, true)
+    }
+    /// As [`Lines::open`]; `synced` says whether what is appended must outlive a power failure.
+    ///
+    /// # Errors
+    /// As [`Lines::open`].
+    pub fn open_as(path: &Path, unix_ms: i64, synced: bool) -> io::Result<(Lines, Option<Repair>)> {
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let file = match open(path, OpenOptions::new().append(true))? {
             Some(file) => file,
@@ -62,12 +71,14 @@ impl Lines {
                 files::make_dir(dir)?;
                 fault::step()?;
                 let made = open(path, OpenOptions::new().append(true).create(true).mode(0o600))?;
-                files::sync_dir(dir)?;
+                if synced {
+                    files::sync_dir(dir)?;
+                }
                 made.ok_or(io::ErrorKind::NotFound)?
             }
         };
         let len = file.metadata()?.len();
-        let mut lines = Lines { path: path.to_owned(), file, len, spoiled: false };
+        let mut lines = Lines { path: path.to_owned(), file, len, spoiled: false, synced };
         let repair = lines.mend(unix_ms)?;
         Ok((lines, repair))
     }
@@ -115,12 +126,13 @@ impl Lines {
         };
         (open.dev(), open.ino()) == (named.dev(), named.ino()) && (self.spoiled || open.len() == self.len)
     }
-    /// Appends whole lines, each without its line break, in one write and one fsync. They are durable when this returns.
+    /// Appends whole lines, each without its line break, in one write and one fsync. They are durable when this returns, unless
+    /// it was opened for less.
     ///
     /// # Errors
     /// A line over [`LINE_BYTES_MAX`], a file over [`TRANSCRIPT_BYTES_MAX`], or what the system says; nothing is then appended.
     pub fn append_all(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
-        self.append_checked(lines, true)
+        self.append_checked(lines, self.synced)
     }
     /// As [`Lines::append_all`], but a power failure may take them away again: for what can be found out once more.
     ///

@@ -78,6 +78,8 @@ pub struct Header<'a> {
     pub session_key: &'a str,
     /// The agent's workspace.
     pub cwd: &'a str,
+    /// What is appended must outlive a power failure.
+    pub synced: bool,
 }
 
 /// A transcript open for appending.
@@ -103,7 +105,7 @@ impl Transcript {
     /// # Errors
     /// Something there that is no regular file, or what the system says.
     pub fn open(path: &Path, header: Header<'_>, unix_ms: i64) -> io::Result<(Transcript, Option<Repair>)> {
-        let (mut lines, repair) = Lines::open(path, unix_ms)?;
+        let (mut lines, repair) = Lines::open_as(path, unix_ms, header.synced)?;
         if lines.is_empty() {
             let first = json!({
                 "type": "session", "version": 3, "id": header.session_id, "timestamp": iso(unix_ms),
@@ -117,6 +119,10 @@ impl Transcript {
     /// Whether the file is still the one that was opened and nobody else has written to it. If not, open it again.
     pub fn is_current(&self) -> bool {
         self.lines.is_current()
+    }
+    /// See [`Header::synced`]; from now on.
+    pub fn set_synced(&mut self, synced: bool) {
+        self.lines.synced = synced;
     }
     /// The id of the newest entry; None while there is none.
     pub fn leaf(&self) -> Option<&str> {

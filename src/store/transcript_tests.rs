@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const NOW: i64 = 1_795_478_083_046;
 const HEADER: Header<'_> =
-    Header { session_id: "5e551011", session_key: "agent:main:main", cwd: "/home/pi/ws" };
+    Header { session_id: "5e551011", session_key: "agent:main:main", cwd: "/home/pi/ws", synced: true };
 
 fn counting() -> Entropy {
     let mut n = 0u32;

@@ -160,8 +160,8 @@ fn a_key_is_explained() {
         .map(|it| explain(it)["change"].clone());
     assert_eq!(
         classes,
-        ["hot", "none", "restart"],
-        "what a gateway of this build does: no such channel runs in it"
+        ["hot", "none", "channel"],
+        "what a gateway of this build does: its bots begin again by themselves"
     );
     assert_eq!(
         [explain("unheard")["change"].clone(), explain("gateway")["change"].clone()],

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const DELTAS: u64 = 1_000;
 /// Between two deltas: 400 a second, faster than any model that people pay for.
 const PAUSE_MICROS: u64 = 2_500;
-const ROUNDS: u64 = 1;
+const ROUNDS: u64 = 5;
 const PARALLEL: u64 = 16;
 const COMPLETIONS: usize = 100;
 

@@ -134,6 +134,13 @@ pub fn take_notes(core: &mut Core, key: &str) -> Vec<String> {
     core.channels.notes.take(key)
 }
 
+impl Core {
+    /// Those with an account that is configured, in the order of their list.
+    pub fn channels_in_use(&self) -> Vec<&'static str> {
+        CHANNELS.iter().map(|it| it.meta().id).filter(|it| self.channels.has(it)).collect()
+    }
+}
+
 impl Channels {
     /// Whether any account of it is configured.
     pub fn has(&self, channel: &str) -> bool {

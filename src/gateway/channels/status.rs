@@ -60,7 +60,7 @@ fn summary(entry: &Entry) -> Value {
 
 pub fn snapshot(core: &Core) -> Snapshot {
     let mut out = Snapshot::default();
-    for channel in CHANNELS.iter().map(|it| it.meta().id).filter(|it| core.channels.has(it)) {
+    for channel in core.channels_in_use() {
         let of: Vec<&Entry> =
             core.channels.accounts.iter().filter(|it| it.0.0 == channel).map(|it| it.1).collect();
         let default = core.channels.default_of(channel).unwrap_or_default();

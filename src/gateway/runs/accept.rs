@@ -254,7 +254,7 @@ fn promise(
     let (key, unix_ms) = (request.kind.key(&request.run_id), stores.now().unix_ms);
     let known = match &counted {
         Some(it) => stores.accepted().map_err(disk)?.mark(it.source, unix_ms) >= Some(it.number),
-        None => request.kind != Kind::Http && stores.accepted().map_err(disk)?.knows(&key, unix_ms),
+        None => stores.accepted().map_err(disk)?.knows(&key, unix_ms),
     };
     if known {
         return Ok(Promise::Known);
@@ -271,9 +271,6 @@ fn promise(
         }
     }
     let entry = sessions.index().get(&request.key).map(|it| Value::Object(it.entry()));
-    if let Some(id) = request.brought.after.as_ref().filter(|_| entry.is_none()) {
-        return Err(RpcError::invalid(format!("Previous response with id '{id}' not found.")));
-    }
     if request.deliver_to.is_some() && request.reply.is_none() {
         let main = crate::gateway::sessions::main_key(&request.agent_id, world.config.config.session.global);
         let main = sessions.index().get(&main).map(|it| Value::Object(it.entry()));
@@ -286,9 +283,6 @@ fn promise(
         && !may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref())
     {
         return Err(RpcError::invalid("send blocked by session policy"));
-    }
-    if request.kind == Kind::Http {
-        return Ok(Promise::Made(Box::new(request)));
     }
     let counted = match counted {
         None => None,

@@ -10,7 +10,9 @@ use crate::base::clock::{Clock, Now};
 use crate::base::ids;
 use crate::base::limits::RUN_TIMEOUT_MS_MAX;
 use crate::config::PeerKind;
+use crate::gateway::send_policy::may_send;
 use crate::gateway::{World, freshness, routing, sessions};
+use crate::store::agent_sessions::Trouble;
 use crate::store::entry;
 use crate::store::index::Slot;
 use crate::store::sessions::updated_at;
@@ -87,6 +89,9 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         }
         let (sessions, now, entropy) = stores.open(&path, &request.agent_id)?;
         let before = sessions.index().get(&request.key).map(Slot::entry);
+        if request.kind == Kind::Http {
+            check(&world, &request, before.as_ref())?;
+        }
         let new_id = request.session_id.clone().or(request.new_session.clone());
         let new_id = new_id.unwrap_or_else(|| ids::uuid(entropy));
         let is_over = request.new_session.is_some()
@@ -108,7 +113,10 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         };
         let after = opened(kept, &request.entry, &new_id, now);
         if before.as_ref() != Some(&after) {
-            sessions.change(&request.key, |_, _| Ok(after.clone()), now)?;
+            match request.brought.passing {
+                true => sessions.put_passing(&request.key, after.clone(), now),
+                false => drop(sessions.change(&request.key, |_, _| Ok(after.clone()), now)?),
+            }
         }
         let session_id = after.get("sessionId").and_then(Value::as_str).unwrap_or(&new_id).to_owned();
         let transcript = sessions.transcript(&request.key).filter(|it| it.is_file());
@@ -117,6 +125,18 @@ fn begin(world: &Arc<World>, request: Request, notes: Vec<String>) -> Begin {
         entry.extend(request.once.clone());
         Ok(Begun { session_id, entry, transcript, text })
     })
+}
+
+/// What nobody has promised is judged when it begins.
+fn check(world: &World, request: &Request, entry: Option<&Map<String, Value>>) -> Result<(), Trouble> {
+    if let Some(id) = request.brought.after.as_ref().filter(|_| entry.is_none()) {
+        return Err(Trouble::Refused(format!("Previous response with id '{id}' not found.")));
+    }
+    let entry = entry.map(|it| Value::Object(it.clone()));
+    match may_send(&world.config.config.session.send_policy, &request.key, entry.as_ref()) {
+        true => Ok(()),
+        false => Err(Trouble::Refused("send blocked by session policy".into())),
+    }
 }
 
 /// A conversation that is over by the clock: what a person chose for it stays, the model too.

@@ -207,6 +207,16 @@ pub fn reserve(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RpcResult
     Ok(insert(core, request, sinks))
 }
 
+/// Begins what nobody is promised: see [`Kind::Http`].
+///
+/// # Errors
+/// As [`reserve`].
+pub fn begin_unpromised(core: &mut Core, request: Request, sinks: Vec<Sink>, now: Now) -> RpcResult<RunRef> {
+    let run = reserve(core, request, sinks)?;
+    accepted(core, run, now);
+    Ok(run)
+}
+
 fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
     // What is steered waits in the lane too, and is counted there.
     let (steer, steering) = unbounded();

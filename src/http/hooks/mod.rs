@@ -25,7 +25,6 @@ use crate::conn::head::{Content, Head};
 use crate::gateway::Core;
 use crate::gateway::exchange::Unauthorized;
 use crate::gateway::methods::system::wake;
-use crate::gateway::reload::CHANNELS;
 use crate::gateway::runs::ordered;
 use crate::gateway::runs::request::{Order, Request};
 use crate::protocol::error::{Code, RpcError};
@@ -164,8 +163,9 @@ fn request(
     key: Option<String>,
     now: Now,
 ) -> Result<Request, String> {
-    if wanted.channel != "last" && !CHANNELS.contains(&wanted.channel.as_str()) {
-        return Err(format!("channel must be {}", [&["last"], CHANNELS].concat().join("|")));
+    let channels = core.channels_in_use();
+    if wanted.channel != "last" && !channels.contains(&wanted.channel.as_str()) {
+        return Err(format!("channel must be {}", [&["last"], &channels[..]].concat().join("|")));
     }
     let world = core.world.clone();
     let new = format!("hook:{}", ids::uuid(core.entropy()));

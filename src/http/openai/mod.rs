@@ -22,13 +22,13 @@ use super::{Asker, Exchange, Route, guard};
 use crate::agent::run::{End, Failure};
 use crate::base::clock::Now;
 use crate::base::ids::{self, ConnId};
-use crate::base::limits::{BODY_UNUSED_BYTES_MAX, CHAT_BODY_BYTES_MAX};
+use crate::base::limits::{BODY_UNUSED_BYTES_MAX, CHAT_BODY_BYTES_MAX, HTTP_BODY_BYTES_SMALL};
 use crate::config::{Endpoints, normal_id};
 use crate::conn::answer::Answer;
 use crate::conn::head::Head;
 use crate::gateway::runs::events::Stop;
 use crate::gateway::runs::request::{Kind, Request};
-use crate::gateway::runs::{self, Listener, Sink, abort, accept};
+use crate::gateway::runs::{self, Listener, Sink, abort};
 use crate::gateway::{Core, sessions};
 use crate::protocol::error::{Code, RpcError};
 use prompt::Ask;
@@ -72,6 +72,8 @@ struct Api {
     mark: &'static str,
     /// In the keys of sessions.
     prefix: &'static str,
+    /// A later request may go on from an answer.
+    is_followed: bool,
     listener: fn(To) -> Box<dyn Listener>,
 }
 
@@ -79,12 +81,14 @@ static CHAT_API: Api = Api {
     read: chat::read,
     mark: "chatcmpl",
     prefix: "openai",
+    is_followed: false,
     listener: |to| Box::new(chat_answer::Chat::new(to)),
 };
 static RESPONSES_API: Api = Api {
     read: responses::read,
     mark: "resp",
     prefix: "openresponses",
+    is_followed: true,
     listener: |to| Box::new(responses_answer::Responses::new(to)),
 };
 
@@ -121,17 +125,21 @@ fn error_body(message: &str, kind: &str) -> Value {
     json!({ "error": { "message": message, "type": kind } })
 }
 
-/// A body may be large, and what is in it takes time to read: a worker does.
-fn ask(core: &mut Core, it: Exchange, api: &'static Api, _: Now) {
+/// What is in a large body takes time to read: a worker does.
+fn ask(core: &mut Core, it: Exchange, api: &'static Api, now: Now) {
     let (conn, head, body, world) = (it.conn, it.request.head, it.request.body, core.world.clone());
-    let read = move || (api.read)(&body, &world.config.config.gateway.endpoints);
-    core.work_for(conn, read, move |core, asked, now| {
-        if let Err(answer) =
-            asked.map_err(|it| refused(400, &it)).and_then(|it| begin(core, conn, &head, api, it, now))
-        {
+    let is_small = body.len() <= HTTP_BODY_BYTES_SMALL;
+    let read =
+        move || (api.read)(&body, &world.config.config.gateway.endpoints).map_err(|it| refused(400, &it));
+    let then = move |core: &mut Core, asked: Result<Ask, Answer>, now| {
+        if let Err(answer) = asked.and_then(|it| begin(core, conn, &head, api, it, now)) {
             core.respond(conn, answer);
         }
-    });
+    };
+    match is_small {
+        true => then(core, read(), now),
+        false => core.work_for(conn, read, then),
+    }
 }
 
 fn begin(
@@ -142,7 +150,7 @@ fn begin(
     mut ask: Ask,
     now: Now,
 ) -> Result<(), Answer> {
-    let (id, key) = name(core, head, api, &ask).map_err(|it| refused(400, &it))?;
+    let Name { id, key, passing } = name(core, head, api, &ask).map_err(|it| refused(400, &it))?;
     let place = sessions::place(&core.world, &key).map_err(|it| refused(400, &it.message))?;
     let message_id = format!("msg_{}", ids::uuid(core.entropy()));
     let to = To {
@@ -154,6 +162,7 @@ fn begin(
         created: now.unix_ms / 1000,
         message_id,
     };
+    ask.brought.passing = passing;
     ask.brought.after = ask.previous;
     let request = Request {
         kind: Kind::Http,
@@ -170,23 +179,28 @@ fn begin(
         ..Request::default()
     };
     let sink = Sink::Listener((api.listener)(to));
-    let run = runs::reserve(core, request.clone(), vec![sink]).map_err(|it| Failed::of(&it).answer())?;
+    let run =
+        runs::begin_unpromised(core, request, vec![sink], now).map_err(|it| Failed::of(&it).answer())?;
     core.when_gone(conn, move |core, now| abort::stop(core, run, Stop::Gone, now));
-    accept::accept(core, run, request, move |core, promised, _| {
-        if let Err(err) = promised {
-            core.respond(conn, Failed::of(&err).answer());
-        }
-    });
     Ok(())
 }
 
-/// The answer's id and the session's key. The session is what the header says, or the user's; else a new one, whose name stands in
-/// the answer's id, so that a later request finds it by that.
-fn name(core: &mut Core, head: &Head, api: &Api, ask: &Ask) -> Result<(String, String), String> {
+/// Of an answer and of its session.
+struct Name {
+    id: String,
+    key: String,
+    /// Nobody can come back to this session.
+    passing: bool,
+}
+
+/// The session is what the header says, or the user's; else a new one, whose name stands in the answer's id, so that a later
+/// request finds it by that.
+fn name(core: &mut Core, head: &Head, api: &Api, ask: &Ask) -> Result<Name, String> {
     let uuid = ids::uuid(core.entropy());
     let given = |name: &str| head.header(name).map(str::trim).filter(|it| !it.is_empty());
+    let named = |key: String| Name { id: format!("{}_{uuid}", api.mark), key, passing: false };
     if let Some(key) = given("x-openclaw-session-key") {
-        return Ok((format!("{}_{uuid}", api.mark), key.to_owned()));
+        return Ok(named(key.to_owned()));
     }
     let agents = &core.world.config.config.agents;
     let agent = given("x-openclaw-agent-id").or(given("x-openclaw-agent")).map(normal_id);
@@ -195,19 +209,16 @@ fn name(core: &mut Core, head: &Head, api: &Api, ask: &Ask) -> Result<(String, S
     let agent = agent.unwrap_or_else(|| agents.default_id().to_owned());
     let prefix = api.prefix;
     if let Some(user) = ask.user.as_deref().map(str::trim).filter(|it| !it.is_empty()) {
-        return Ok((
-            format!("{}_{uuid}", api.mark),
-            format!("agent:{agent}:{prefix}-user:{}", user.to_lowercase()),
-        ));
+        return Ok(named(format!("agent:{agent}:{prefix}-user:{}", user.to_lowercase())));
     }
     let Some(previous) = ask.previous.as_deref() else {
-        return Ok((format!("{}_{uuid}", api.mark), format!("agent:{agent}:{prefix}:{uuid}")));
+        return Ok(Name { passing: !api.is_followed, ..named(format!("agent:{agent}:{prefix}:{uuid}")) });
     };
     let root = previous.strip_prefix("resp_").map(|it| it.split('.').next().unwrap_or(it));
     let is_uuid = |it: &&str| it.len() == 36 && it.bytes().all(|c| c == b'-' || c.is_ascii_hexdigit());
     let root =
         root.filter(is_uuid).ok_or_else(|| format!("Previous response with id '{previous}' not found."))?;
-    Ok((format!("resp_{root}.{}", &uuid[..8]), format!("agent:{agent}:{prefix}:{root}")))
+    Ok(Name { id: format!("resp_{root}.{}", &uuid[..8]), ..named(format!("agent:{agent}:{prefix}:{root}")) })
 }
 
 /// `openclaw:ID`, `openclaw/ID`, `agent:ID`; None for any other name of a model.
