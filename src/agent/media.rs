@@ -28,7 +28,7 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Got {
     Picture(Image),
-    /// As [`file`] writes it.
+    /// As [`file()`] writes it.
     Text(String),
 }
 

@@ -350,6 +350,21 @@ pub fn disk_space(path: &std::path::Path) -> io::Result<(u64, u64)> {
     }
 }
 
+/// A socket that the kernel answers questions about sockets on (sock_diag(7)).
+///
+/// # Errors
+/// As socket(2).
+pub fn socket_of_diagnoses() -> io::Result<std::fs::File> {
+    // SAFETY: socket takes integers; the descriptor is checked, then owned once.
+    unsafe {
+        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(std::fs::File::from_raw_fd(fd))
+    }
+}
+
 /// Addresses of this host that are not loopback, IPv4 first: (interface, address).
 pub fn addresses() -> Vec<(String, std::net::IpAddr)> {
     let mut out = vec![];

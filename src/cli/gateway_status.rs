@@ -4,7 +4,7 @@ use super::call::Trouble;
 use super::rpc::As;
 use super::service::{Other, Service, masked, others, runtime_text};
 use super::target::{self, Link};
-use super::{Context, say};
+use super::{Context, lock, say};
 use crate::base::clock::{self, Clock};
 use crate::base::limits::LOG_FILE_BYTES_MAX;
 use crate::base::{accounts, files, log::daily_file};
@@ -80,7 +80,9 @@ impl Status {
             client.call("status", None, false)?;
             Ok(())
         });
-        let listeners = port::listeners(port);
+        let runtime = service.runtime();
+        let likely = runtime["pid"].as_i64().map(|it| it as i32).or(lock::holder(&daemon_paths.state));
+        let listeners = port::listeners(port, likely.as_slice());
         let ports = Ports::of(port, &daemon.config, &context.env);
         let tls = &daemon.config.gateway.tls;
         let tls = tls.enabled.then(|| {
@@ -89,7 +91,7 @@ impl Status {
         });
         Found {
             tls,
-            runtime: service.runtime(),
+            runtime,
             from_service: service_port.is_some(),
             log: log_file(&daemon, &daemon_paths),
             clashes: port::clashes(&ports, &listeners.iter().map(|it| it.pid).collect::<Vec<_>>()),

@@ -34,7 +34,7 @@ impl StateLock {
     /// # Errors
     /// [`LockError`].
     pub fn take(state: &Path) -> Result<StateLock, LockError> {
-        let path = state.join("gateway.lock");
+        let path = state.join(LOCK);
         let name = || state.display().to_string();
         let system = |err| LockError::System(name(), err);
         files::make_dir(state).map_err(system)?;
@@ -49,8 +49,7 @@ impl StateLock {
         let mut file = options.open(&path).map_err(system)?;
         match sys::lock_exclusive(&file) {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                let text = files::read_text(&path, PID_BYTES_MAX).ok().flatten().unwrap_or_default();
-                return Err(LockError::Held(name(), text.trim().parse().ok()));
+                return Err(LockError::Held(name(), holder(state)));
             }
             other => other.map_err(system)?,
         }
@@ -58,6 +57,13 @@ impl StateLock {
         Ok(StateLock { _file: file })
     }
 }
+
+/// The process that last took the lock; it may be gone.
+pub fn holder(state: &Path) -> Option<i32> {
+    files::read_text(&state.join(LOCK), PID_BYTES_MAX).ok()??.trim().parse().ok()
+}
+
+const LOCK: &str = "gateway.lock";
 
 /// A process number in decimal, and room.
 const PID_BYTES_MAX: u64 = 64;

@@ -1,13 +1,16 @@
-//! `logs`: the gateway's log file, read through the gateway.
+//! `logs`: the gateway's log, read through the gateway, or from its file when it does not run.
 //!
 //! * `--follow` outlives restarts of the gateway: it says so and goes on where it was.
 use super::args::{Calls, command};
 use super::call::Trouble;
 use super::rpc::{As, Client};
+use super::target::{self, Link, Source};
 use super::text::list;
 use super::{Context, fail, print};
-use crate::base::clock;
+use crate::base::clock::{self, Clock};
 use crate::base::sys;
+use crate::gateway::World;
+use crate::gateway::methods::logs;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -23,6 +26,12 @@ command! {
         /// lines at first (default 200)
         #[argh(option, default = "200")]
         limit: u32,
+        /// only lines of this level and graver ones: error, warn, info, debug or trace
+        #[argh(option)]
+        level: Option<String>,
+        /// only lines with this text, in any case
+        #[argh(option, arg_name = "text")]
+        grep: Option<String>,
         /// bytes at most a call (default 250000)
         #[argh(option, default = "250_000")]
         max_bytes: u32,
@@ -43,62 +52,128 @@ command! {
 
 /// The shortest `--interval`, milliseconds. Ours: a follower must not become a load.
 const INTERVAL_MIN_MS: u64 = 50;
+/// The most that one call answers, so that what is filtered out is no reason to show less. The method's own limit.
+const LINES_A_CALL_MAX: u32 = 5000;
+/// From grave to chatty.
+const LEVELS: [&str; 6] = ["fatal", "error", "warn", "info", "debug", "trace"];
 
 /// Where following stands.
+#[derive(Default)]
 struct Place {
     cursor: Option<u64>,
     file: String,
 }
 
+/// Where lines come from.
+enum From {
+    Gateway(Box<Client>),
+    /// The gateway does not run.
+    File(Box<World>),
+}
+
 impl Logs {
     pub fn run(&self, context: &Context) -> ExitCode {
-        let mut place = Place { cursor: None, file: String::new() };
-        let mut client = match context.open(&self.link(), As::Cli) {
+        if let Some(it) = self.level.as_deref().filter(|it| !LEVELS.contains(it)) {
+            return fail(&format!("--level {it}: use one of {}", LEVELS[1..].join(", ")), 2);
+        }
+        let mut place = Place::default();
+        let mut from = match self.begin(context) {
             Ok(it) => it,
             Err(trouble) => return context.report(&trouble),
         };
         loop {
-            match self.step(&mut client, &mut place) {
-                Ok(true) if self.follow => {}
+            match self.step(&mut from, &mut place) {
+                Ok(true) if self.follow => {
+                    if let From::File(_) = from
+                        && let Some(it) = self.try_again(context)
+                    {
+                        self.notice("connected again");
+                        from = it;
+                    }
+                }
                 // Without --follow this was all; or nobody reads on.
                 Ok(_) => return ExitCode::SUCCESS,
                 Err(trouble) if !self.follow || trouble.is_refusal() => return context.report(&trouble),
                 Err(trouble) => {
                     self.notice(&format!("{trouble}; waiting for the gateway"));
                     match self.reconnect(context) {
-                        Ok(it) => client = it,
+                        Ok(it) => from = it,
                         Err(trouble) => return context.report(&trouble),
                     }
-                    self.notice("connected again");
                 }
             }
         }
     }
 
-    /// One call, its lines printed, and the wait before the next. False when the reader of our output has gone.
-    fn step(&self, client: &mut Client, place: &mut Place) -> Result<bool, Trouble> {
-        let mut params = json!({ "limit": self.limit, "maxBytes": self.max_bytes });
-        if let Some(cursor) = place.cursor {
-            params["cursor"] = cursor.into();
+    /// The gateway, or else the file of the gateway of this machine.
+    fn begin(&self, context: &Context) -> Result<From, Trouble> {
+        let link = self.link();
+        match context.open(&link, As::Cli) {
+            Ok(it) => Ok(From::Gateway(Box::new(it))),
+            Err(trouble) if !trouble.is_refusal() && self.is_here(&link, context) => {
+                let first = trouble.to_string();
+                let first = first.lines().next().unwrap_or_default().to_owned();
+                self.notice(&format!("{first}; this is what its file says"));
+                Ok(From::File(Box::new(context.world())))
+            }
+            Err(trouble) => Err(trouble),
         }
-        client.renew();
-        let answer = client.call("logs.tail", Some(params), false)?;
+    }
+
+    fn is_here(&self, link: &Link, context: &Context) -> bool {
+        target::resolve(link, &context.config().config, context).is_ok_and(|it| it.source == Source::Local)
+    }
+
+    /// One call, its lines printed, and the wait before the next. False when the reader of our output has gone.
+    fn step(&self, from: &mut From, place: &mut Place) -> Result<bool, Trouble> {
+        let filtered = self.level.is_some() || self.grep.is_some();
+        let limit = if filtered { LINES_A_CALL_MAX } else { self.limit };
+        let answer = match from {
+            From::Gateway(client) => {
+                let mut params = json!({ "limit": limit, "maxBytes": self.max_bytes });
+                if let Some(cursor) = place.cursor {
+                    params["cursor"] = cursor.into();
+                }
+                client.renew();
+                client.call("logs.tail", Some(params), false)?
+            }
+            From::File(world) => {
+                let (now, bytes) = (Clock::start().now().unix_ms, u64::from(self.max_bytes));
+                let read = logs::read(world, now, place.cursor, limit as usize, bytes);
+                json!(read.map_err(Trouble::refusal)?)
+            }
+        };
         let open = self.show(&answer, place);
         if self.follow && open {
-            client.idle(self.interval.max(INTERVAL_MIN_MS))?;
+            match from {
+                From::Gateway(client) => client.idle(self.interval.max(INTERVAL_MIN_MS))?,
+                From::File(_) => self.pause(),
+            }
         }
         Ok(open)
     }
 
+    /// A channel that nobody sends on: a wait, no sleep.
+    fn pause(&self) {
+        let interval = Duration::from_millis(self.interval.max(INTERVAL_MIN_MS));
+        let _ = crossbeam_channel::never::<()>().recv_timeout(interval);
+    }
+
+    fn try_again(&self, context: &Context) -> Option<From> {
+        context.open(&self.link(), As::Cli).ok().map(|it| From::Gateway(Box::new(it)))
+    }
+
     /// Tries every `--interval` until the gateway answers, or refuses us.
-    fn reconnect(&self, context: &Context) -> Result<Client, Trouble> {
+    fn reconnect(&self, context: &Context) -> Result<From, Trouble> {
         loop {
-            // A channel that nobody sends on: a wait, no sleep.
-            let interval = Duration::from_millis(self.interval.max(INTERVAL_MIN_MS));
-            let _ = crossbeam_channel::never::<()>().recv_timeout(interval);
+            self.pause();
             match context.open(&self.link(), As::Cli) {
                 Err(trouble) if !trouble.is_refusal() => {}
-                other => return other,
+                Err(trouble) => return Err(trouble),
+                Ok(it) => {
+                    self.notice("connected again");
+                    return Ok(From::Gateway(Box::new(it)));
+                }
             }
         }
     }
@@ -117,14 +192,27 @@ impl Logs {
         } else if answer["truncated"] == true && list(answer, "lines").len() < self.limit as usize {
             self.notice("earlier lines are left out; raise --max-bytes to see them");
         }
+        let first = place.cursor.is_none();
         place.cursor = answer["cursor"].as_u64();
         let colour = !(self.plain || self.no_color || self.json) && std::io::stdout().is_terminal();
-        for line in list(answer, "lines").iter().filter_map(Value::as_str) {
-            let record = Record::of(line);
+        let lines = list(answer, "lines").iter().filter_map(Value::as_str).map(Record::of);
+        let mut wanted: Vec<Record> = lines.filter(|it| self.wants(it)).collect();
+        let too_many = wanted.len().saturating_sub(self.limit as usize);
+        for record in wanted.drain(if first { too_many } else { 0 }..) {
             open =
                 open && print(&if self.json { record.json() } else { record.text(self.local_time, colour) });
         }
         open
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let rank = |level: &str| LEVELS.iter().position(|it| *it == level);
+        let level = self.level.as_deref().and_then(rank);
+        // A line that is no record has no level, and may be the one that is looked for.
+        let own = record.level.as_deref().and_then(rank);
+        let grave = level.is_none_or(|most| own.is_none_or(|it| it <= most));
+        let text = self.grep.as_ref().map(|it| it.to_lowercase());
+        grave && text.is_none_or(|it| record.text(false, false).to_lowercase().contains(&it))
     }
 
     fn notice(&self, message: &str) {

@@ -291,7 +291,7 @@ fn facts(context: &Context) -> Result<Facts, String> {
 /// From the first question to the end; what is to be said then.
 fn drive(wizard: &mut Wizard, context: &Context, asks: bool) -> Result<String, String> {
     loop {
-        match wizard.next()? {
+        match wizard.now_comes()? {
             Next::End(text) => return Ok(text),
             Next::Ask(question) if !asks => unasked(wizard, &question)?,
             Next::Ask(question) => {
@@ -304,9 +304,10 @@ fn drive(wizard: &mut Wizard, context: &Context, asks: bool) -> Result<String, S
                 }
             }
             Next::Work(work) => {
-                let outcome = carry_out(wizard, &work, context);
-                if let (Ok(text), true) = (&outcome, asks && work != Work::Write) {
-                    print(text);
+                let mut outcome = carry_out(wizard, &work, context);
+                if let (Ok(text), true) = (&mut outcome, asks && work != Work::Write) {
+                    // Said now, so not at the end.
+                    print(&std::mem::take(text));
                 }
                 // Without anybody to ask, what does not work is not kept.
                 let trial = matches!(work, Work::TryModel | Work::TryTelegram);

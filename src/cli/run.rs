@@ -516,7 +516,7 @@ fn no_address(wanted: u16, err: &std::io::Error) -> Failure {
 
 /// The reference's sentence, and who it is.
 fn taken(wanted: u16) -> String {
-    let owner = port::listeners(wanted);
+    let owner = port::listeners(wanted, &[]);
     let who = match owner.first() {
         Some(it) => format!("PID {} ({})", it.pid, it.command),
         None => "a process of another user".to_owned(),

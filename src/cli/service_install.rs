@@ -155,7 +155,7 @@ impl Install {
             stop_s: stop_s(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        if self.system && spec.program.starts_with("/tmp") {
+        if self.system && !self.print && spec.program.starts_with("/tmp") {
             let program = spec.program.display();
             return Err(format!(
                 "a service of the system does not see {program}: put it elsewhere first, for example\n  sudo install -m 755 {program} /usr/local/bin/"
@@ -186,8 +186,24 @@ impl Install {
                 ));
             }
         };
-        accounts::named(&name)
-            .ok_or_else(|| format!("there is no account {name:?}. Make it, for example with:\n  {make}"))
+        let account = match accounts::named(&name) {
+            Some(it) => it,
+            // As it will be, once it is made.
+            None if self.print => {
+                accounts::Account { home: Path::new("/var/lib").join(&name), uid: 0, name: name.clone() }
+            }
+            None => {
+                return Err(format!("there is no account {name:?}. Make it, for example with:\n  {make}"));
+            }
+        };
+        let of_system = ["/bin", "/dev", "/nonexistent", "/proc", "/sbin", "/usr"];
+        if account.home == Path::new("/") || of_system.iter().any(|it| account.home.starts_with(it)) {
+            let home = account.home.display();
+            return Err(format!(
+                "the account {name} has no folder of its own ({home}). Take another, for example:\n  {make}"
+            ));
+        }
+        Ok(account)
     }
 
     fn install(
@@ -313,7 +329,7 @@ impl Plan {
             .config;
         let port = self.context.paths.port(self.spec.port, &self.context.env, config.gateway.port);
         let own = Service::find(&self.context, "gateway").state().ok().and_then(|it| it.pid);
-        for it in crate::server::port::listeners(port) {
+        for it in crate::server::port::listeners(port, own.as_slice()) {
             if Some(it.pid) != own {
                 report.warnings.push(format!(
                     "port {port} is held by PID {} ({}): stop it, or choose another: {program} config set gateway.port {}",

@@ -56,6 +56,33 @@ fn systemd_accepts_every_unit() {
 }
 
 #[test]
+fn a_unit_for_an_account() {
+    let home = Home::empty();
+    let print = |user: &str| home.run(&["gateway", "install", "--print", "--system", "--user", user]);
+    let out = print("not-made-yet");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        text.contains("\nUser=not-made-yet\n") && text.contains("\nStateDirectory=not-made-yet/.openclaw\n"),
+        "{text}"
+    );
+    let out = print("daemon");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && said.contains("no folder of its own"), "{said}");
+    for (args, says) in [
+        (&["--user", "x"][..], "--system"),
+        (&["--platform", "launchd"], "--print"),
+        (&["--port", "0"], "65535"),
+    ] {
+        let out = home.run(&[&["gateway", "install"], args].concat());
+        assert_eq!(out.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(says));
+    }
+    let out = home.run(&["gateway", "install", "--print", "--platform", "launchd"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("<string>bot.molt.gateway</string>"));
+    assert_eq!(std::fs::read_dir(home.temp.path()).unwrap().count(), 0, "it only prints");
+}
+
+#[test]
 fn launchd_would_read_its_list() {
     let home = Home::empty();
     let file = home.temp.path().join("list.plist");

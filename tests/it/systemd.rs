@@ -1,6 +1,7 @@
 //! The service on a real systemd, booted for the test. Slow (`GATEWAYD_SLOW=1`), and skipped with a reason where it cannot run.
 use crate::client::Client;
 use crate::harness::{DEADLINE, TOKEN, Temp};
+use crate::runbook;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
@@ -236,6 +237,95 @@ fn units_of_a_person() {
     }
     it.fine(&format!("test ! -e {unit} && test -e {unit}.d/own.conf"));
     assert!(!text(&it.tester("systemctl --user list-units --all 'openclaw*'")).contains("openclaw-gateway"));
+}
+
+#[test]
+fn the_runbook() {
+    let Some(it) = booted("the_runbook") else { return };
+    it.add_tester();
+    for item in runbook::read("6-service.txt") {
+        match item {
+            runbook::Item::Config(path, text) => {
+                let dir = path.rsplit_once('/').unwrap().0;
+                it.fine(&format!("mkdir -p -m 700 {dir} && umask 077 && printf '%s' '{text}' > {path}"));
+            }
+            runbook::Item::Run(row) => {
+                let out = it.tester(&row.line);
+                assert_eq!(
+                    out.status.code().map(|it| it.to_string()),
+                    Some(row.ends.clone()),
+                    "{}: {}",
+                    row.line,
+                    text(&out)
+                );
+                for says in &row.says {
+                    assert!(text(&out).contains(says), "{}: no {says:?} in {}", row.line, text(&out));
+                }
+            }
+            runbook::Item::NoSystemd => unreachable!("this is a systemd"),
+        }
+    }
+}
+
+#[test]
+fn what_the_doctor_finds_of_a_service() {
+    let Some(it) = booted("what_the_doctor_finds_of_a_service") else { return };
+    it.add_tester();
+    let port = free_port();
+    it.fine(&format!("openclaw setup --port {port} --token 0123456789abcdef0123456789abcdef"));
+    let find = |code: &str, args: &str| {
+        let out = it.tester(&format!("openclaw doctor --json {args}"));
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", text(&out)));
+        said["findings"].as_array().unwrap().iter().find(|it| it["code"] == code).cloned()
+    };
+    let has = |code: &str| find(code, "").is_some();
+    assert!(has("unit.missing") && !has("unit.linger"));
+    let done = find("unit.missing", "--repair --force").unwrap();
+    assert!(done["repaired"] == true && !has("unit.missing"), "{done}");
+    assert!(has("unit.linger") && !has("unit.outdated") && !has("unit.stopped") && !has("unit.disabled"));
+
+    // By hand: what loginctl would start here takes the manager of this test away.
+    it.root("mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/tester");
+    assert!(!has("unit.linger"));
+    let unit = "/home/tester/.config/systemd/user/openclaw-gateway.service";
+    it.fine(&format!("sed -i 's/^RestartSec=.*/RestartSec=50/' {unit} && systemctl --user daemon-reload"));
+    assert!(has("unit.outdated"));
+    let done = find("unit.outdated", "--repair").unwrap();
+    assert!(done["repaired"].is_null(), "what a person wrote is only replaced by --force: {done}");
+    let done = find("unit.outdated", "--repair --force").unwrap();
+    assert_eq!(done["repaired"], true, "{done}");
+    assert!(!has("unit.outdated") && it.fine(&format!("grep RestartSec {unit}")).contains("RestartSec=5\n"));
+    it.fine("systemctl --user disable openclaw-gateway");
+    assert!(has("unit.disabled"));
+
+    it.fine("openclaw gateway stop");
+    let done = find("unit.stopped", "--repair").unwrap();
+    assert!(done["repaired"] == true && !has("unit.stopped"), "{done}");
+    it.fine("openclaw config set gateway.mode remote && openclaw gateway stop");
+    it.tester("openclaw gateway start");
+    it.fine("openclaw config set gateway.mode local");
+    let found = find("unit.failed", "").unwrap();
+    assert!(found["message"].as_str().unwrap().contains("set gateway.mode=local"), "{found}");
+
+    // A unit as the reference writes it, with a secret in it: that goes where only its owner reads it.
+    it.fine("openclaw gateway uninstall");
+    it.fine(&format!("printf '[Service]\\nExecStart=/usr/local/bin/openclaw gateway\\nEnvironment=OPENCLAW_GATEWAY_TOKEN=of-the-unit ANTHROPIC_API_KEY=sk-unit\\n[Install]\\nWantedBy=default.target\\n' > {unit}"));
+    let said = it.fine("openclaw gateway install");
+    assert!(said.contains("installed already") && said.contains("--force writes it anew"), "{said}");
+    assert!(find("unit.outdated", "").unwrap()["message"].as_str().unwrap().contains("holds a secret"));
+    let said = it.fine("openclaw gateway install --force");
+    assert!(said.contains("ANTHROPIC_API_KEY is kept in /home/tester/.openclaw/.env"), "{said}");
+    let env = it.fine("stat -c %a ~/.openclaw/.env && cat ~/.openclaw/.env");
+    assert_eq!(env, "600\nOPENCLAW_GATEWAY_TOKEN='of-the-unit'\nANTHROPIC_API_KEY='sk-unit'\n");
+    it.fine(&format!("! grep -q of-the-unit {unit} && grep -q of-the-unit {unit}.replaced-*"));
+    assert!(!has("unit.outdated"));
+
+    // A unit of an earlier product that runs is stopped, and goes.
+    let old = "/home/tester/.config/systemd/user/moltbot-gateway.service";
+    it.fine(&format!("printf '[Service]\\nExecStart=/bin/sleep 1000\\n[Install]\\nWantedBy=default.target\\n' > {old} && systemctl --user daemon-reload && systemctl --user enable --now moltbot-gateway"));
+    let done = find("unit.legacy", "--repair").unwrap();
+    assert!(done["repaired"] == true && !has("unit.legacy"), "{done}");
+    it.fine(&format!("test ! -e {old} && ! systemctl --user is-active moltbot-gateway"));
 }
 
 #[test]

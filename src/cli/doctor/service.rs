@@ -34,7 +34,7 @@ pub fn look(context: &Context, deep: bool) -> Vec<Finding> {
     }
     let wanted = context.paths.port(service.port(context), &context.env, config.gateway.port);
     let ports = Ports::of(wanted, &config, &context.env);
-    let listeners = port::listeners(wanted);
+    let listeners = port::listeners(wanted, &[]);
     for clash in port::clashes(&ports, &listeners.iter().map(|it| it.pid).collect::<Vec<_>>()) {
         let fix = format!("{program} config set gateway.port {}", wanted.saturating_add(20));
         found.push(Finding::warning("port.clash", format!("{clash}."), fix));

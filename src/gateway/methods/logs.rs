@@ -27,7 +27,7 @@ shaped! {
 /// Lines are JSON records; `cursor` is the byte offset to ask from next time.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct LogsTailReply {
+pub struct LogsTailReply {
     file: String,
     cursor: u64,
     size: u64,
@@ -45,18 +45,31 @@ impl Rpc for LogsTail {
     type Params = LogsTailParams;
     type Reply = LogsTailReply;
     fn call(core: &mut Core, call: Call, params: LogsTailParams) -> RpcResult<Answer<LogsTailReply>> {
-        let file = log_file(&core.world, call.now.unix_ms);
+        let (world, unix_ms) = (core.world.clone(), call.now.unix_ms);
         let cursor = params.cursor.map(|it| it.0 as u64);
         let limit = params.limit.map_or(LIMIT_DEFAULT, |it| it.0) as usize;
         let bytes_max = params.max_bytes.map_or(MAX_BYTES_DEFAULT, |it| it.0) as u64;
         Ok(Answer::read(move || {
             log::logger().flush();
-            let file = newest(file);
-            let name = file.display().to_string();
-            tail(file, cursor, limit, bytes_max)
-                .map_err(|err| RpcError::unavailable(format!("cannot read the log {name}: {err}")))
+            read(&world, unix_ms, cursor, limit, bytes_max).map_err(RpcError::unavailable)
         }))
     }
+}
+
+/// The log as the method answers it. Blocks: also for whoever finds no gateway to ask.
+///
+/// # Errors
+/// A sentence.
+pub fn read(
+    world: &World,
+    unix_ms: i64,
+    cursor: Option<u64>,
+    limit: usize,
+    bytes_max: u64,
+) -> Result<LogsTailReply, String> {
+    let file = newest(log_file(world, unix_ms));
+    let name = file.display().to_string();
+    tail(file, cursor, limit, bytes_max).map_err(|err| format!("cannot read the log {name}: {err}"))
 }
 
 /// The fixed file, or today's.

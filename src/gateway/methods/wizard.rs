@@ -177,7 +177,7 @@ impl Rpc for WizardStart {
         given.extend(params.workspace.map(|it| (Step::Workspace, it.into())));
         let mut wizard = Wizard::new(facts, given, None);
         let (id, step_id) = (ids::uuid(&mut core.entropy), ids::uuid(&mut core.entropy));
-        let Ok(Next::Ask(question)) = wizard.next() else {
+        let Ok(Next::Ask(question)) = wizard.now_comes() else {
             return Err(RpcError::unavailable("the wizard has no first step"));
         };
         let step = WizardStep::of(*question, step_id);
@@ -208,7 +208,7 @@ impl Rpc for WizardNext {
         let Some(mut wizard) = session.wizard.take() else {
             return Err(RpcError::invalid("wizard not running"));
         };
-        let next = wizard.answer(&answer.value.unwrap_or_default()).and_then(|()| wizard.next());
+        let next = wizard.answer(&answer.value.unwrap_or_default()).and_then(|()| wizard.now_comes());
         match next {
             Ok(Next::Work(work)) => Ok(away(core, call, wizard, work)),
             next => arrive(core, &params.session_id, wizard, next, call.now).map(Answer::Now),
@@ -251,7 +251,7 @@ fn away(core: &Core, call: Call, mut wizard: Wizard, work: Work) -> Answer<Wizar
                 failed = Some(why);
                 break Ok(Next::End(String::new()));
             }
-            match wizard.next() {
+            match wizard.now_comes() {
                 Ok(Next::Work(more)) => work = more,
                 next => break next,
             }

@@ -1,9 +1,9 @@
 //! The first minute: what a new owner is asked, in order, and what comes of the answers. The terminal and `wizard.*` ask the same. Pure.
 //!
 //! ```text
-//! Wizard::next ──► Ask(question) ── answer ──► the next step that applies
-//!              ──► Work(work)    ── done, or why not ──► the next step …
-//!              ──► End(text)
+//! Wizard::now_comes ──► Ask(question) ── answer ──► the next step that applies
+//!                   ──► Work(work)    ── done, or why not ──► the next step …
+//!                   ──► End(text)
 //! ```
 //!
 //! * Nothing is written before the last question is answered; then only what was answered otherwise than it is.
@@ -122,6 +122,31 @@ pub struct Question {
     pub sensitive: bool,
 }
 
+impl Question {
+    fn of(step: Step, kind: Kind, title: &str, message: impl Into<String>) -> Question {
+        Question {
+            step,
+            kind,
+            title: title.to_owned(),
+            message: message.into(),
+            initial: Value::Null,
+            sensitive: false,
+        }
+    }
+    /// The answer of who only presses Enter.
+    fn or(self, initial: Value) -> Question {
+        Question { initial, ..self }
+    }
+    /// What is typed is not shown.
+    fn secret(self) -> Question {
+        Question { sensitive: true, initial: "".into(), ..self }
+    }
+}
+
+fn select(all: &[(&str, &str)]) -> Kind {
+    Kind::Select(all.iter().map(|it| (it.0.to_owned(), it.1.to_owned())).collect())
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Note,
@@ -158,7 +183,7 @@ pub struct Answers {
     pub port: Option<u16>,
     pub bind: Option<String>,
     pub token: Option<String>,
-    /// `skip`, or a name of [`PROVIDERS`].
+    /// `skip`, or the id of one that is offered.
     pub provider: String,
     pub base_url: Option<String>,
     pub key: Option<String>,
@@ -196,7 +221,7 @@ impl Wizard {
     ///
     /// # Errors
     /// An answer that was given beforehand and is none.
-    pub fn next(&mut self) -> Result<Next, String> {
+    pub fn now_comes(&mut self) -> Result<Next, String> {
         loop {
             let step = ORDER[self.at];
             if !self.applies(step) {
@@ -251,117 +276,95 @@ impl Wizard {
     }
 
     fn question(&self, step: Step) -> Question {
-        let word = |path: &str| self.now(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let ask = |kind, title: &str, message: String, initial: Value| Question {
-            step,
-            kind,
-            title: title.to_owned(),
-            message,
-            initial,
-            sensitive: false,
-        };
-        let secret = |title: &str, message: String| Question {
-            sensitive: true,
-            ..ask(Kind::Text, title, message, json!(""))
-        };
-        let select = |title: &str, message: &str, all: &[(&str, &str)], initial: &str| {
-            let options = all.iter().map(|it| (it.0.to_owned(), it.1.to_owned())).collect();
-            ask(Kind::Select(options), title, message.to_owned(), json!(initial))
-        };
-        let failure = || self.failure.clone().unwrap_or_default();
         match step {
-            Welcome => ask(Kind::Note, "OpenClaw onboarding", String::new(), Value::Null),
-            Risk => ask(Kind::Confirm, "Security", RISK.to_owned(), json!(false)),
-            Mode => select(
-                "Gateway",
-                "Where does the gateway run?",
-                &[("local", "On this machine"), ("remote", "On another machine")],
-                if self.answers.remote { "remote" } else { "local" },
-            ),
-            RemoteUrl => ask(
+            Mode | RemoteUrl | RemoteToken | Port | Bind | Token => self.about_the_gateway(step),
+            Provider | BaseUrl | Key | Model | KeepModel => self.about_the_model(step),
+            Risk => Question::of(step, Kind::Confirm, "Security", RISK).or(json!(false)),
+            Workspace => Question::of(step, Kind::Text, "Agent", "Folder that the agent works in")
+                .or(json!(self.workspace())),
+            Telegram => Question::of(
+                step,
                 Kind::Text,
-                "Gateway",
-                "Its address, ws:// or wss://HOST:PORT".into(),
-                json!(word("/gateway/remote/url")),
-            ),
-            RemoteToken => secret("Gateway", "Its token; empty leaves what is set".into()),
-            Port => ask(Kind::Text, "Gateway", "Port".into(), json!(self.port())),
-            Bind => select(
-                "Gateway",
-                "Who can reach the port?",
-                &[
+                "Telegram",
+                "Token of your bot, from @BotFather; empty for none",
+            )
+            .secret(),
+            KeepTelegram => {
+                let text = format!("It does not work: {}. Keep it all the same?", self.failure());
+                Question::of(step, Kind::Confirm, "Telegram", text).or(json!(false))
+            }
+            Service => Question::of(
+                step,
+                Kind::Confirm,
+                "Service",
+                "Install the gateway as a service, and start it?",
+            )
+            .or(json!(true)),
+            Linger => {
+                let text = "Start it at boot, also when nobody logs in (loginctl enable-linger)?";
+                Question::of(step, Kind::Confirm, "Service", text).or(json!(true))
+            }
+            // The rest asks nothing.
+            Welcome | TryModel | TryTelegram | Write | Install | End => {
+                Question::of(step, Kind::Note, "OpenClaw onboarding", "")
+            }
+        }
+    }
+
+    fn about_the_gateway(&self, step: Step) -> Question {
+        let word = |path: &str| self.now(path).and_then(Value::as_str).unwrap_or_default();
+        let ask = |kind, text: &str| Question::of(step, kind, "Gateway", text);
+        match step {
+            Mode => {
+                let all = select(&[("local", "On this machine"), ("remote", "On another machine")]);
+                let initial = if self.answers.remote { "remote" } else { "local" };
+                ask(all, "Where does the gateway run?").or(json!(initial))
+            }
+            RemoteUrl => ask(Kind::Text, "Its address, ws:// or wss://HOST:PORT")
+                .or(json!(word("/gateway/remote/url"))),
+            RemoteToken => ask(Kind::Text, "Its token; empty leaves what is set").secret(),
+            Port => ask(Kind::Text, "Port").or(json!(self.port())),
+            Bind => {
+                let all = [
                     ("loopback", "Programs on this machine"),
                     ("lan", "Your network too"),
                     ("tailnet", "Your tailnet (Tailscale)"),
-                ],
-                &Some(word("/gateway/bind"))
-                    .filter(|it| ["loopback", "lan", "tailnet"].contains(&&**it))
-                    .unwrap_or("loopback".into()),
-            ),
-            Token => secret(
-                "Gateway",
-                match self.has_secret() {
-                    true => "Token; empty leaves what is set".to_owned(),
-                    false => "Token; empty makes one".to_owned(),
-                },
-            ),
+                ];
+                let old = Some(word("/gateway/bind")).filter(|old| all.iter().any(|it| it.0 == *old));
+                ask(select(&all), "Who can reach the port?").or(json!(old.unwrap_or("loopback")))
+            }
+            _ if self.has_secret() => ask(Kind::Text, "Token; empty leaves what is set").secret(),
+            _ => ask(Kind::Text, "Token; empty makes one").secret(),
+        }
+    }
+
+    fn about_the_model(&self, step: Step) -> Question {
+        let ask = |kind, text: &str| Question::of(step, kind, "Model", text);
+        let name = &*self.answers.provider;
+        match step {
             Provider => {
                 let all: Vec<(&str, &str)> = PROVIDERS.iter().map(|it| (it.0, it.1)).collect();
                 let known = self.facts.keys_known.iter().find(|it| provider(it).is_some());
-                select("Model", "Whose model answers?", &all, known.copied().unwrap_or("skip"))
+                ask(select(&all), "Whose model answers?").or(json!(known.copied().unwrap_or("skip")))
             }
-            BaseUrl => ask(
-                Kind::Text,
-                "Model",
-                "Address of the server".into(),
-                json!(match &*self.answers.provider {
-                    "ollama" => "http://127.0.0.1:11434",
-                    _ => "http://127.0.0.1:8080/v1",
-                }),
-            ),
-            Key => secret(
-                "Model",
-                match self.facts.keys_known.contains(&&*self.answers.provider) {
-                    true => "API key; empty uses the one of the environment".to_owned(),
-                    false => "API key".to_owned(),
-                },
-            ),
-            Model => ask(
-                Kind::Text,
-                "Model",
-                "Model".into(),
-                json!(provider(&self.answers.provider).map_or("", |it| it.2)),
-            ),
-            KeepModel => ask(
-                Kind::Confirm,
-                "Model",
-                format!("It did not answer: {}. Keep it all the same?", failure()),
-                json!(false),
-            ),
-            Workspace => {
-                ask(Kind::Text, "Agent", "Folder that the agent works in".into(), json!(self.workspace()))
+            BaseUrl if name == "ollama" => {
+                ask(Kind::Text, "Address of the server").or(json!("http://127.0.0.1:11434"))
             }
-            Telegram => secret("Telegram", "Token of your bot, from @BotFather; empty for none".into()),
-            KeepTelegram => ask(
-                Kind::Confirm,
-                "Telegram",
-                format!("It does not work: {}. Keep it all the same?", failure()),
-                json!(false),
-            ),
-            Service => ask(
-                Kind::Confirm,
-                "Service",
-                "Install the gateway as a service, and start it?".into(),
-                json!(true),
-            ),
-            Linger => ask(
-                Kind::Confirm,
-                "Service",
-                "Start it at boot, also when nobody logs in (loginctl enable-linger)?".into(),
-                json!(true),
-            ),
-            TryModel | TryTelegram | Write | Install | End => ask(Kind::Note, "", String::new(), Value::Null),
+            BaseUrl => ask(Kind::Text, "Address of the server").or(json!("http://127.0.0.1:8080/v1")),
+            Key if self.facts.keys_known.contains(&name) => {
+                ask(Kind::Text, "API key; empty uses the one of the environment").secret()
+            }
+            Key => ask(Kind::Text, "API key").secret(),
+            Model => ask(Kind::Text, "Model").or(json!(provider(name).map_or("", |it| it.2))),
+            _ => {
+                let text = format!("It did not answer: {}. Keep it all the same?", self.failure());
+                ask(Kind::Confirm, &text).or(json!(false))
+            }
         }
+    }
+
+    fn failure(&self) -> &str {
+        self.failure.as_deref().unwrap_or_default()
     }
 
     fn port(&self) -> u64 {

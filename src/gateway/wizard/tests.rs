@@ -16,7 +16,7 @@ fn facts(document: Value) -> Facts {
 fn play(wizard: &mut Wizard, answers: &[(Step, Value)]) -> Vec<Step> {
     let mut seen = vec![];
     loop {
-        match wizard.next().unwrap() {
+        match wizard.now_comes().unwrap() {
             Next::Ask(question) => {
                 seen.push(question.step);
                 let own = answers.iter().find(|it| it.0 == question.step).map(|it| it.1.clone());
@@ -41,7 +41,7 @@ fn the_shortest_way() {
         json!({ "gateway": { "mode": "local" } }),
         "Enter writes nothing"
     );
-    assert_eq!(it.next(), Ok(Next::End("Next: gatewayd gateway".into())));
+    assert_eq!(it.now_comes(), Ok(Next::End("Next: gatewayd gateway".into())));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_model_that_does_not_answer_may_be_another() {
     let mut it = Wizard::new(facts(json!({})), BTreeMap::from([(Risk, json!(true))]), None);
     let mut tried = 0;
     loop {
-        match it.next().unwrap() {
+        match it.now_comes().unwrap() {
             Next::Ask(question) if question.step == Provider && tried > 0 => break,
             Next::Ask(question) => {
                 let value = match question.step {
@@ -108,16 +108,16 @@ fn a_model_that_does_not_answer_may_be_another() {
 fn wrong_answers_are_asked_again() {
     let mut it =
         Wizard::new(facts(json!({})), BTreeMap::from([(Risk, json!(true)), (Mode, json!("local"))]), None);
-    it.next().unwrap();
+    it.now_comes().unwrap();
     it.answer(&Value::Null).unwrap();
     for wrong in [json!("x"), json!(0), json!(70_000), json!([])] {
-        let Ok(Next::Ask(question)) = it.next() else { panic!("a question") };
+        let Ok(Next::Ask(question)) = it.now_comes() else { panic!("a question") };
         assert_eq!(question.step, Port);
         assert!(it.answer(&wrong).is_err(), "{wrong}");
     }
     let mut it =
         Wizard::new(facts(json!({})), BTreeMap::from([(Welcome, Value::Null), (Risk, json!(false))]), None);
-    assert!(it.next().is_err(), "what was given beforehand and is none ends it");
+    assert!(it.now_comes().is_err(), "what was given beforehand and is none ends it");
 }
 
 #[test]

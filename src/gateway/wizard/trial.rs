@@ -3,7 +3,7 @@ use super::{Answers, write};
 use crate::agent::catalog::Catalog;
 use crate::agent::http::{Patience, Post, Wire};
 use crate::agent::model::{Message, Part, Role, TurnRequest};
-use crate::agent::{http, providers};
+use crate::agent::{TurnError, http, providers};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{MODEL_CONNECT_MS, WIZARD_TRIAL_MS};
 use crate::base::secret::Secret;
@@ -28,7 +28,7 @@ fn wire(env: &Env) -> Wire {
 pub fn model(answers: &Answers, document: &Value, env: &Env) -> Result<String, String> {
     let name = answers.model.as_deref().unwrap_or_default();
     let catalog = Catalog::read(&write::document(answers, document)?, false);
-    let told = |err: crate::agent::error::TurnError| err.to_string();
+    let told = |err: TurnError| err.explain(&answers.provider);
     let model = catalog.find(&format!("{}/{name}", answers.provider)).map_err(told)?;
     let known = || catalog.variables(&answers.provider).iter().find_map(|it| env.get(it).map(str::to_owned));
     let key = answers.key.clone().or_else(known).map(Secret::new);
@@ -60,11 +60,15 @@ pub fn telegram(answers: &Answers, document: &Value, env: &Env) -> Result<String
         headers: vec![("content-type".into(), "application/json".into())],
         body: b"{}".to_vec(),
     };
-    // What went wrong must not show the token, which is part of the address.
-    let masked = |text: String| text.replace(token, "***");
-    let mut arriving =
-        http::post(&post, &wire(env), &Cancel::new()).map_err(|err| masked(err.to_string()))?;
-    let bytes = arriving.whole().map_err(|err| masked(err.to_string()))?;
+    let told = |err: TurnError| {
+        let said = match (err.status, &*err.reason) {
+            (Some(status), reason) => format!("Telegram refuses the token ({status} {reason})"),
+            (None, reason) => format!("Telegram cannot be reached {reason}"),
+        };
+        // The token is a part of the address.
+        said.trim_end().replace(token, "***")
+    };
+    let bytes = http::post(&post, &wire(env), &Cancel::new()).and_then(|mut it| it.whole()).map_err(told)?;
     let said: Value =
         serde_json::from_slice(&bytes).map_err(|err| format!("the answer is no JSON: {err}"))?;
     match said["result"]["username"].as_str() {
