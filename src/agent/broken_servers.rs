@@ -375,7 +375,7 @@ fn a_proxy_is_asked_for_a_way_through() {
     });
     let proxy = format!("http://127.0.0.1:{port}");
     let env = crate::config::Env::from([("http_proxy", proxy.as_str())]);
-    let wire = Wire { lookup: |_| Ok(vec![]), ..Wire::new(patient(), Proxies::of(&env)) };
+    let wire = Wire { lookup: |_| Ok(vec![]), ..Wire::new(patient(), Proxies::of(|name| env.get(name))) };
     let (_, end) = call_with("http://model.test:8080/v1", &wire, &Cancel::new());
     assert!(end.is_err());
     assert!(asked.recv().unwrap().starts_with("CONNECT model.test:8080 "));

@@ -28,7 +28,7 @@ struct Held {
 impl Models {
     pub fn new(config: Arc<File>, paths: Paths, env: Env) -> Models {
         let catalog = Catalog::read(&config.resolved, paths.is_dev());
-        let proxies = Proxies::of(&env);
+        let proxies = Proxies::of(|name| env.get(name));
         Models { catalog, proxies, config, paths, env, keys: Mutex::new(BTreeMap::new()) }
     }
     /// For a configuration that was read again: keys that are known already keep their rest.

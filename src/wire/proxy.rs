@@ -1,5 +1,4 @@
 //! Which proxy a request goes through, by the usual environment variables.
-use crate::config::Env;
 use std::net::IpAddr;
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
@@ -25,8 +24,8 @@ pub struct Proxies {
 
 impl Proxies {
     /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case; blank counts as absent.
-    pub fn of(env: &Env) -> Proxies {
-        let set = |name: &str| env.get(name).map(str::trim).filter(|it| !it.is_empty());
+    pub fn of<'e>(env: impl Fn(&str) -> Option<&'e str>) -> Proxies {
+        let set = |name: &str| env(name).map(str::trim).filter(|it| !it.is_empty());
         let get = |name: &str| set(&name.to_lowercase()).or_else(|| set(name)).map(str::to_owned);
         let no = get("NO_PROXY").unwrap_or_default();
         Proxies {
@@ -64,8 +63,12 @@ mod tests {
     use super::*;
     #[test]
     fn the_usual_rules() {
-        let env = [("HTTPS_PROXY", "http://p:1"), ("all_proxy", "http://q:2"), ("no_proxy", ".a.org, b.org")];
-        let proxies = Proxies::of(&Env::from(env));
+        let env =
+            &[("HTTPS_PROXY", "http://p:1"), ("all_proxy", "http://q:2"), ("no_proxy", ".a.org, b.org")];
+        let of = |env: &'static [(&str, &str)]| {
+            Proxies::of(|name| env.iter().find(|it| it.0 == name).map(|it| it.1))
+        };
+        let proxies = of(env);
         let port = |uri: &str| proxies.of_uri(&uri.parse().unwrap()).unwrap().map(|it| it.port());
         assert_eq!(port("https://api.openai.com/v1"), Some(1));
         assert_eq!(port("http://ollama.lan:11434"), Some(2));
@@ -79,9 +82,9 @@ mod tests {
             assert_eq!(port(direct), None, "{direct}");
         }
         assert_eq!(port("https://xb.org"), Some(1));
-        let none = Proxies::of(&Env::from([("https_proxy", "http://p:1"), ("NO_PROXY", "*")]));
+        let none = of(&[("https_proxy", "http://p:1"), ("NO_PROXY", "*")]);
         assert!(none.of_uri(&"https://x.org".parse().unwrap()).unwrap().is_none());
-        let socks = Proxies::of(&Env::from([("all_proxy", "socks5://p:1")]));
+        let socks = of(&[("all_proxy", "socks5://p:1")]);
         assert!(socks.of_uri(&"https://x.org".parse().unwrap()).is_err());
     }
 }

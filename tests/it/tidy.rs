@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["protocol"],
-    &["config", "store", "conn", "service"],
-    &["wire"],
+    &["config", "store", "conn", "service", "wire"],
     &["agent", "channels"],
     &["gateway"],
     &["http"],

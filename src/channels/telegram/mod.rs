@@ -37,7 +37,7 @@ impl Channel for Telegram {
     }
 
     fn accounts(&self, about: &About) -> Vec<Account> {
-        let proxies = Arc::new(Proxies::of(&about.env));
+        let proxies = Arc::new(Proxies::of(|name| about.env.get(name)));
         settings::read(about).into_iter().map(|it| account(about, it, &proxies)).collect()
     }
 

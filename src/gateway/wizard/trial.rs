@@ -18,7 +18,7 @@ fn wire(env: &Env) -> Wire {
         idle_ms: WIZARD_TRIAL_MS,
         total_ms: WIZARD_TRIAL_MS,
     };
-    Wire::new(patience, Proxies::of(env))
+    Wire::new(patience, Proxies::of(|name| env.get(name)))
 }
 
 /// Asks the model for one word.

@@ -202,7 +202,11 @@ fn status_says_what_was_measured() {
     telegram.say(ANN, "hi");
     telegram.wait_for_text(ANN, "hi");
     let mut client = Client::connect(&server, &json!({}));
-    let it = client.call("channels.status", &json!({ "probe": true }))["payload"].clone();
+    // That it was said is known here before it is known there.
+    let it = telegram.wait("it is measured", |_| {
+        let it = client.call("channels.status", &json!({ "probe": true }))["payload"].clone();
+        it["channelAccounts"]["telegram"][0]["lastOutboundAt"].is_i64().then_some(it)
+    });
     assert_eq!(
         it["channelMeta"],
         json!([{ "id": "telegram", "label": "Telegram", "detailLabel": "Telegram Bot", "systemImage": "paperplane" }])
