@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! let picture = media::picture(base64, &limits)?;                    // an image as models take it
-//! let text = media::text(&bytes, "text/csv; charset=latin1", &limits)?;
+//! let text = media::text(&bytes, "text/csv; charset=latin1", &limits, &cancel)?;
 //! let got = wanted.fetch(&Fetcher::default(), &cancel)?;             // blocks: it has the run's thread
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! * How large base64 is decoded is known, and judged, before it is.
 use super::conversation::Image;
 use super::fetch::{Ask, Fetcher};
+use super::pdf;
 use crate::base::cancel::Cancel;
 use crate::base::ids::{base64, from_base64};
 use crate::base::limits::IMAGE_PIXELS_MAX;
@@ -48,7 +49,7 @@ impl Wanted {
         }
         let name = self.url.split(['?', '#']).next().and_then(|it| it.rsplit('/').next());
         let name = name.filter(|it| !it.is_empty()).unwrap_or("file");
-        Ok(Got::Text(file(name, &text(&got.bytes, &got.content_type, &self.limits)?)))
+        Ok(Got::Text(file(name, &text(&got.bytes, &got.content_type, &self.limits, cancel)?)))
     }
 }
 
@@ -80,12 +81,15 @@ fn of_bytes(bytes: &[u8], limits: &Limits) -> Result<Image, String> {
 /// A sentence for whoever sent it.
 pub fn text_of_base64(data: &str, content_type: &str, limits: &Limits) -> Result<String, String> {
     too_large("File", decoded_len(data), limits)?;
-    text(&from_base64(data).ok_or("the file is not base64")?, content_type, limits)
+    let bytes = from_base64(data).ok_or("the file is not base64")?;
+    text(&bytes, content_type, limits, &Cancel::new())
 }
 
+/// Blocks where it is a PDF.
+///
 /// # Errors
 /// A sentence for whoever sent it.
-pub fn text(bytes: &[u8], content_type: &str, limits: &Limits) -> Result<String, String> {
+pub fn text(bytes: &[u8], content_type: &str, limits: &Limits, cancel: &Cancel) -> Result<String, String> {
     too_large("File", bytes.len(), limits)?;
     let mut words = content_type.split(';').map(|it| it.trim().to_lowercase());
     let mime = words.next().unwrap_or_default();
@@ -96,9 +100,7 @@ pub fn text(bytes: &[u8], content_type: &str, limits: &Limits) -> Result<String,
         return Err(format!("Unsupported file MIME type: {mime}"));
     }
     if mime == "application/pdf" || bytes.starts_with(b"%PDF-") {
-        return Err(
-            "PDF files are not read here: send their text as text/plain, or their pages as images".into()
-        );
+        return Ok(cut(pdf::text(bytes, limits.pages_max, cancel)?, limits.chars_max));
     }
     if bytes.contains(&0) {
         return Err(format!("the file is no text, though it is called {mime}"));
@@ -108,10 +110,14 @@ pub fn text(bytes: &[u8], content_type: &str, limits: &Limits) -> Result<String,
         Some("iso-8859-1" | "latin1" | "windows-1252") => bytes.iter().map(|it| char::from(*it)).collect(),
         _ => String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned(),
     };
-    Ok(match whole.char_indices().nth(limits.chars_max) {
-        Some((at, _)) => whole[..at].to_owned(),
-        None => whole,
-    })
+    Ok(cut(whole, limits.chars_max))
+}
+
+fn cut(mut text: String, chars_max: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(at);
+    }
+    text
 }
 
 /// A file's text as a model is told it: what is in it cannot end it.
@@ -193,7 +199,15 @@ mod tests {
     fn limits() -> Limits {
         let mimes = ["image/png", "image/jpeg", "image/gif", "image/webp", "text/csv", "application/pdf"];
         let mimes = mimes.map(str::to_owned).to_vec();
-        Limits { allow_url: true, mimes, bytes_max: 100, chars_max: 8, redirects_max: 3, timeout_ms: 1000 }
+        Limits {
+            allow_url: true,
+            mimes,
+            bytes_max: 100,
+            chars_max: 8,
+            pages_max: 4,
+            redirects_max: 3,
+            timeout_ms: 1000,
+        }
     }
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut out = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
@@ -233,15 +247,15 @@ mod tests {
     }
     #[test]
     fn files_become_text() {
-        let read = |bytes: &[u8], kind: &str| text(bytes, kind, &limits());
+        let read = |bytes: &[u8], kind: &str| text(bytes, kind, &limits(), &Cancel::new());
         assert_eq!(read(b"\xef\xbb\xbfa,b", "Text/CSV").unwrap(), "a,b");
         assert_eq!(read(b"caf\xe9", "text/csv; charset=ISO-8859-1").unwrap(), "caf\u{e9}");
         assert_eq!(read("\u{e9}".repeat(9).as_bytes(), "text/csv").unwrap(), "\u{e9}".repeat(8));
         for (bytes, kind, part) in [
             (&b"x"[..], "", "missing media type"),
             (b"x", "application/zip", "Unsupported file MIME type: application/zip"),
-            (b"%PDF-1.7", "application/pdf", "PDF files are not read here"),
-            (b"%PDF-1.7", "text/csv", "PDF files are not read here"),
+            (b"%PDF-1.7", "application/pdf", "PDF"),
+            (b"%PDF-1.7", "text/csv", "PDF"),
             (b"a\0b", "text/csv", "is no text"),
         ] {
             assert!(read(bytes, kind).unwrap_err().contains(part), "{kind}");

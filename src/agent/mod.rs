@@ -30,6 +30,7 @@ pub mod lines;
 pub mod media;
 pub mod model;
 pub mod models;
+pub mod pdf;
 pub mod prompt;
 pub mod providers;
 mod refusal;

@@ -60,12 +60,13 @@ pub struct Ran<O> {
     pub took_ms: u64,
 }
 
-/// Runs it to its end. `update` gets the process and what there is so far, now and then.
+/// Runs it to its end, with `stdin` to read. `update` gets the process and what there is so far, now and then.
 ///
 /// # Errors
 /// When it cannot be started, or watched; then it does not run any more.
 pub fn run<O: Collect>(
     mut command: Command,
+    stdin: Stdio,
     timeout_ms: u64,
     clock: &Clock,
     cancel: &Cancel,
@@ -74,7 +75,7 @@ pub fn run<O: Collect>(
     let (out, write) = io::pipe()?;
     let (bell, ring) = io::pipe()?;
     let mut pipes = [Some(out), None];
-    command.stdin(Stdio::null());
+    command.stdin(stdin);
     if O::APART {
         let (errors, write_errors) = io::pipe()?;
         pipes[1] = Some(errors);

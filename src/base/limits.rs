@@ -213,6 +213,12 @@ pub const STOP_FLUSH_MS: u64 = 500;
 pub const EOF_PROBE_MS: u64 = 2_000;
 /// A picture of an agent. Ours: one of 4 megapixels fits.
 pub const AVATAR_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long the text of a PDF may take to read. Ours: whoever sent it waits for as long, and so does a worker.
+pub const PDF_TIMEOUT_MS: u64 = 10_000;
+/// The most of its text that is kept, before `files.maxChars` cuts it. Ours: four bytes for each of 200,000 characters.
+pub const PDF_TEXT_BYTES_MAX: usize = 800_000;
+/// What is kept of what went wrong with it. Ours: a line or two.
+pub const PDF_ERROR_BYTES_MAX: usize = 1024;
 /// Tool calls over HTTP at a time; each has a thread. Ours.
 pub const ANSWER_THREADS_MAX: usize = 8;
 /// The body of such a call. Reference: 2 MiB.

@@ -1,7 +1,7 @@
 //! The one module with `unsafe`: system calls that std does not offer, each wrapped so that no caller can misuse it.
 #![expect(unsafe_code, reason = "audited system calls; every block says why it is sound")]
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Files and folders made from now on are the owner's alone.
@@ -261,6 +261,23 @@ pub fn remove_in(root: &std::fs::File, name: &str) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A file that is in memory alone, with these bytes, to be read from its beginning.
+///
+/// # Errors
+/// When the system refuses it.
+pub fn memory_file(bytes: &[u8]) -> io::Result<std::fs::File> {
+    // SAFETY: memfd_create takes a text that ends with NUL, and flags.
+    let fd = unsafe { libc::memfd_create(c"gatewayd".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new, open and nobody else's.
+    let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Takes an exclusive advisory lock, or says who cannot.

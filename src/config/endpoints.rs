@@ -21,6 +21,8 @@ pub struct MediaLimits {
     pub bytes_max: usize,
     /// Of a file's text; what is behind is left out.
     pub chars_max: usize,
+    /// Of a PDF, from the first one.
+    pub pages_max: u32,
     pub redirects_max: u32,
     pub timeout_ms: u64,
 }
@@ -33,6 +35,7 @@ const FILE_BYTES_MAX: usize = 5 * 1024 * 1024;
 const FILE_MIMES: [&str; 6] =
     ["text/plain", "text/markdown", "text/html", "text/csv", "application/json", "application/pdf"];
 const FILE_CHARS_MAX: usize = 200_000;
+const PDF_PAGES_MAX: u32 = 4;
 const REDIRECTS_MAX: u32 = 3;
 const TIMEOUT_MS: u64 = 10_000;
 
@@ -46,6 +49,7 @@ impl Default for Endpoints {
             mimes: mimes.iter().map(|it| (*it).to_owned()).collect(),
             bytes_max,
             chars_max: FILE_CHARS_MAX,
+            pages_max: PDF_PAGES_MAX,
             redirects_max: REDIRECTS_MAX,
             timeout_ms: TIMEOUT_MS,
         };
@@ -73,7 +77,8 @@ pub(super) fn endpoints(at: &Node, r: &mut Reader) -> Endpoints {
 
 fn files(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
     let chars_max = r.integer(at.at("maxChars"), 1, MOST).map_or(it.chars_max, |it| it as usize);
-    MediaLimits { chars_max, ..limits(at, it, r) }
+    let pages_max = r.integer(at.at("pdf.maxPages"), 1, MOST).map_or(it.pages_max, |it| it as u32);
+    MediaLimits { chars_max, pages_max, ..limits(at, it, r) }
 }
 
 fn limits(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
@@ -89,6 +94,7 @@ fn limits(at: &Node, it: MediaLimits, r: &mut Reader) -> MediaLimits {
         mimes: if mimes.is_empty() { it.mimes } else { mimes },
         bytes_max: count(r.integer(at.at("maxBytes"), 1, MOST), it.bytes_max),
         chars_max: it.chars_max,
+        pages_max: it.pages_max,
         redirects_max: count(r.integer(at.at("maxRedirects"), 0, 100), it.redirects_max as usize) as u32,
         timeout_ms: r.integer(at.at("timeoutMs"), 1, MOST).unwrap_or(it.timeout_ms),
     }

@@ -12,7 +12,7 @@ use crate::base::limits::{EXEC_TAIL_CHARS, EXEC_TIMEOUT_S_MAX};
 use crate::config::paths::expand_home;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 pub(super) struct Exec;
 
@@ -74,9 +74,10 @@ fn exec(
     command.args(&words[1..]).current_dir(&cwd).env_clear().envs(inherited(place)).envs(added);
     let started_at = place.clock.now().unix_ms;
     let timeout_ms = (timeout_s * 1000.0) as u64;
-    let ran = child::run(command, timeout_ms, &place.clock, cancel, &mut |pid, output: &Output| {
-        update(partial(pid, output, started_at, &cwd));
-    });
+    let ran =
+        child::run(command, Stdio::null(), timeout_ms, &place.clock, cancel, &mut |pid, output: &Output| {
+            update(partial(pid, output, started_at, &cwd));
+        });
     let ran = ran.map_err(|err| format!("{} cannot be run: {err}", words[0]))?;
     Ok(outcome(&ran, &cwd, timeout_s))
 }

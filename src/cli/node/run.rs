@@ -12,6 +12,7 @@ use crate::store::exec_approvals;
 use serde_json::{Map, Value, json};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 /// The error of an invocation.
@@ -221,7 +222,14 @@ fn run(wanted: Wanted, path: &str, machine: &Machine) -> Outcome {
     let mut command = std::process::Command::new(&file);
     command.arg0(program).args(&wanted.argv[1..]).current_dir(cwd).env_clear();
     command.envs(inherited).env("PATH", path).envs(wanted.env.iter().map(|(name, it)| (name, it)));
-    match child::run::<Kept>(command, wanted.timeout_ms, &machine.clock, &machine.cancel, &mut |_, _| {}) {
+    match child::run::<Kept>(
+        command,
+        Stdio::null(),
+        wanted.timeout_ms,
+        &machine.clock,
+        &machine.cancel,
+        &mut |_, _| {},
+    ) {
         Err(err) => unset(format!("spawn {program}: {err}")),
         Ok(ran) => {
             let code = if let child::End::Code(it) = ran.end { Some(it) } else { None };
