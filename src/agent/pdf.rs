@@ -38,7 +38,7 @@ pub fn text(bytes: &[u8], pages_max: u32, cancel: &Cancel) -> Result<String, Str
 fn read(program: &str, bytes: &[u8], pages_max: u32, cancel: &Cancel) -> Result<String, String> {
     let file = sys::memory_file(bytes).map_err(|err| format!("the PDF could not be kept: {err}"))?;
     let mut command = Command::new(program);
-    command.args(["-q", "-enc", "UTF-8", "-nopgbrk", "-l", &pages_max.to_string(), "-", "-"]);
+    command.args(["-enc", "UTF-8", "-nopgbrk", "-l", &pages_max.to_string(), "-", "-"]);
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
     command.env_clear().env("PATH", path).current_dir("/");
     let ran =

@@ -99,8 +99,8 @@ fn refused_by_the_body() {
             RESPONSES,
             file("application/pdf", "JVBERi0xLjc=").to_string(),
             400,
-            // Why depends on whether pdftotext is there.
-            "PDF",
+            // What is behind depends on whether pdftotext is there.
+            "Error: ",
         ),
         (
             RESPONSES,
