@@ -93,10 +93,17 @@ fn shells_take_their_completions() {
     assert!(home.state().join("completions/gatewayd.bash").is_file());
 }
 
+/// The home of a gateway that has ended, and written all of its log.
+fn stopped() -> Home {
+    let mut server = Server::start(&config());
+    server.signal(libc::SIGTERM);
+    server.wait();
+    server.leave_home()
+}
+
 #[test]
 fn a_log_without_a_gateway() {
-    let server = Server::start(&config());
-    let home = server.crash();
+    let home = stopped();
     home.run(&["config", "set", "gateway.port", "1"]);
     let text = said(&home, &["logs"], 0);
     assert!(text.contains("this is what its file says") && text.contains("listening on ws://"), "{text}");
@@ -120,7 +127,7 @@ fn a_log_without_a_gateway() {
 
 #[test]
 fn a_follower_goes_from_the_file_to_the_gateway() {
-    let home = Server::start(&config()).crash();
+    let home = stopped();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let mut command = home.command(&["logs", "--follow", "--interval", "50"]);
     let mut child = command.env("OPENCLAW_GATEWAY_PORT", &port).spawn().unwrap();
