@@ -34,60 +34,23 @@ pub struct Facts {
     pub lingers: bool,
 }
 
-/// One step. Those that apply come in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    Welcome,
-    Risk,
-    Mode,
-    RemoteUrl,
-    RemoteToken,
-    Port,
-    Bind,
-    Token,
-    Provider,
-    BaseUrl,
-    Key,
-    Model,
-    TryModel,
-    KeepModel,
-    Workspace,
-    Telegram,
-    TryTelegram,
-    KeepTelegram,
-    Service,
-    Linger,
-    Write,
-    Install,
-    End,
+macro_rules! steps {
+    ($($step:ident),* $(,)?) => {
+        /// One step. Those that apply come in this order.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Step {
+            $($step),*
+        }
+        const ORDER: &[Step] = &[$($step),*];
+    };
+}
+
+steps! {
+    Welcome, Risk, Mode, RemoteUrl, RemoteToken, Port, Bind, Token, Provider, BaseUrl, Key, Model, TryModel,
+    KeepModel, Workspace, Telegram, TryTelegram, KeepTelegram, Service, Linger, Write, Install, End,
 }
 
 use Step::*;
-const ORDER: [Step; 23] = [
-    Welcome,
-    Risk,
-    Mode,
-    RemoteUrl,
-    RemoteToken,
-    Port,
-    Bind,
-    Token,
-    Provider,
-    BaseUrl,
-    Key,
-    Model,
-    TryModel,
-    KeepModel,
-    Workspace,
-    Telegram,
-    TryTelegram,
-    KeepTelegram,
-    Service,
-    Linger,
-    Write,
-    Install,
-    End,
-];
 
 /// The parts of `configure`: name, and its steps.
 pub const SECTIONS: [(&str, &[Step]); 5] = [
