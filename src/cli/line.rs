@@ -55,13 +55,19 @@ impl Tcp {
     fn wait<T>(
         &mut self,
         set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        act: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+        mut act: impl FnMut(&mut TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
-        set(&self.stream, Some(Duration::from_millis(self.left()?)))?;
-        act(&mut self.stream).map_err(|err| match err.kind() {
-            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-            _ => err,
-        })
+        loop {
+            set(&self.stream, Some(Duration::from_millis(self.left()?)))?;
+            match act(&mut self.stream) {
+                // A machine that slept interrupts every wait that has an end (signal(7)).
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                other => return other,
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `gatewayd agent` against a gateway that answers what the test says (both phases, every kind of end, Ctrl-C), and against ours;
 //! `gatewayd sessions` with and without a gateway.
 use crate::harness::{DEADLINE, Home, Server, TOKEN};
+use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output};
@@ -15,8 +16,7 @@ fn gateway(answer: fn(&Value) -> Vec<Value>) -> (u16, Receiver<Value>, JoinHandl
     let port = listener.local_addr().unwrap().port();
     let (to, seen) = channel();
     let thread = std::thread::spawn(move || {
-        let stream = listener.accept().unwrap().0;
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let stream = Socket::of(listener.accept().unwrap().0).unwrap();
         let mut socket = tungstenite::accept(stream).unwrap();
         let challenge = json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n" } });
         socket.send(Message::text(challenge.to_string())).unwrap();

@@ -2,6 +2,7 @@
 use crate::client::{Client, merge};
 use crate::harness::{DEADLINE, Home, Server, config};
 use crate::nodes;
+use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -424,21 +425,15 @@ fn a_node_is_sent_to_where_it_can_go() {
 }
 
 /// A page's end of the reload socket.
-fn listen(
-    at: SocketAddr,
-    path: &str,
-    headers: &[(&'static str, String)],
-) -> tungstenite::WebSocket<TcpStream> {
-    let stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+fn listen(at: SocketAddr, path: &str, headers: &[(&'static str, String)]) -> tungstenite::WebSocket<Socket> {
     let mut request = format!("ws://{at}{path}").into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    tungstenite::client(request, stream).unwrap().0
+    tungstenite::client(request, Socket::connect(at).unwrap()).unwrap().0
 }
 
-fn closed(mut socket: tungstenite::WebSocket<TcpStream>) -> u16 {
+fn closed(mut socket: tungstenite::WebSocket<Socket>) -> u16 {
     socket.get_ref().set_read_timeout(Some(DEADLINE)).unwrap();
     loop {
         match socket.read() {

@@ -1,9 +1,9 @@
 //! A client of the gateway protocol, on tungstenite's client side: an implementation that is not ours reads our frames.
 use crate::harness::{DEADLINE, Server, TOKEN};
+use crate::socket::Socket;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
@@ -16,7 +16,7 @@ pub enum Came {
 }
 
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Socket>,
     /// Of the challenge.
     pub nonce: String,
     /// Events that came while something else was waited for.
@@ -32,19 +32,13 @@ impl Client {
             let name: tungstenite::http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let (socket, _) = tungstenite::client(request, stream).unwrap();
+        let (socket, _) = tungstenite::client(request, Socket::connect(addr).unwrap()).unwrap();
         Client::over(socket)
     }
     /// As [`Client::open`], with a head that is sent as it stands; the status of the answer where that is not 101.
     pub fn upgrade(addr: SocketAddr, head: &str) -> Result<Client, u16> {
         use std::io::{Read, Write};
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = Socket::connect(addr).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         let mut came = vec![];
         while !came.ends_with(b"\r\n\r\n") {
@@ -61,7 +55,7 @@ impl Client {
         Ok(Client::over(socket))
     }
     /// Reads the challenge.
-    fn over(socket: WebSocket<TcpStream>) -> Client {
+    fn over(socket: WebSocket<Socket>) -> Client {
         let mut client = Client { socket, nonce: String::new(), events: vec![], calls: 0 };
         let challenge = client.frame();
         assert_eq!(challenge["event"], "connect.challenge", "{challenge}");
@@ -119,7 +113,6 @@ impl Client {
                 Ok(Message::Close(None)) => return Came::Closed(1005, String::new()),
                 Ok(Message::Close(Some(it))) => return Came::Closed(it.code.into(), it.reason.to_string()),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Err(tungstenite::Error::Io(err)) if err.kind() == ErrorKind::Interrupted => {}
                 Ok(other) => panic!("a gateway sends text alone, not {other:?}"),
                 Err(err) => return Came::Closed(1006, err.to_string()),
             }

@@ -8,15 +8,13 @@
 //! A HEAD has to begin a line of what is sent: that is how a response without a body is foreseen.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use std::{iter, thread};
 
+use crate::socket::Socket;
 use serde_json::{Value, json};
 
-/// How long the server may take to send the next bytes.
-const DEADLINE: Duration = Duration::from_secs(5);
 const THREADS: usize = 8;
 const MAX_LINE: usize = 64 * 1024;
 const PROOF: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -116,17 +114,13 @@ impl Response {
 
 /// The client's end of one connection, with the bytes read and not yet parsed.
 struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     unread: Vec<u8>,
 }
 
 impl Wire {
     fn open(addr: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, DEADLINE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream: Socket::connect(addr)?, unread: Vec::new() })
     }
 
     /// Reads once, and wants something.

@@ -7,6 +7,7 @@
 //! asked.end();                             // or refuse(), reset(), drop it: the connection ends in the middle
 //! ```
 use crate::harness::DEADLINE;
+use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -165,11 +166,11 @@ impl Asked {
         assert_eq!(ok, 0);
     }
     /// Waits until the gateway has hung up.
-    pub fn until_closed(mut self) {
-        self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    pub fn until_closed(self) {
+        let mut socket = Socket::of(self.socket).unwrap();
         let mut part = [0; 64];
         loop {
-            match self.socket.read(&mut part) {
+            match socket.read(&mut part) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(err) if err.kind() == std::io::ErrorKind::ConnectionReset => return,

@@ -1,6 +1,7 @@
 //! The service without a supervisor: the units as systemd's own tools judge them, what is told to whoever supervises, how a life ended.
 use crate::client::Client;
 use crate::harness::{DEADLINE, Home, Server, config};
+use crate::socket::again;
 use gatewayd::service::{Spec, launchd, unit};
 use serde_json::{Value, json};
 use std::os::unix::net::UnixDatagram;
@@ -115,7 +116,8 @@ fn told(ear: &UnixDatagram, text: &str) -> Vec<String> {
     let mut all = vec![];
     loop {
         let mut buffer = [0; 4096];
-        let n = ear.recv(&mut buffer).unwrap_or_else(|err| panic!("no {text}: {err}; came {all:?}"));
+        let n = again(Some(DEADLINE), || ear.recv(&mut buffer))
+            .unwrap_or_else(|err| panic!("no {text}: {err}; came {all:?}"));
         all.push(String::from_utf8(buffer[..n].to_vec()).unwrap());
         if all.last().unwrap().contains(text) {
             return all;

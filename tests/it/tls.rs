@@ -1,6 +1,7 @@
 //! TLS: what holds without it holds with it; who speaks something else is told; certificates, good and bad; the command line as a client.
 use crate::client::{Came, Client};
-use crate::harness::{DEADLINE, Home, Server, TOKEN, config};
+use crate::harness::{Home, Server, TOKEN, config};
+use crate::socket::Socket;
 use crate::tunnel::{self, trusting};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
@@ -35,14 +36,11 @@ fn cert(home: &Home) -> PathBuf {
     home.state().join("gateway/tls/gateway-cert.pem")
 }
 
-fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+fn connect(addr: SocketAddr) -> Socket {
+    Socket::connect(addr).unwrap()
 }
 
-fn secure(server: &Server) -> StreamOwned<ClientConnection, TcpStream> {
+fn secure(server: &Server) -> StreamOwned<ClientConnection, Socket> {
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(
         ClientConnection::new(trusting(&cert(&server.home)), name).unwrap(),

@@ -12,7 +12,7 @@ use crate::base::limits::{
 };
 use crate::channels::Vitals;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,6 +72,8 @@ impl Reading<'_> {
         }
         let mut part = [0; 4096];
         match self.socket.read(&mut part) {
+            // A machine that slept interrupts every wait that has an end (signal(7)).
+            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(()),
             Ok(0) | Err(_) => Err(408),
             Ok(n) => {
                 self.bytes.extend_from_slice(&part[..n]);
