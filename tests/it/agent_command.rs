@@ -1,6 +1,6 @@
 //! `gatewayd agent` against a gateway that answers what the test says (both phases, every kind of end, Ctrl-C), and against ours;
 //! `gatewayd sessions` with and without a gateway.
-use crate::harness::{DEADLINE, Home, Server, TOKEN};
+use crate::harness::{DEADLINE, Home, Server, TOKEN, free_port};
 use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -143,7 +143,7 @@ fn ctrl_c_says_goodbye_and_ends_with_130() {
 
 #[test]
 fn without_a_gateway_nothing_runs() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let output = command(&Home::empty(), free, &["-m", "hi", "--agent", "main"]).output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));

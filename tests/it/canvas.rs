@@ -1,6 +1,6 @@
 //! The canvas host: who sees what of the tree, on both ports, and pages that load again.
 use crate::client::{Client, merge};
-use crate::harness::{DEADLINE, Home, Server, config};
+use crate::harness::{DEADLINE, Home, Server, config, free_port};
 use crate::nodes;
 use crate::socket::Socket;
 use serde_json::{Value, json};
@@ -24,8 +24,7 @@ impl Host {
         Host::of(Home::empty(), with)
     }
     fn of(home: Home, with: &Value) -> Host {
-        // Free a moment ago; whoever takes it first makes the gateway say so, and the test fail by that.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut all = config();
         all["canvasHost"] = json!({ "port": port });
         merge(&mut all, with);
@@ -537,7 +536,7 @@ fn a_root_and_a_port_of_its_own() {
 
     let [gateway, old] = host.doors();
     let Host { mut server, .. } = host;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let mut all = config();
     all["canvasHost"] = json!({ "port": port });
     server.home.write("openclaw.json", &all.to_string());

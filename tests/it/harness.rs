@@ -1,7 +1,7 @@
 //! A real `gatewayd` on a port of its own, with a home folder that goes away behind it.
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +11,18 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 pub const TOKEN: &str = "tokA";
+
+/// A port for whoever cannot take 0, and the 120 behind it, which a gateway derives from its own: below those that the system gives
+/// to whoever asks for 0 (ip(7)), and not given twice.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id() * 7;
+    (0..100)
+        .map(|_| 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 100 * 120)
+        .map(|it| u16::try_from(it).unwrap())
+        .find(|it| TcpListener::bind(("0.0.0.0", *it)).is_ok())
+        .expect("a free port")
+}
 
 /// A temporary folder.
 pub struct Temp(PathBuf);

@@ -1,5 +1,5 @@
 //! `reset`, `uninstall`, `dashboard`, `completion`, and `logs` without a gateway.
-use crate::harness::{DEADLINE, Home, Server, TOKEN, config};
+use crate::harness::{DEADLINE, Home, Server, TOKEN, config, free_port};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -128,7 +128,7 @@ fn a_log_without_a_gateway() {
 #[test]
 fn a_follower_goes_from_the_file_to_the_gateway() {
     let home = stopped();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let mut command = home.command(&["logs", "--follow", "--interval", "50"]);
     let mut child = command.env("OPENCLAW_GATEWAY_PORT", &port).spawn().unwrap();
     let (to, lines) = channel();

@@ -1,6 +1,6 @@
 //! The configuration file while the gateway runs: edits by hand, by program and by half, and writes through the gateway.
 use crate::client::{Came, Client, merge};
-use crate::harness::{DEADLINE, Home, Server, config};
+use crate::harness::{DEADLINE, Home, Server, config, free_port};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ fn save(server: &Server, config: &Value) {
 
 /// On a port that stays the same over restarts.
 fn on_a_fixed_port(config: &Value) -> Server {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let home = Home::new(config);
     let command = home.command(&["gateway", "--port", &port.to_string()]);
     Server::spawn(home, command)
@@ -98,7 +98,7 @@ fn the_last_good_copy_is_what_a_broken_file_starts_with() {
 #[test]
 fn on_the_last_good_copy_the_command_line_finds_its_gateway() {
     let mut good = config_with(&json!({}));
-    good["gateway"]["port"] = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().into();
+    good["gateway"]["port"] = free_port().into();
     let home = Home::new(&good);
     home.write("openclaw.json.last-good", &good.to_string());
     home.write("openclaw.json", "{ gateway: ");
@@ -338,7 +338,7 @@ fn a_restart_that_cannot_begin_leaves_the_gateway_as_it_was() {
         (json!({ "gateway": { "auth": null } }), "no gateway token is configured".to_owned()),
         (json!({ "gateway": { "bind": "custom", "customBindHost": "moon" } }), "is no address".to_owned()),
     ] {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut before = config_with(&json!({}));
         before["gateway"]["port"] = port.into();
         let home = Home::new(&before);
@@ -371,8 +371,7 @@ fn a_restart_that_cannot_begin_leaves_the_gateway_as_it_was() {
 
 #[test]
 fn the_listener_moves_to_another_address_or_port() {
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (old, new) = (free(), free());
+    let (old, new) = (free_port(), free_port());
     for (change, says) in [
         (json!({ "gateway": { "bind": "lan" } }), format!("ws://0.0.0.0:{old} ")),
         (json!({ "gateway": { "port": new } }), format!("ws://127.0.0.1:{new} ")),

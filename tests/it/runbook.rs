@@ -8,9 +8,8 @@
 //! > text                 in what it says
 //! # no-systemd           what follows is for machines without it
 //! ```
-use crate::harness::{DEADLINE, Home};
+use crate::harness::{DEADLINE, Home, free_port};
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -38,7 +37,7 @@ pub fn read(name: &str) -> Vec<Item> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/runbook").join(name);
     let mut text = std::fs::read_to_string(path).unwrap();
     for port in ["18789", "19001", "19002"] {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = free_port();
         text = text.replace(port, &free.to_string());
     }
     let mut items = vec![];
@@ -167,8 +166,7 @@ fn play(name: &str) {
             .find_map(|it| it.split("127.0.0.1:").nth(1)?.split(['/', '"', ' ']).next()?.parse::<u16>().ok()),
         _ => None,
     });
-    let port =
-        named.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let port = named.unwrap_or_else(free_port);
     let mut scene = Scene { home, port: port.to_string(), stay: vec![] };
     for item in &items {
         match item {

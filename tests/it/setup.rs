@@ -1,6 +1,6 @@
 //! A first start, `--reset`, profiles side by side, and the lock on the state folder.
 use crate::client::Client;
-use crate::harness::{Home, Server, TOKEN, config};
+use crate::harness::{Home, Server, TOKEN, config, free_port};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -198,21 +198,10 @@ fn one_daemon_for_a_state_folder_also_after_a_restart() {
 }
 
 /// Two bases so far apart that nothing derived from them can meet.
-fn two_free_ports() -> (u16, u16) {
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (0..)
-        .find_map(|_| {
-            let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let second = if first > 40_000 { first - 1000 } else { first + 1000 };
-            (first < 65_000 && free(first) && free(second)).then_some((first, second))
-        })
-        .unwrap()
-}
-
 #[test]
 fn two_profiles_share_nothing() {
     let home = Home::empty();
-    let (first, second) = two_free_ports();
+    let (first, second) = (free_port(), free_port());
     let mut servers = vec![];
     for (profile, port) in [("main", first), ("rescue", second)] {
         let port = port.to_string();
@@ -270,7 +259,7 @@ const PAIR: [&str; 2] = [
 #[test]
 fn a_pair_by_environment() {
     let home = Home::empty();
-    let (first, second) = two_free_ports();
+    let (first, second) = (free_port(), free_port());
     let bin = home.temp.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gatewayd"), bin.join("openclaw")).unwrap();
@@ -297,7 +286,7 @@ fn a_pair_by_environment() {
 #[test]
 fn a_clash_of_ports_is_named() {
     let mut wrong = config();
-    let (base, _) = two_free_ports();
+    let base = free_port();
     wrong["canvasHost"] = json!({ "port": base + 2 });
     let home = Home::new(&wrong);
     let port = base.to_string();

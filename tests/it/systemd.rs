@@ -1,10 +1,10 @@
 //! The service on a real systemd, booted for the test. Slow (`GATEWAYD_SLOW=1`), and skipped with a reason where it cannot run.
 use crate::client::Client;
-use crate::harness::{DEADLINE, TOKEN, Temp};
+use crate::harness::{DEADLINE, TOKEN, Temp, free_port};
 use crate::runbook;
 use serde_json::{Value, json};
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::channel;
@@ -137,10 +137,6 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn client(port: u16) -> Client {

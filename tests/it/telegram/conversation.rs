@@ -322,7 +322,7 @@ fn accounts_come_and_go_while_it_runs() {
 fn a_webhook() {
     use std::io::{Read, Write};
     let telegram = Telegram::start();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::harness::free_port();
     let more = json!({ "webhookUrl": "https://bot.example/hook", "webhookSecret": "hook-secret-1", "webhookPort": port });
     let mut server = start(&telegram, more);
     server.wait_line("Telegram calls https://bot.example/hook");
