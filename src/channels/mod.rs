@@ -330,6 +330,19 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The chat that it concerns.
+    pub fn target(&self) -> &Target {
+        match self {
+            Action::Send(it) => &it.target,
+            Action::Poll { target, .. }
+            | Action::React { target, .. }
+            | Action::Edit { target, .. }
+            | Action::Delete { target, .. } => target,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
     pub target: Target,

@@ -7,7 +7,7 @@ use crate::base::limits::{
 };
 use crate::base::secret::Secret;
 use crate::wire::dns::{Dns, system};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{self, Read};
 use std::time::Duration;
 use ureq::unversioned::transport::DefaultConnector;
@@ -283,26 +283,10 @@ impl Bot {
     }
 }
 
-/// `getMe`, and what a status shows of it.
-///
-/// # Errors
-/// See [`Failure`].
-pub fn probe(api: &Api, ms: u64) -> Result<Value, Failure> {
-    let me = api.call("getMe", &json!({}), ms)?;
-    let hook = api.call("getWebhookInfo", &json!({}), ms).unwrap_or_default();
-    Ok(json!({
-        "bot": {
-            "id": me["id"], "username": me["username"],
-            "canJoinGroups": me["can_join_groups"], "canReadAllGroupMessages": me["can_read_all_group_messages"],
-            "supportsInlineQueries": me["supports_inline_queries"],
-        },
-        "webhook": { "url": hook["url"], "hasCustomCert": hook["has_custom_certificate"] },
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_an_answer_means() {

@@ -6,6 +6,7 @@ mod hook;
 mod html;
 mod menu;
 mod poll;
+mod probe;
 mod say;
 mod sender;
 mod settings;
@@ -93,7 +94,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
         configured: settings.token.is_some() && settings.problem.is_none(),
         facts,
         fingerprint: settings.fingerprint.clone(),
-        probe: Arc::new(move |ms| poll::look(&probed, ms)),
+        probe: Arc::new(move |ms| probe::look(&probed, ms)),
         start: Arc::new(move |around| {
             let token = settings.token.clone().ok_or_else(|| io::Error::other("no token"))?;
             let shared = Shared {

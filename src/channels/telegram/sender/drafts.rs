@@ -1,0 +1,188 @@
+//! What an answer says while it is made, and the signs that it is.
+use super::{Sender, Task, with_now};
+use crate::base::limits::{
+    TELEGRAM_CALL_MS, TELEGRAM_DRAFT_MS, TELEGRAM_FLOOD_S_MAX, TELEGRAM_LOST_MS, TELEGRAM_TYPING_MS,
+};
+use crate::channels::Target;
+use crate::channels::telegram::api::Failure;
+use crate::channels::telegram::chunk::cut;
+use crate::channels::telegram::say::{chat_id, replies};
+use crate::channels::telegram::settings::Stream;
+use serde_json::json;
+
+/// What is new before another block is shown. Reference: 200 characters.
+const BLOCK_BYTES: usize = 200;
+
+/// A run whose answer is being made.
+pub(super) struct Live {
+    target: Target,
+    typing_ms: u64,
+    /// Nothing was heard of it for so long that its end was missed.
+    lost_ms: u64,
+    draft: Option<Draft>,
+}
+
+struct Draft {
+    /// For drafts that are no messages.
+    id: i64,
+    reply_to: Option<String>,
+    text: String,
+    /// What Telegram shows.
+    shown: String,
+    /// The message that shows it, where it is one.
+    message: Option<i64>,
+    due_ms: u64,
+    /// It cannot be shown, and is not tried again.
+    dead: bool,
+}
+
+impl Live {
+    pub(super) fn new(target: Target, now: u64) -> Live {
+        Live { target, typing_ms: now, lost_ms: now + TELEGRAM_LOST_MS, draft: None }
+    }
+    pub(super) fn heard(&mut self, now: u64) {
+        self.lost_ms = now + TELEGRAM_LOST_MS;
+    }
+    /// The message that shows half of its answer.
+    pub(super) fn message(&self) -> Option<i64> {
+        self.draft.as_ref()?.message
+    }
+}
+
+impl Sender {
+    pub(super) fn draft(&mut self, run: String, target: Target, reply_to: Option<String>, text: String) {
+        let now = self.now();
+        // Groups are not shown half an answer.
+        if self.shared.settings.stream == Stream::Off || target.to.starts_with('-') {
+            return;
+        }
+        let live = self.live.entry(run).or_insert_with(|| Live::new(target, now));
+        live.heard(now);
+        match &mut live.draft {
+            Some(it) => it.text = text,
+            None => {
+                self.draft_id += 1;
+                let (id, due_ms) = (self.draft_id, now + TELEGRAM_DRAFT_MS);
+                live.draft = Some(Draft {
+                    id,
+                    reply_to,
+                    text,
+                    shown: String::new(),
+                    message: None,
+                    due_ms,
+                    dead: false,
+                });
+            }
+        }
+    }
+
+    /// The run has ended. A message that showed its answer, where none follows, is taken away.
+    pub(super) fn done(&mut self, run: &str) {
+        let Some(live) = self.live.remove(run) else { return };
+        let follows = self.queue.iter().any(|it| matches!(it, Task::Deliver(it) if it.delivery.id == run));
+        if let Some(message) = live.draft.and_then(|it| it.message).filter(|_| !follows) {
+            let params = json!({ "chat_id": chat_id(&live.target.to), "message_id": message });
+            if let Err(failure) = self.api.call("deleteMessage", &params, TELEGRAM_CALL_MS) {
+                log::warn!(target: "channels", "{}: half an answer could not be taken back: {failure}", self.shared.name());
+            }
+        }
+    }
+
+    pub(super) fn forget_lost(&mut self, now: u64) {
+        self.live.retain(|_, it| it.lost_ms > now);
+    }
+
+    /// Half an answer goes behind all that is to be said there, or a lost message could not be told from it.
+    fn is_free(&self, live: &Live) -> bool {
+        self.queue.iter().all(|task| task.chat() != live.target.to)
+    }
+
+    /// The run whose half answer is to be shown now.
+    pub(super) fn next_draft(&self, now: u64) -> Option<String> {
+        let stream = self.shared.settings.stream;
+        let ready = self.live.iter().find(|it| wants_step(it.1, stream, now) && self.is_free(it.1));
+        ready.map(|it| it.0.clone())
+    }
+
+    /// When there is something to show, on the monotonic clock.
+    pub(super) fn draft_due(&self) -> Option<u64> {
+        let stream = self.shared.settings.stream;
+        let steps = self.live.values().filter(|it| wants_step(it, stream, u64::MAX) && self.is_free(it));
+        let steps = steps.filter_map(|it| it.draft.as_ref()).map(|it| it.due_ms.max(self.down_ms));
+        self.live.values().map(|it| it.typing_ms).chain(steps).min()
+    }
+
+    /// Shows one chat that its answer is being made. False when none is to be shown that now.
+    pub(super) fn show_typing(&mut self, now: u64) -> bool {
+        let Some(live) = self.live.values_mut().find(|it| it.typing_ms <= now) else { return false };
+        live.typing_ms = now + TELEGRAM_TYPING_MS;
+        let mut params = json!({ "chat_id": chat_id(&live.target.to), "action": "typing" });
+        if let Some(thread) = live.target.thread.as_ref().and_then(|it| it.parse::<i64>().ok()) {
+            params["message_thread_id"] = thread.into();
+        }
+        // A sign that does not arrive is worth no second one.
+        if self.shared.trouble().is_none() {
+            let _ = self.api.call("sendChatAction", &params, TELEGRAM_CALL_MS);
+        }
+        true
+    }
+
+    /// Shows what an answer says by now.
+    pub(super) fn step(&mut self, run: &str, now: u64) {
+        let settings = &self.shared.clone().settings;
+        let Some(live) = self.live.get_mut(run) else { return };
+        let Some(draft) = &mut live.draft else { return };
+        let text = cut(&draft.text, settings.text_units).to_owned();
+        draft.due_ms = now + TELEGRAM_DRAFT_MS;
+        draft.shown.clone_from(&draft.text);
+        let thread = live.target.thread.as_ref().and_then(|it| it.parse::<i64>().ok());
+        let chat = chat_id(&live.target.to);
+        let done = match (thread, draft.message) {
+            // Private chats with topics show drafts that are no messages.
+            (Some(thread), _) => {
+                let params = json!({ "chat_id": chat, "message_thread_id": thread, "draft_id": draft.id, "text": text });
+                self.api.call("sendMessageDraft", &params, TELEGRAM_CALL_MS).map(|_| None)
+            }
+            (None, Some(message)) => {
+                let params = json!({ "chat_id": chat, "message_id": message, "text": text });
+                self.api.call("editMessageText", &params, TELEGRAM_CALL_MS).map(|_| None)
+            }
+            (None, None) => {
+                let mut params = json!({ "chat_id": chat, "text": text });
+                if let Some(id) = replies(0, draft.reply_to.as_deref(), settings) {
+                    params["reply_parameters"] =
+                        json!({ "message_id": id, "allow_sending_without_reply": true });
+                }
+                self.api.call("sendMessage", &params, TELEGRAM_CALL_MS).map(|it| it["message_id"].as_i64())
+            }
+        };
+        match done {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                draft.message = Some(message);
+                let to = live.target.to.clone();
+                let (id, name) = (run.to_owned(), message.to_string());
+                self.write(move |stores| with_now(stores, |it, now| it.preview(&id, &name, now)));
+                self.fine(&to, message);
+            }
+            Err(Failure::Refused { retry_after: Some(s), .. }) => {
+                draft.due_ms = now + s.min(TELEGRAM_FLOOD_S_MAX) * 1000
+            }
+            Err(failure) if failure.says("not modified") => {}
+            // The answer itself follows.
+            Err(failure) => {
+                draft.dead = true;
+                log::debug!(target: "channels", "{}: half an answer could not be shown: {failure}", self.shared.name());
+            }
+        }
+    }
+}
+
+/// In blocks there must be more to show.
+fn wants_step(live: &Live, stream: Stream, now: u64) -> bool {
+    let least = if stream == Stream::Block { BLOCK_BYTES } else { 1 };
+    live.draft.as_ref().is_some_and(|it| {
+        let more = it.text.len().saturating_sub(it.shown.len()) >= least;
+        !it.dead && it.due_ms <= now && it.text != it.shown && (more || !it.text.starts_with(&it.shown))
+    })
+}
