@@ -433,6 +433,8 @@ pub const TELEGRAM_DRAFT_MS: u64 = 1_000;
 pub const TELEGRAM_SEARCH_MIN: i64 = 64;
 /// The same, when so many were seen since. Ours: at the rate of the Bot API half a minute.
 pub const TELEGRAM_SEARCH_MAX: i64 = 1_000;
+/// Before a message that may be there is looked for. Ours: the Bot API carries out a call within a second, also one whose caller is gone.
+pub const TELEGRAM_SETTLE_MS: u64 = 2_000;
 /// How long answers of the last life wait until it is known what else has happened meanwhile. Ours.
 pub const TELEGRAM_BEHIND_MS: u64 = 10_000;
 /// The longest that the Bot API may ask to wait, in seconds. Reliability plan R16.

@@ -5,9 +5,12 @@
 //!        kill -9 anywhere: the next start finds every delivery that has not ended, and which part may be there or not
 //! ```
 //!
+//! A preview is a message that the answer takes the place of: half of it, shown while it is made, or a message that says nothing yet. It
+//! is begun as a part is, and may be there or not as long as it has no name.
+//!
 //! A file of lines: `{"k": id, "t": ms since 1970, "d": delivery}`, `{"k": id, "n": part, "b": number}`, `{"k": id, "n": part, "m": name}`,
-//! `{"k": id, "p": name}` (a preview that the answer takes the place of), `{"k": id, "x": ms since 1970}`, `{"c": chat, "l": number}`. It
-//! is rewritten with what still counts when that is the smaller part of it.
+//! `{"k": id, "q": number}` (a preview is begun), `{"k": id, "p": name}` (it is there; `""`: it is not), `{"k": id, "x": ms since 1970}`,
+//! `{"c": chat, "l": number}`. It is rewritten with what still counts when that is the smaller part of it.
 use super::lines::{Back, Lines};
 use crate::base::files;
 use crate::base::limits::{ACCEPTED_BYTES_MIN, DELIVERIES_ENDED_MAX, DELIVERY_TTL_MS};
@@ -54,8 +57,28 @@ pub struct Progress {
     pub begun: bool,
     /// The last message that was there for certain before that, by its number.
     pub base: i64,
-    /// What the network calls the message that shows the answer while it is made.
+    /// What the network calls the message that the answer takes the place of.
     pub preview: Option<String>,
+}
+
+/// See [`Deliveries`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preview {
+    /// It may be there, behind the last message that was there for certain before, by its number.
+    Begun(i64),
+    /// What the network calls it.
+    There(String),
+}
+
+impl Progress {
+    /// A part that was begun and a preview that was begun are looked for alike.
+    pub fn with(preview: Option<Preview>) -> Progress {
+        match preview {
+            None => Progress::default(),
+            Some(Preview::Begun(base)) => Progress { begun: true, base, ..Progress::default() },
+            Some(Preview::There(name)) => Progress { preview: Some(name), ..Progress::default() },
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -73,7 +96,8 @@ pub struct Deliveries {
     next: u64,
     /// Ids whose delivery is over, oldest first.
     ended: VecDeque<String>,
-    previews: VecDeque<(String, String)>,
+    /// By the id of the answer, oldest first.
+    previews: VecDeque<(String, Preview)>,
     /// The number of the last message in each chat, as far as it was seen.
     last: BTreeMap<String, i64>,
     rewritten: u64,
@@ -81,6 +105,10 @@ pub struct Deliveries {
 
 fn added(at: i64, it: &Delivery) -> Vec<u8> {
     json!({ "k": it.id, "t": at, "d": it }).to_string().into_bytes()
+}
+
+fn there(name: &str) -> Option<Preview> {
+    (!name.is_empty()).then(|| Preview::There(name.to_owned()))
 }
 
 impl Deliveries {
@@ -115,8 +143,10 @@ impl Deliveries {
                 it.remember(at, delivery);
             } else if line["x"].is_i64() {
                 it.forget(&id);
+            } else if let Some(base) = line["q"].as_i64() {
+                it.remember_preview(&id, Some(Preview::Begun(base)));
             } else if let Some(name) = line["p"].as_str() {
-                it.remember_preview(&id, name);
+                it.remember_preview(&id, there(name));
             } else if let (Some(part), Some(waiting)) = (part, it.waiting_mut(&id)) {
                 let is_sent = line["m"].is_string();
                 waiting.progress.sent = part + usize::from(is_sent);
@@ -171,10 +201,7 @@ impl Deliveries {
         let Some(it) = self.waiting_mut(id) else { return Ok(()) };
         (it.progress.sent, it.progress.begun) = (part, false);
         // As if the one before had just been sent.
-        let Some(before) = part.checked_sub(1) else {
-            let it = it.clone();
-            return self.current(unix_ms)?.append_unsynced(&[added(it.at, &it.delivery)]);
-        };
+        let Some(before) = part.checked_sub(1) else { return self.preview(id, "", unix_ms) };
         let line = json!({ "k": id, "n": before, "m": "" }).to_string().into_bytes();
         self.current(unix_ms)?.append_unsynced(&[line])
     }
@@ -201,13 +228,32 @@ impl Deliveries {
     pub fn last(&self, chat: &str) -> i64 {
         self.last.get(chat).copied().unwrap_or(0)
     }
-    /// A message shows what an answer says so far; the delivery that follows takes its place.
+    /// A preview of an answer is about to leave. Durable when this returns None; the one that an earlier life has begun is not begun again.
+    ///
+    /// # Errors
+    /// What the system says; it must not be sent then.
+    pub fn begin_preview(&mut self, id: &str, base: i64, unix_ms: i64) -> io::Result<Option<Preview>> {
+        if let Some((_, it)) = self.previews.iter().find(|it| it.0 == id) {
+            return Ok(Some(it.clone()));
+        }
+        self.current(unix_ms)?.append_all(&[json!({ "k": id, "q": base }).to_string().into_bytes()])?;
+        self.remember_preview(id, Some(Preview::Begun(base)));
+        Ok(None)
+    }
+    /// What the network calls the preview of an answer. An empty name: it is certainly not there.
     ///
     /// # Errors
     /// What the system says.
     pub fn preview(&mut self, id: &str, name: &str, unix_ms: i64) -> io::Result<()> {
-        self.remember_preview(id, name);
+        self.remember_preview(id, there(name));
         self.current(unix_ms)?.append_unsynced(&[json!({ "k": id, "p": name }).to_string().into_bytes()])
+    }
+    /// The preview of an answer, where it is there.
+    pub fn preview_of(&self, id: &str) -> Option<&str> {
+        self.previews.iter().find(|it| it.0 == id).and_then(|it| match &it.1 {
+            Preview::There(name) => Some(name.as_str()),
+            Preview::Begun(_) => None,
+        })
     }
     /// All of it is there, or it is given up.
     ///
@@ -240,7 +286,7 @@ impl Deliveries {
     }
     fn remember(&mut self, at: i64, delivery: Delivery) {
         let known = self.previews.iter().find(|it| it.0 == delivery.id);
-        let progress = Progress { preview: known.map(|it| it.1.clone()), ..Progress::default() };
+        let progress = Progress::with(known.map(|it| it.1.clone()));
         match self.waiting_mut(&delivery.id) {
             Some(it) => it.progress = progress,
             None => {
@@ -256,13 +302,14 @@ impl Deliveries {
         let last = self.last.entry(chat.to_owned()).or_default();
         *last = number.max(*last);
     }
-    fn remember_preview(&mut self, id: &str, name: &str) {
+    fn remember_preview(&mut self, id: &str, preview: Option<Preview>) {
+        self.previews.retain(|it| it.0 != id);
         if self.previews.len() == DELIVERIES_ENDED_MAX {
             self.previews.pop_front();
         }
-        self.previews.push_back((id.to_owned(), name.to_owned()));
-        if let Some(it) = self.waiting_mut(id) {
-            it.progress.preview = Some(name.to_owned());
+        self.previews.extend(preview.clone().map(|it| (id.to_owned(), it)));
+        if let Some(it) = self.waiting_mut(id).filter(|it| it.progress.sent == 0) {
+            it.progress = Progress::with(preview);
         }
     }
     fn forget(&mut self, id: &str) {
@@ -282,7 +329,10 @@ impl Deliveries {
     }
     fn rewrite(&mut self, unix_ms: i64) -> io::Result<()> {
         let mut all: Vec<Value> = self.ended.iter().map(|id| json!({ "k": id, "x": unix_ms })).collect();
-        all.extend(self.previews.iter().map(|it| json!({ "k": it.0, "p": it.1 })));
+        all.extend(self.previews.iter().map(|(id, it)| match it {
+            Preview::Begun(base) => json!({ "k": id, "q": base }),
+            Preview::There(name) => json!({ "k": id, "p": name }),
+        }));
         all.extend(self.last.iter().map(|it| json!({ "c": it.0, "l": it.1 })));
         for Waiting { at, delivery, progress } in self.waiting.values() {
             all.push(json!({ "k": delivery.id, "t": at, "d": delivery }));
@@ -360,6 +410,42 @@ mod tests {
                 it.rewrite(NOW).unwrap();
             }
         }
+    }
+
+    /// A preview is there or not as a part is, and gives way to what the parts say.
+    #[test]
+    fn a_restart_knows_of_previews() {
+        let dir = TempDir::new();
+        let mut it = opened(&dir);
+        for id in ["begun", "there", "gone", "before"] {
+            assert_eq!(it.begin_preview(id, 8, NOW).unwrap(), None);
+        }
+        assert_eq!(it.begin_preview("begun", 9, NOW).unwrap(), Some(Preview::Begun(8)));
+        for (id, name) in [("there", "9"), ("gone", "9"), ("gone", ""), ("before", "9")] {
+            it.preview(id, name, NOW).unwrap();
+        }
+        for id in ["begun", "there", "gone", "before"] {
+            it.add(delivery(id), NOW).unwrap();
+        }
+        it.sent("before", 0, "9", NOW).unwrap();
+        it.begin("before", 1, 9, NOW).unwrap();
+        it.preview("before", "", NOW).unwrap();
+        for rewrite in [false, true, true] {
+            let mut it = opened(&dir);
+            let shown =
+                |id: &str| it.progress(id).map(|it| (it.sent, it.begun, it.base, it.preview)).unwrap();
+            assert_eq!(shown("begun"), (0, true, 8, None));
+            assert_eq!(shown("there"), (0, false, 0, Some("9".into())));
+            assert_eq!(shown("gone"), (0, false, 0, None));
+            assert_eq!(shown("before"), (1, true, 9, None));
+            assert_eq!((it.preview_of("there"), it.preview_of("begun")), (Some("9"), None));
+            if rewrite {
+                it.rewrite(NOW).unwrap();
+            }
+        }
+        let mut it = opened(&dir);
+        it.unsent("begun", 0, NOW).unwrap();
+        assert_eq!(opened(&dir).progress("begun"), Some(Progress::default()), "it is not looked for again");
     }
 
     /// Random work under a disk that fails now and then: what was promised is found, what may have left is known.

@@ -136,6 +136,15 @@ impl Telegram {
         self.state().files.insert(id.to_owned(), bytes.to_owned());
     }
 
+    /// Somebody takes a message away.
+    pub fn delete(&self, chat: i64, id: i64) {
+        self.state()
+            .messages
+            .iter_mut()
+            .filter(|it| (it.chat, it.id) == (chat, id))
+            .for_each(|it| it.gone = true);
+    }
+
     // What goes wrong.
 
     pub fn fail(&self, fail: impl FnMut(&str, usize) -> Fate + Send + 'static) {

@@ -4,10 +4,7 @@ use super::chunk::{chunks, cut, units};
 use super::html::render;
 use super::settings::{ReplyTo, Settings};
 use crate::base::files;
-use crate::base::limits::{
-    TELEGRAM_CALL_MS, TELEGRAM_CAPTION_MAX, TELEGRAM_FILE_MS, TELEGRAM_SEARCH_MAX, TELEGRAM_SEARCH_MIN,
-    TELEGRAM_TEXT_MAX,
-};
+use crate::base::limits::{TELEGRAM_CALL_MS, TELEGRAM_CAPTION_MAX, TELEGRAM_FILE_MS, TELEGRAM_TEXT_MAX};
 use crate::channels::Target;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -237,8 +234,9 @@ fn same_is_fine(done: Result<Value, Failure>) -> Result<(), Failure> {
     }
 }
 
-/// Looks whether a piece is there of which nobody knows: a message of ours behind what was there before can be edited to what it says,
-/// and nothing else there can but those `known` to be ours. `between`: the last number before, and the highest that was seen since. None: it is not there.
+/// Looks whether a piece is there of which nobody knows: a message of ours at a number behind `looked`, up to `last`, can be edited to what
+/// it says, and nothing else there can but those `known` to be ours. `looked` goes along, so that a search can be gone on with. None: it is
+/// not there.
 ///
 /// # Errors
 /// As long as that cannot be said.
@@ -246,27 +244,28 @@ pub fn find(
     api: &Api,
     settings: &Settings,
     to: &str,
-    between: (i64, i64),
+    looked: &mut i64,
+    last: i64,
     known: impl Fn(i64) -> bool,
     piece: &Piece,
 ) -> Result<Option<i64>, Failure> {
-    let (base, seen) = between;
-    let last = (base + TELEGRAM_SEARCH_MIN).max(seen.min(base + TELEGRAM_SEARCH_MAX));
-    for message in (base + 1..=last).filter(|it| !known(*it)) {
+    while *looked < last {
+        let message = *looked + 1;
         let done = match piece {
-            Piece::Text(text) => edit(api, settings, to, message, text),
+            _ if known(message) => None,
+            Piece::Text(text) => Some(edit(api, settings, to, message, text)),
             Piece::File { caption, .. } => {
                 let caption = render(caption, settings.tables);
                 let params = json!({ "chat_id": chat_id(to), "message_id": message, "caption": caption, "parse_mode": "HTML" });
-                same_is_fine(api.call("editMessageCaption", &params, TELEGRAM_CALL_MS))
+                Some(same_is_fine(api.call("editMessageCaption", &params, TELEGRAM_CALL_MS)))
             }
         };
         match done {
-            Ok(()) => return Ok(Some(message)),
-            Err(Failure::Refused { code: 400, .. }) => {}
+            Some(Ok(())) => return Ok(Some(message)),
+            None | Some(Err(Failure::Refused { code: 400, moved_to: None, .. })) => *looked = message,
             // The chat is closed to us, and would be for the message too.
-            Err(Failure::Refused { code: 403, .. }) => return Ok(None),
-            Err(other) => return Err(other),
+            Some(Err(Failure::Refused { code: 403, .. })) => return Ok(None),
+            Some(Err(other)) => return Err(other),
         }
     }
     Ok(None)

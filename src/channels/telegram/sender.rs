@@ -18,7 +18,7 @@ use crate::store::deliveries::{Deliveries, Delivery, Progress};
 use crate::store::stores::Stores;
 use crossbeam_channel::{Receiver, never, select};
 use drafts::Live;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +32,15 @@ struct Deliver {
     delivery: Delivery,
     progress: Progress,
     pieces: Vec<Piece>,
+    /// The part that was begun is not at any number up to this one.
+    looked: i64,
+}
+
+impl Deliver {
+    /// The number of the message that led to it.
+    fn after(&self) -> i64 {
+        self.delivery.after.as_ref().and_then(|it| it.parse().ok()).unwrap_or(0)
+    }
 }
 
 impl Task {
@@ -51,6 +60,8 @@ pub struct Sender {
     queue: VecDeque<Task>,
     /// Until when a chat is held back, on the monotonic clock.
     held: BTreeMap<String, u64>,
+    /// Chats where a message of ours may be that nobody knows.
+    lost: BTreeSet<String>,
     /// Until when nothing is tried: Telegram does not answer.
     down_ms: u64,
     failures: u32,
@@ -71,6 +82,7 @@ impl Sender {
             missed,
             queue: VecDeque::new(),
             held: BTreeMap::new(),
+            lost: BTreeSet::new(),
             down_ms: 0,
             failures: 0,
             live: BTreeMap::new(),
@@ -145,21 +157,20 @@ impl Sender {
             return;
         }
         let pieces = pieces(&delivery.texts, &delivery.media, delivery.as_voice, &self.shared.settings);
-        self.queue.push_back(Task::Deliver(Box::new(Deliver { delivery, progress, pieces })));
+        if progress.begun {
+            self.settle(&delivery.to);
+        }
+        self.queue.push_back(Task::Deliver(Box::new(Deliver { delivery, progress, pieces, looked: 0 })));
     }
 
     fn take(&mut self, order: Order) {
         match order {
             Order::Deliver(delivery) => {
-                let shown = self.live.get(&delivery.id).and_then(Live::message);
                 let id = delivery.id.clone();
                 // It may have been sent already: it was found on disk.
                 match self.store(move |it| Ok(it.deliveries()?.progress(&id))) {
                     Ok(None) => {}
-                    Ok(Some(progress)) => {
-                        let preview = progress.preview.or(shown.map(|it| it.to_string()));
-                        self.enqueue(delivery, Progress { preview, ..progress });
-                    }
+                    Ok(Some(progress)) => self.enqueue(delivery, progress),
                     Err(err) => {
                         log::error!(target: "channels", "{}: an answer waits on disk: {err}", self.shared.name());
                         self.missed.store(true, Ordering::Release);
@@ -245,12 +256,20 @@ impl Sender {
         let vitals = &self.shared.around.vitals;
         Vitals::set(&vitals.outbound_ms, self.shared.around.clock.now().unix_ms);
         self.shared.said(to, number);
+        // What was lost there is before this one.
+        self.lost.remove(to);
         let chat = self.shared.count(to);
         self.write(move |stores| with_now(stores, |it, now| it.seen(&chat, number, now)));
     }
     fn hold(&mut self, chat: &str, s: u64) {
         log::warn!(target: "channels", "{}: Telegram holds the chat {chat} back for {s} s", self.shared.name());
         self.held.insert(chat.to_owned(), self.now() + s.clamp(1, TELEGRAM_FLOOD_S_MAX) * 1000);
+    }
+    /// What may have arrived arrives, before it is looked for.
+    fn settle(&mut self, chat: &str) {
+        let until = self.now() + TELEGRAM_SETTLE_MS;
+        let held = self.held.entry(chat.to_owned()).or_default();
+        *held = until.max(*held);
     }
     /// Nothing is tried for a while, longer each time.
     fn down(&mut self, failure: &Failure) {

@@ -1,6 +1,7 @@
 //! What goes wrong between us and Telegram costs time, and nothing else.
 use super::*;
 use crate::client::Client;
+use crate::model_server::ModelServer;
 use crate::telegram_server::{Fate, flood};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,14 +20,14 @@ fn counts(telegram: &Telegram, texts: &[String]) -> BTreeMap<String, usize> {
     out
 }
 
-fn each_once(telegram: &Telegram, texts: &[String]) {
+fn each_once(telegram: &Telegram, texts: &[String], about: &str) {
     let wrong: Vec<_> = counts(telegram, texts).into_iter().filter(|it| it.1 != 1).collect();
     let own = telegram.all_own();
     let of = |text: &str| {
         own.iter().filter(|it| it.text.contains(text)).map(|it| (it.chat, it.id)).collect::<Vec<_>>()
     };
     let shown: Vec<_> = wrong.iter().map(|it| (&it.0, of(&it.0))).collect();
-    assert!(wrong.is_empty(), "lost or said twice: {shown:?}");
+    assert!(wrong.is_empty(), "{about}: lost or said twice: {shown:?}");
 }
 
 /// Refusals, broken connections, and calls that were done though nobody said so.
@@ -45,7 +46,7 @@ fn answers_arrive_once() {
         ("getUpdates", 5) => Fate::DoneThen(502),
         _ => Fate::Fine,
     });
-    let texts: Vec<String> = (0..12).map(|it| format!("message-{it}-x")).collect();
+    let texts: Vec<String> = (0..8).map(|it| format!("message-{it}-x")).collect();
     for it in &texts {
         telegram.say(ANN, it);
     }
@@ -55,7 +56,7 @@ fn answers_arrive_once() {
     telegram.heal();
     telegram.say(ANN, "the last word");
     telegram.wait_for_text(ANN, "the last word");
-    each_once(&telegram, &texts);
+    each_once(&telegram, &texts, "with failures");
     // In the order in which they were asked.
     let own: Vec<String> = telegram.own(ANN).into_iter().map(|it| it.text).collect();
     let order: Vec<usize> =
@@ -128,30 +129,161 @@ fn servers_that_are_none() {
     telegram.wait_for(Duration::from_secs(60), "it is answered", &mut |it| it.own(ANN).first().map(drop));
 }
 
-/// kill -9 in the middle of everything, many times: each message is answered, none twice.
-fn storm(kills: usize, messages: usize, people: i64) {
+/// A configuration whose model streams what it is asked over more than a second.
+fn with_slow_model(telegram: &Telegram, model: &ModelServer, more: Value) -> Value {
+    let mut config = with_telegram(telegram, more);
+    config["agents"] = json!({ "defaults": { "model": { "primary": "slow/one" } } });
+    config["models"] = json!({ "providers": { "slow": { "baseUrl": model.base_url(), "api": "openai-completions", "apiKey": "k", "models": [{ "id": "one" }] } } });
+    config
+}
+
+/// Half an answer that a life has shown is the message of the whole one, which the next life says; also where nobody knows whether it arrived.
+#[test]
+fn half_an_answer_outlives_a_crash() {
+    for lost in [false, true] {
+        let (telegram, model) = (Telegram::start(), ModelServer::start());
+        let config = with_slow_model(&telegram, &model, json!({ "retry": { "maxDelayMs": 50 } }));
+        let server = spawn(Home::new(&config));
+        if lost {
+            telegram.fail(|method, _| if method == "sendMessage" { Fate::DoneThenGone } else { Fate::Fine });
+        }
+        telegram.say(ANN, "tell me");
+        let mut asked = model.asked();
+        asked.say("Once upon");
+        std::thread::sleep(Duration::from_millis(700));
+        asked.say(" a time");
+        let preview = telegram.wait_for_text(ANN, "Once upon");
+        let path = server.home.state().join("deliveries.jsonl");
+        telegram.wait("its number is known", |_| {
+            let lines = std::fs::read_to_string(&path).unwrap_or_default();
+            (lost || lines.contains(&format!("\"p\":\"{}\"", preview.id))).then_some(())
+        });
+        let home = server.crash();
+        telegram.heal();
+        let _server = spawn(home);
+        let mut asked = model.asked();
+        asked.say("Twice upon");
+        std::thread::sleep(Duration::from_millis(700));
+        asked.say(" a day");
+        if !lost {
+            telegram.wait_for_text(ANN, "Twice upon");
+        }
+        asked.say(" it ended");
+        asked.end();
+        let said = telegram.wait_for_text(ANN, "it ended");
+        assert_eq!((said.id, telegram.own(ANN).len()), (preview.id, 1), "one message; lost: {lost}");
+    }
+}
+
+/// The person deletes half an answer, and then the whole one gets lost on its way.
+#[test]
+fn half_an_answer_that_is_gone_is_not_said_twice() {
+    let (telegram, model) = (Telegram::start(), ModelServer::start());
+    let config = with_slow_model(&telegram, &model, json!({ "retry": { "maxDelayMs": 50 } }));
+    let _server = spawn(Home::new(&config));
+    telegram.say(ANN, "tell me");
+    let mut asked = model.asked();
+    asked.say("Once upon");
+    std::thread::sleep(Duration::from_millis(700));
+    asked.say(" a time");
+    let preview = telegram.wait_for_text(ANN, "Once upon");
+    telegram.delete(ANN, preview.id);
+    telegram.fail(|method, n| match (method, n) {
+        ("sendMessage", 1) => Fate::DoneThenGone,
+        _ => Fate::Fine,
+    });
+    asked.say(" it ended");
+    asked.end();
+    let said = telegram.wait_for_text(ANN, "it ended");
+    telegram.say(ANN, "and then");
+    let mut asked = model.asked();
+    asked.say("nothing");
+    asked.end();
+    telegram.wait_for_text(ANN, "nothing");
+    let own: Vec<i64> = telegram.own(ANN).iter().map(|it| it.id).filter(|it| *it <= said.id).collect();
+    assert_eq!(own, [said.id]);
+}
+
+/// A client's `send` and the answer behind it both get lost on their way: neither takes the other's place.
+#[test]
+fn what_a_client_sends_is_no_answer() {
     let telegram = Telegram::start();
-    let people: Vec<i64> = (1..=people).collect();
-    let mut config = with_telegram(
-        &telegram,
-        json!({ "allowFrom": people, "retry": { "maxDelayMs": 100 }, "streamMode": "off" }),
+    let server = start(&telegram, json!({ "retry": { "maxDelayMs": 50 } }));
+    let mut client = Client::connect(&server, &json!({}));
+    telegram.say(ANN, "first");
+    telegram.wait_for_text(ANN, "first");
+    telegram.fail(|method, n| match (method, n) {
+        ("sendMessage", 1 | 2) => Fate::DoneThenGone,
+        _ => Fate::Fine,
+    });
+    let it = client.call(
+        "send",
+        &json!({ "channel": "telegram", "to": "7", "message": "of a client", "idempotencyKey": "k" }),
     );
-    config["agents"]["defaults"]["maxConcurrent"] = 8.into();
-    // A conversation for each of them.
-    config["session"] = json!({ "dmScope": "per-channel-peer" });
-    let mut home = Home::new(&config);
-    let texts: Vec<String> = (0..messages).map(|it| format!("message-{it}-x")).collect();
-    let mut waiting = texts.iter();
-    let mut seed = 1u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    telegram.fail({
-        let mut n = 0u64;
-        move |method, _| {
-            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(11);
-            match (method, (n >> 40) % 23) {
+    assert_eq!(it["error"]["code"], "UNAVAILABLE", "{it}");
+    telegram.say(ANN, "second");
+    telegram.wait_for_text(ANN, "second");
+    telegram.say(ANN, "third");
+    telegram.wait_for_text(ANN, "third");
+    let own = telegram.own(ANN);
+    let count = |text: &str| own.iter().filter(|it| it.text.contains(text)).count();
+    assert_eq!((count("of a client"), count("second"), own.len()), (1, 1, 4), "{own:#?}");
+}
+
+/// kill -9 in the middle of everything, many times: each message is answered, none twice.
+struct Storm {
+    kills: usize,
+    messages: usize,
+    people: i64,
+    /// The longest that a life lasts.
+    life_ms: u64,
+    /// Answers take their time, and are shown meanwhile.
+    shown: bool,
+}
+
+/// `GATEWAYD_SEED` plays one again.
+fn seed() -> u64 {
+    let given = std::env::var("GATEWAYD_SEED").ok().and_then(|it| it.parse().ok());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    given.unwrap_or(now.as_micros() as u64 % 1_000_000)
+}
+
+fn next(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % below
+}
+
+impl Storm {
+    fn rage(&self, first: u64) {
+        let about = format!("GATEWAYD_SEED={first}");
+        let telegram = Telegram::start();
+        let model = ModelServer::playing(|mut asked| {
+            let words = asked.words();
+            for word in words.split_inclusive(' ') {
+                asked.say(word);
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            asked.end();
+        });
+        let people: Vec<i64> = (1..=self.people).collect();
+        let more = json!({
+            "allowFrom": people, "retry": { "maxDelayMs": 100 }, "streamMode": if self.shown { "partial" } else { "off" },
+        });
+        let mut config = if self.shown {
+            with_slow_model(&telegram, &model, more)
+        } else {
+            with_telegram(&telegram, more)
+        };
+        config["agents"]["defaults"]["maxConcurrent"] = 8.into();
+        // A conversation for each of them.
+        config["session"] = json!({ "dmScope": "per-channel-peer" });
+        let mut home = Home::new(&config);
+        let texts: Vec<String> = (0..self.messages).map(|it| format!("message-{it}-x")).collect();
+        let mut waiting = texts.iter();
+        let mut seed = first;
+        telegram.fail({
+            let mut seed = first;
+            move |method, _| match (method, next(&mut seed, 23)) {
                 ("sendMessage", 1) => flood(1),
                 ("sendMessage", 2) | ("getUpdates", 2) => Fate::Refuse(502, json!({})),
                 ("sendMessage", 3) => Fate::DoneThen(502),
@@ -161,35 +293,43 @@ fn storm(kills: usize, messages: usize, people: i64) {
                 ("sendMessage", 6) => Fate::Silent(Duration::from_millis(200)),
                 _ => Fate::Fine,
             }
+        });
+        let say = |person: i64, text: &str| {
+            let more = if self.shown { " one two three four five" } else { "" };
+            telegram.say(person, &format!("{text}{more}"));
+        };
+        for _ in 0..self.kills {
+            let server = spawn(home);
+            for text in waiting.by_ref().take(self.messages / self.kills.max(1)) {
+                say(people[next(&mut seed, people.len() as u64) as usize], text);
+            }
+            std::thread::sleep(Duration::from_millis(next(&mut seed, self.life_ms)));
+            home = server.crash();
         }
-    });
-    for _ in 0..kills {
-        let server = spawn(home);
-        for text in waiting.by_ref().take(messages / kills.max(1)) {
-            telegram.say(people[random(people.len() as u64) as usize], text);
+        telegram.heal();
+        let _server = spawn(home);
+        for text in waiting {
+            say(people[0], text);
         }
-        std::thread::sleep(Duration::from_millis(random(400)));
-        home = server.crash();
+        let patience = Duration::from_secs(60 + self.messages as u64 / 10);
+        telegram.wait_for(patience, &format!("{about}: all are answered"), &mut |it| {
+            let own = it.all_own();
+            (own.len() >= texts.len() && counts(it, &texts).values().all(|it| *it > 0)).then_some(())
+        });
+        each_once(&telegram, &texts, &about);
     }
-    telegram.heal();
-    let _server = spawn(home);
-    for text in waiting {
-        telegram.say(people[0], text);
-    }
-    let patience = Duration::from_secs(60 + messages as u64 / 10);
-    telegram.wait_for(patience, "all are answered", &mut |it| {
-        let own = it.all_own();
-        (own.len() >= texts.len() && counts(it, &texts).values().all(|it| *it > 0)).then_some(())
-    });
-    each_once(&telegram, &texts);
 }
 
 #[test]
 fn a_storm_of_kills() {
-    if std::env::var_os("GATEWAYD_SLOW").is_some() {
-        // Many of these lives end before they have said anything, so that more and more waits for the next one.
-        storm(200, 10_000, 200);
-    } else {
-        storm(8, 200, 100);
-    }
+    let (kills, messages, people) =
+        if std::env::var_os("GATEWAYD_SLOW").is_some() { (200, 10_000, 200) } else { (8, 200, 100) };
+    // Many of these lives end before they have said anything, so that more and more waits for the next one.
+    Storm { kills, messages, people, life_ms: 400, shown: false }.rage(seed());
+}
+
+#[test]
+fn a_storm_while_answers_are_shown() {
+    let (kills, messages) = if std::env::var_os("GATEWAYD_SLOW").is_some() { (60, 240) } else { (4, 12) };
+    Storm { kills, messages, people: 40, life_ms: 3_000, shown: true }.rage(seed());
 }

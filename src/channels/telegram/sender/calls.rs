@@ -18,7 +18,12 @@ impl Sender {
                 self.hold(chat, s);
                 self.queue.push_front(Task::Call { call, action });
             }
-            Err(failure) => self.answer(call, Err(trouble(&failure))),
+            Err(failure) => {
+                if matches!(failure, Failure::Unknown(_)) {
+                    self.lost(chat);
+                }
+                self.answer(call, Err(trouble(&failure)));
+            }
         }
     }
 

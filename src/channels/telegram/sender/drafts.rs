@@ -8,6 +8,7 @@ use crate::channels::telegram::api::Failure;
 use crate::channels::telegram::chunk::cut;
 use crate::channels::telegram::say::{chat_id, replies};
 use crate::channels::telegram::settings::Stream;
+use crate::store::deliveries::Preview;
 use serde_json::json;
 
 /// What is new before another block is shown. Reference: 200 characters.
@@ -43,10 +44,6 @@ impl Live {
     pub(super) fn heard(&mut self, now: u64) {
         self.lost_ms = now + TELEGRAM_LOST_MS;
     }
-    /// The message that shows half of its answer.
-    pub(super) fn message(&self) -> Option<i64> {
-        self.draft.as_ref()?.message
-    }
 }
 
 impl Sender {
@@ -78,23 +75,29 @@ impl Sender {
 
     /// The run has ended. A message that showed its answer, where none follows, is taken away.
     pub(super) fn done(&mut self, run: &str) {
-        let Some(live) = self.live.remove(run) else { return };
+        let live = self.live.remove(run);
         let follows = self.queue.iter().any(|it| matches!(it, Task::Deliver(it) if it.delivery.id == run));
-        if let Some(message) = live.draft.and_then(|it| it.message).filter(|_| !follows) {
-            let params = json!({ "chat_id": chat_id(&live.target.to), "message_id": message });
-            if let Err(failure) = self.api.call("deleteMessage", &params, TELEGRAM_CALL_MS) {
-                log::warn!(target: "channels", "{}: half an answer could not be taken back: {failure}", self.shared.name());
-            }
+        let Some(live) = live.filter(|_| !follows) else { return };
+        let id = run.to_owned();
+        // Or an earlier life has shown it.
+        let shown = self.store(move |it| Ok(it.deliveries()?.preview_of(&id).map(str::to_owned)));
+        let Some(message) = shown.ok().flatten().and_then(|it| it.parse::<i64>().ok()) else { return };
+        let params = json!({ "chat_id": chat_id(&live.target.to), "message_id": message });
+        if let Err(failure) = self.api.call("deleteMessage", &params, TELEGRAM_CALL_MS) {
+            log::warn!(target: "channels", "{}: half an answer could not be taken back: {failure}", self.shared.name());
         }
+        let id = run.to_owned();
+        self.write(move |stores| with_now(stores, |it, now| it.preview(&id, "", now)));
     }
 
     pub(super) fn forget_lost(&mut self, now: u64) {
         self.live.retain(|_, it| it.lost_ms > now);
     }
 
-    /// Half an answer goes behind all that is to be said there, or a lost message could not be told from it.
+    /// Half an answer goes behind all that is to be said there, and where a message that gets lost could be found.
     fn is_free(&self, live: &Live) -> bool {
-        self.queue.iter().all(|task| task.chat() != live.target.to)
+        self.shared.knows_numbers(&live.target.to)
+            && self.queue.iter().all(|task| task.chat() != live.target.to)
     }
 
     /// The run whose half answer is to be shown now.
@@ -129,51 +132,82 @@ impl Sender {
 
     /// Shows what an answer says by now.
     pub(super) fn step(&mut self, run: &str, now: u64) {
-        let settings = &self.shared.clone().settings;
+        let settings = self.shared.settings.clone();
         let Some(live) = self.live.get_mut(run) else { return };
+        let (to, thread) = (live.target.to.clone(), live.target.thread.clone());
         let Some(draft) = &mut live.draft else { return };
-        let text = cut(&draft.text, settings.text_units).to_owned();
         draft.due_ms = now + TELEGRAM_DRAFT_MS;
         draft.shown.clone_from(&draft.text);
-        let thread = live.target.thread.as_ref().and_then(|it| it.parse::<i64>().ok());
-        let chat = chat_id(&live.target.to);
-        let done = match (thread, draft.message) {
+        let (text, number, reply_to) =
+            (cut(&draft.text, settings.text_units).to_owned(), draft.id, draft.reply_to.clone());
+        let mut message = draft.message;
+        let is_message = thread.is_none();
+        if is_message && message.is_none() {
+            // The answer itself is shown in any case.
+            let known = self.begin_preview(run.to_owned(), &to, 0);
+            message = match known {
+                Ok((None, _)) => None,
+                Ok((Some(Preview::There(name)), _)) => name.parse().ok(),
+                Ok((Some(Preview::Begun(_)), _)) | Err(_) => return self.drop_draft(run),
+            };
+        }
+        let chat = chat_id(&to);
+        let done = match (thread.and_then(|it| it.parse::<i64>().ok()), message) {
             // Private chats with topics show drafts that are no messages.
             (Some(thread), _) => {
-                let params = json!({ "chat_id": chat, "message_thread_id": thread, "draft_id": draft.id, "text": text });
+                let params =
+                    json!({ "chat_id": chat, "message_thread_id": thread, "draft_id": number, "text": text });
                 self.api.call("sendMessageDraft", &params, TELEGRAM_CALL_MS).map(|_| None)
             }
             (None, Some(message)) => {
                 let params = json!({ "chat_id": chat, "message_id": message, "text": text });
-                self.api.call("editMessageText", &params, TELEGRAM_CALL_MS).map(|_| None)
+                match self.api.call("editMessageText", &params, TELEGRAM_CALL_MS) {
+                    Err(failure) if !failure.says("not modified") => Err(failure),
+                    _ => Ok(Some(message)),
+                }
             }
             (None, None) => {
                 let mut params = json!({ "chat_id": chat, "text": text });
-                if let Some(id) = replies(0, draft.reply_to.as_deref(), settings) {
+                if let Some(id) = replies(0, reply_to.as_deref(), &settings) {
                     params["reply_parameters"] =
                         json!({ "message_id": id, "allow_sending_without_reply": true });
                 }
-                self.api.call("sendMessage", &params, TELEGRAM_CALL_MS).map(|it| it["message_id"].as_i64())
+                let sent = self.api.call("sendMessage", &params, TELEGRAM_CALL_MS);
+                let sent = sent.map(|it| it["message_id"].as_i64());
+                if let Ok(Some(number)) = sent {
+                    self.shown(run.to_owned(), &to, number);
+                }
+                sent
             }
         };
+        self.stepped(run, &to, is_message && message.is_none(), done, now);
+    }
+
+    /// What came of a step. `is_new`: it was to bring a message.
+    fn stepped(&mut self, run: &str, to: &str, is_new: bool, done: Result<Option<i64>, Failure>, now: u64) {
+        if is_new && matches!(done, Err(Failure::Refused { .. } | Failure::Unsent(_))) {
+            let id = run.to_owned();
+            self.write(move |stores| with_now(stores, |it, now| it.preview(&id, "", now)));
+        } else if is_new && done.is_err() {
+            self.lost(to);
+        }
+        let Some(draft) = self.live.get_mut(run).and_then(|it| it.draft.as_mut()) else { return };
         match done {
-            Ok(None) => {}
-            Ok(Some(message)) => {
-                draft.message = Some(message);
-                let to = live.target.to.clone();
-                let (id, name) = (run.to_owned(), message.to_string());
-                self.write(move |stores| with_now(stores, |it, now| it.preview(&id, &name, now)));
-                self.fine(&to, message);
-            }
+            Ok(message) => draft.message = message,
             Err(Failure::Refused { retry_after: Some(s), .. }) => {
                 draft.due_ms = now + s.min(TELEGRAM_FLOOD_S_MAX) * 1000
             }
-            Err(failure) if failure.says("not modified") => {}
-            // The answer itself follows.
             Err(failure) => {
-                draft.dead = true;
                 log::debug!(target: "channels", "{}: half an answer could not be shown: {failure}", self.shared.name());
+                self.drop_draft(run);
             }
+        }
+    }
+
+    /// It is not tried again: the answer itself follows.
+    fn drop_draft(&mut self, run: &str) {
+        if let Some(draft) = self.live.get_mut(run).and_then(|it| it.draft.as_mut()) {
+            draft.dead = true;
         }
     }
 }
