@@ -489,3 +489,9 @@ pub const CANVAS_FOLDERS_MAX: usize = 512;
 pub const CANVAS_STILL_MS: u64 = 75;
 /// The longest that a canvas which never lies still keeps its pages waiting. Ours.
 pub const CANVAS_STILL_MS_MAX: u64 = 1_000;
+/// One mention pattern, in characters. Ours: a name in every spelling is shorter.
+pub const MENTION_PATTERN_CHARS_MAX: usize = 500;
+/// Mention patterns in one list. Ours.
+pub const MENTION_PATTERNS_MAX: usize = 64;
+/// A compiled mention pattern. Ours: what is longer takes a text of 4,096 characters a second.
+pub const MENTION_PATTERN_BYTES: usize = 64 * 1024;

@@ -11,7 +11,7 @@ pub mod telegram;
 
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
-use crate::config::{Env, Paths, PeerKind};
+use crate::config::{Env, Mentions, Paths, PeerKind};
 use crate::store::deliveries::Delivery;
 use crate::store::stores::Stores;
 use crate::store::writer::Hand;
@@ -57,6 +57,7 @@ pub struct Meta {
 pub struct About {
     /// The whole configuration.
     pub config: Arc<Value>,
+    pub mentions: Arc<Mentions>,
     pub env: Env,
     pub paths: Paths,
     /// The start of a command line for this instance.
@@ -250,7 +251,7 @@ pub struct Said {
     pub at_ms: i64,
     /// May give commands.
     pub allowed: bool,
-    /// Meant for the bot: named, answered, or nobody else is there.
+    /// Meant for the bot: named, answered, or nobody else is there. That its agent is named by the configuration's words is not said here.
     pub addressed: bool,
     /// In this group only what is meant for it is answered.
     pub must_be_addressed: bool,
@@ -260,8 +261,20 @@ pub struct Said {
     pub history_max: usize,
     /// Answers name the message that they answer.
     pub reply_to: bool,
-    /// Sent as a reaction once it is taken.
-    pub ack: Option<String>,
+    pub acks: Acks,
+    /// The reaction is taken back when the answer is there.
+    pub takes_ack_back: bool,
+    /// `{allow, alsoAllow, deny}`: what the tools of the agent are narrowed to here.
+    pub tools: Option<Value>,
+}
+
+/// Whether a message that was taken gets a reaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    Never,
+    /// Where it is meant for the bot.
+    IfAddressed,
+    Always,
 }
 
 /// What the threads of an account tell.

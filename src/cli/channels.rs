@@ -171,6 +171,7 @@ fn network(name: &str) -> Result<&'static dyn Channel, (String, u8)> {
 fn about(context: &Context, file: &File) -> About {
     About {
         config: file.resolved.clone(),
+        mentions: file.config.mentions.clone(),
         env: context.env.clone(),
         paths: context.paths.clone(),
         program: context.program(),

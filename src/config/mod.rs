@@ -14,6 +14,7 @@ pub mod json5;
 pub mod keys;
 mod layout;
 pub mod legacy;
+mod mentions;
 pub mod merge;
 mod model;
 pub mod origin;
@@ -35,6 +36,7 @@ use crate::base::{
 use document::Lines;
 pub use endpoints::{Endpoints, MediaLimits};
 pub use hooks::{Hooks, Mapping};
+pub use mentions::Mentions;
 pub use model::*;
 pub use paths::{Env, Paths};
 use serde_json::{Map, Value};

@@ -2,6 +2,7 @@
 use super::Issue;
 use super::endpoints::{Endpoints, endpoints};
 use super::hooks::{Hooks, hooks};
+use super::mentions::{Mentions, mentions};
 use super::reader::{Node, Reader};
 use super::session::{Binding, Session, bindings, session};
 use super::speech::{Speech, speech};
@@ -9,6 +10,7 @@ use crate::base::limits::{AUTH_ATTEMPTS_MAX, AUTH_LOCKOUT_MS, AUTH_WINDOW_MS};
 use crate::base::secret::Secret;
 use log::LevelFilter;
 use serde_json::Value;
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct Config {
@@ -27,6 +29,9 @@ pub struct Config {
     /// `commands.restart`: SIGUSR1 by hand is allowed, and `/restart`.
     pub restart_allowed: bool,
     pub commands: Commands,
+    pub mentions: Arc<Mentions>,
+    /// `messages.ackReaction`: what a message is acknowledged with; empty for nothing.
+    pub ack_reaction: Option<String>,
     /// None: they are off.
     pub hooks: Option<Hooks>,
 }
@@ -396,6 +401,8 @@ pub(super) fn read(root: &Value, issues: &mut Vec<Issue>) -> Config {
             avatar: r.string(root.at("ui.assistant.avatar")),
             ..Identity::default()
         },
+        mentions: Arc::new(mentions(&root, r)),
+        ack_reaction: r.string(root.at("messages.ackReaction")).map(|it| it.trim().to_owned()),
         restart_allowed: r.boolean(root.at("commands.restart")).unwrap_or(false),
         commands: Commands {
             for_all: !r.boolean(root.at("commands.useAccessGroups")).unwrap_or(true),

@@ -32,6 +32,13 @@ impl<'a> Node<'a> {
         // Nobody complains about what is not there.
         Node { value, path: if value.is_some() { below(&self.path, path) } else { String::new() } }
     }
+    /// The text at a dotted path; what is none is another's complaint.
+    pub fn text(&self, path: &str) -> Option<&'a str> {
+        self.at(path).as_text()
+    }
+    pub fn as_text(&self) -> Option<&'a str> {
+        self.value.and_then(Value::as_str)
+    }
     pub fn is_there(&self) -> bool {
         self.value.is_some()
     }

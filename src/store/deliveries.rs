@@ -46,6 +46,9 @@ pub struct Delivery {
     pub silent: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub as_voice: bool,
+    /// The message that led to it has a reaction of ours, which goes when all of this is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acked: bool,
 }
 
 /// How far a delivery has come.
@@ -429,7 +432,6 @@ mod tests {
         }
         it.sent("before", 0, "9", NOW).unwrap();
         it.begin("before", 1, 9, NOW).unwrap();
-        it.preview("before", "", NOW).unwrap();
         for rewrite in [false, true, true] {
             let mut it = opened(&dir);
             let shown =
@@ -437,7 +439,7 @@ mod tests {
             assert_eq!(shown("begun"), (0, true, 8, None));
             assert_eq!(shown("there"), (0, false, 0, Some("9".into())));
             assert_eq!(shown("gone"), (0, false, 0, None));
-            assert_eq!(shown("before"), (1, true, 9, None));
+            assert_eq!(shown("before"), (1, true, 9, Some("9".into())));
             assert_eq!((it.preview_of("there"), it.preview_of("begun")), (Some("9"), None));
             if rewrite {
                 it.rewrite(NOW).unwrap();

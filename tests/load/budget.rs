@@ -14,40 +14,62 @@ const TLS_CONNECTIONS: u64 = 2_000;
 const QUIET: Duration = Duration::from_secs(20);
 const STARTS: usize = 20;
 
-pub fn run(gatewayd: &str, limits: &str) -> bool {
-    let limits = std::fs::read_to_string(limits).unwrap();
-    let limit = |name: &str| -> u64 {
-        let line = limits.lines().find_map(|it| it.strip_prefix(name)?.trim_start().strip_prefix('='));
+/// The limits, and whether all that was told was below them.
+struct Budget {
+    limits: String,
+    passed: bool,
+}
+
+impl Budget {
+    fn read(path: &str) -> Budget {
+        Budget { limits: std::fs::read_to_string(path).unwrap(), passed: true }
+    }
+    fn told(&mut self, name: &str, value: u64) {
+        let line = self.limits.lines().find_map(|it| it.strip_prefix(name)?.trim_start().strip_prefix('='));
         let number = line.unwrap_or_else(|| panic!("no limit {name}")).split('#').next().unwrap();
-        number.trim().replace('_', "").parse().unwrap()
-    };
-    let mut passed = true;
-    let mut told = |name: &str, value: u64| {
-        let limit = limit(name);
-        passed &= value <= limit;
+        let limit: u64 = number.trim().replace('_', "").parse().unwrap();
+        self.passed &= value <= limit;
         println!("{name:28} {value:>10}  of {limit:>10}  {}", if value <= limit { "ok" } else { "OVER" });
-    };
-    told("binary_bytes", std::fs::metadata(gatewayd).unwrap().len());
+    }
+}
+
+pub fn run(gatewayd: &str, limits: &str) -> bool {
+    let mut budget = Budget::read(limits);
+    budget.told("binary_bytes", std::fs::metadata(gatewayd).unwrap().len());
     let server = Server::gatewayd(gatewayd);
     drop(Peer::connected(server.addr, TOKEN));
     wait(Duration::from_secs(2));
     let (pss, wake_ups) = (server.pss_kib(), server.wake_ups());
-    told("idle_anonymous_kib", server.anonymous_kib());
-    told("idle_pss_kib", pss);
-    told("threads", server.threads());
+    budget.told("idle_anonymous_kib", server.anonymous_kib());
+    budget.told("idle_pss_kib", pss);
+    budget.told("threads", server.threads());
     wait(QUIET);
-    told("idle_wake_ups", server.wake_ups() - wake_ups);
+    budget.told("idle_wake_ups", server.wake_ups() - wake_ups);
     gatewayd::base::sys::raise_fd_limit();
     let peers: Vec<Peer> = (0..CONNECTIONS).map(|_| Peer::connected(server.addr, TOKEN)).collect();
     wait(Duration::from_secs(2));
-    told("connection_bytes", (server.pss_kib() - pss) * 1024 / CONNECTIONS);
+    budget.told("connection_bytes", (server.pss_kib() - pss) * 1024 / CONNECTIONS);
     drop(peers);
     drop(server);
-    told("tls_connection_bytes", tls_connection_bytes(gatewayd));
+    budget.told("tls_connection_bytes", tls_connection_bytes(gatewayd));
+    budget.passed &= telegram(gatewayd, limits);
     let mut starts: Vec<Duration> = (0..STARTS).map(|_| start(gatewayd)).collect();
     starts.sort();
     println!("{:28} {:>10.1?}  (told only)", "exec_to_hello_median", starts[STARTS / 2]);
-    passed
+    budget.passed
+}
+
+pub fn telegram(gatewayd: &str, limits: &str) -> bool {
+    let mut budget = Budget::read(limits);
+    let server = Server::gatewayd(gatewayd);
+    wait(Duration::from_secs(2));
+    let without_kib = server.anonymous_kib();
+    drop(server);
+    let cost = crate::telegram::measure(gatewayd, without_kib);
+    budget.told("telegram_account_kib", cost.account_kib);
+    budget.told("telegram_wake_ups_a_poll", cost.wake_ups_a_poll);
+    budget.told("telegram_drain_kib", cost.drain_kib);
+    budget.passed
 }
 
 fn tls_connection_bytes(gatewayd: &str) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! load budget GATEWAYD BUDGET.toml   size, memory, threads, wake-ups; fails over a limit
+//! load telegram GATEWAYD BUDGET.toml what a Telegram account costs; part of `budget`
 //! load bench GATEWAYD ECHO           round trips and broadcast; ratios of one run
 //! load runs GATEWAYD [REFERENCE]     what a model says, on its way to a client; beside the reference gateway when it is named
 //! load hear PORT TOKEN PARAMS        calls `agent` and prints every frame until its last answer
@@ -19,12 +20,14 @@ mod model;
 mod peer;
 mod runs;
 mod server;
+mod telegram;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let passed = match words.as_slice() {
         ["budget", gatewayd, limits] => budget::run(gatewayd, limits),
+        ["telegram", gatewayd, limits] => budget::telegram(gatewayd, limits),
         ["bench", gatewayd, echo] => bench::run(gatewayd, echo),
         ["runs", gatewayd] => runs::run(gatewayd, None),
         ["runs", gatewayd, reference] => runs::run(gatewayd, Some(reference)),

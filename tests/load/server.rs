@@ -25,11 +25,28 @@ impl Server {
     pub fn certificate(&self) -> PathBuf {
         self.home.join(".openclaw/gateway/tls/gateway-cert.pem")
     }
+    /// One with a Telegram account of that Bot API, whom everybody may talk to; the parrot answers.
+    pub fn with_telegram(path: &str, api: SocketAddr) -> Server {
+        let config = serde_json::json!({
+            "gateway": { "mode": "local", "auth": { "token": TOKEN } },
+            "agents": { "defaults": { "model": { "primary": "builtin/parrot" }, "skipBootstrap": true } },
+            "session": { "dmScope": "per-channel-peer" },
+            "channels": { "telegram": {
+                "botToken": crate::telegram::BOT, "apiRoot": format!("http://{api}"), "dmPolicy": "open", "allowFrom": ["*"],
+            } },
+        });
+        Server::configured(path, &config.to_string())
+    }
     fn with(path: &str, more: &str) -> Server {
+        Server::configured(
+            path,
+            &format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}{more}}}}}"#),
+        )
+    }
+    fn configured(path: &str, config: &str) -> Server {
         let home = std::env::temp_dir().join(format!("gatewayd-load-{}", std::process::id()));
         let state = home.join(".openclaw");
         std::fs::create_dir_all(&state).unwrap();
-        let config = format!(r#"{{"gateway":{{"mode":"local","auth":{{"token":"{TOKEN}"}}{more}}}}}"#);
         std::fs::write(state.join("openclaw.json"), config).unwrap();
         Server::start(Command::new(path).args(["gateway", "--port", "0"]), home)
     }

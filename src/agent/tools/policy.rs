@@ -67,6 +67,12 @@ impl Policy {
         layers.extend([all, all_model, own, own_model].map(Layer::read));
         Policy { layers }
     }
+    /// With one more `{allow, alsoAllow, deny}`, where there is one.
+    #[must_use]
+    pub fn narrowed(mut self, section: Option<&Value>) -> Policy {
+        self.layers.extend(section.map(Layer::read));
+        self
+    }
     pub fn allows(&self, tool: &str) -> bool {
         let tool = canonical(tool);
         self.layers.iter().all(|it| it.allows(&tool))

@@ -2,6 +2,7 @@
 use super::api::Bot;
 use super::settings::{Buttons, DmPolicy, Group, GroupPolicy, People, Reactions, Settings};
 use super::update::{ChatKind, Message, Update, What};
+use serde_json::Value;
 
 /// What becomes of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct Hear {
     pub addressed: bool,
     pub must_be_addressed: bool,
     pub system_prompt: Option<String>,
+    pub tools: Option<Value>,
 }
 
 /// `paired`: who was let in by a code; it counts for direct chats alone.
@@ -44,7 +46,7 @@ pub fn admit(update: &Update, settings: &Settings, bot: &Bot, paired: &[i64]) ->
             }
             let answers_us =
                 message.answers.as_ref().and_then(|it| it.from.as_ref()).is_some_and(|it| it.id == bot.id);
-            hear.addressed |= message.names_bot || answers_us || names(&message.text, &settings.names);
+            hear.addressed |= message.names_bot || answers_us;
         }
         What::Callback { .. } => {
             let direct = update.chat.kind == ChatKind::Private;
@@ -126,6 +128,7 @@ fn group(update: &Update, settings: &Settings, person: i64) -> Verdict {
         addressed: false,
         must_be_addressed: topic.must_be_addressed.or(group.must_be_addressed).or(any_must).unwrap_or(true),
         system_prompt: Some(prompts.join("\n\n")).filter(|it| !it.is_empty()),
+        tools: group.tools_for(person).or_else(|| any?.tools_for(person)).cloned(),
     })
 }
 
@@ -147,21 +150,11 @@ fn for_another_bot(message: &Message, bot: &Bot) -> bool {
     named.is_some_and(|it| !bot.username.is_empty() && it.1.to_lowercase() != bot.username)
 }
 
-/// Whether one of the names stands there whole.
-fn names(text: &str, names: &[String]) -> bool {
-    let text = text.to_lowercase();
-    let whole = |(at, name): (usize, &str)| {
-        let edge = |it: Option<char>| it.is_none_or(|it| !it.is_alphanumeric() && it != '_');
-        edge(text[..at].chars().next_back()) && edge(text[at + name.len()..].chars().next())
-    };
-    names.iter().any(|name| text.match_indices(name.as_str()).any(whole))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{settings, update};
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn bot() -> Bot {
         Bot { id: 100, username: "ourbot".into() }
@@ -249,10 +242,5 @@ mod tests {
             assert_eq!(verdict(json!({ "dmPolicy": "allowlist" }), update.clone(), &[]), "drop");
             assert_eq!(verdict(json!({ "allowFrom": [7] }), update, &[]), "A!");
         }
-    }
-    #[test]
-    fn names_are_whole_words() {
-        let all = ["nova".to_owned()];
-        assert!(names("hey Nova, hi", &all) && !names("innovation", &all) && !names("nova_x", &all));
     }
 }

@@ -6,9 +6,10 @@ use crate::base::limits::{
 };
 use crate::base::secret::Secret;
 use crate::channels::About;
-use crate::config::{DEFAULT_ACCOUNT, normal_id, paths::expand_home};
+use crate::config::{DEFAULT_ACCOUNT, Mentions, normal_id, paths::expand_home};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Telegram's own server.
 const ROOT: &str = "https://api.telegram.org";
@@ -50,7 +51,19 @@ pub struct Group {
     pub must_be_addressed: Option<bool>,
     pub allow: Option<People>,
     pub system_prompt: Option<String>,
+    /// `{allow, alsoAllow, deny}`; of the whole group.
+    pub tools: Option<Value>,
+    /// The same for single people.
+    pub tools_by_sender: BTreeMap<i64, Value>,
+    pub tools_of_others: Option<Value>,
     pub topics: BTreeMap<String, Group>,
+}
+
+impl Group {
+    /// What a person's tools are narrowed to. Reference: the person's, everybody's, the group's.
+    pub fn tools_for(&self, person: i64) -> Option<&Value> {
+        self.tools_by_sender.get(&person).or(self.tools_of_others.as_ref()).or(self.tools.as_ref())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +88,17 @@ pub enum Buttons {
     All,
     /// Of those who may command.
     Allowed,
+}
+
+/// `messages.ackReactionScope`: which messages get a reaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckScope {
+    Off,
+    /// Those of groups where the bot must be named, and is.
+    Mentions,
+    Groups,
+    Direct,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +137,8 @@ pub struct Settings {
     pub group_allow: People,
     /// None: every group.
     pub groups: Option<BTreeMap<String, Group>>,
-    /// Words that address the bot, lower case.
-    pub names: Vec<String>,
+    /// Words that address its agents.
+    pub mentions: Arc<Mentions>,
     pub history_max: usize,
     pub reply_to: ReplyTo,
     pub text_units: usize,
@@ -127,9 +151,8 @@ pub struct Settings {
     pub retry_ms_max: u64,
     pub reactions: Reactions,
     pub buttons: Buttons,
-    /// The reaction to what is being answered, and where.
-    pub ack: Option<String>,
-    pub ack_scope: String,
+    pub ack_scope: AckScope,
+    pub takes_ack_back: bool,
     pub native_commands: bool,
     /// Entries of the menu besides ours: name and description.
     pub custom_commands: Vec<(String, String)>,
@@ -252,7 +275,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
         },
         group_allow,
         groups: at["groups"].as_object().filter(|it| !it.is_empty()).map(|map| groups(map, id)),
-        names: names(&about.config),
+        mentions: about.mentions.clone(),
         history_max: whole("historyLimit", history).min(OVERHEARD_MAX),
         reply_to: match at["replyToMode"].as_str() {
             Some("off") => ReplyTo::Off,
@@ -289,8 +312,15 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             _ => Reactions::Own,
         },
         buttons: buttons(&at["capabilities"]),
-        ack: text(&messages["ackReaction"]).filter(|_| at["reactionLevel"] != "off"),
-        ack_scope: text(&messages["ackReactionScope"]).unwrap_or_else(|| "group-mentions".into()),
+        ack_scope: match messages["ackReactionScope"].as_str() {
+            _ if at["reactionLevel"] == "off" => AckScope::Off,
+            Some("all") => AckScope::All,
+            Some("direct") => AckScope::Direct,
+            Some("group-all") => AckScope::Groups,
+            Some("off" | "none") => AckScope::Off,
+            _ => AckScope::Mentions,
+        },
+        takes_ack_back: messages["removeAckAfterReply"] == true,
         native_commands: at["commands"]["native"] != false && about.config["commands"]["native"] != false,
         custom_commands: custom(&at["customCommands"]),
         hook,
@@ -304,17 +334,20 @@ fn ids_hash(at: &Value, token: Option<&str>, messages: &Value, agents: &Value) -
     crate::base::ids::sha256_hex(all.to_string().as_bytes())
 }
 
+/// Without the name of the channel.
+fn bare(word: &str) -> String {
+    let word = word.trim().to_lowercase();
+    ["telegram:", "tg:"].iter().find_map(|it| word.strip_prefix(it)).unwrap_or(&word).trim().to_owned()
+}
+
 fn people(list: &Value, account: &str, key: &str) -> People {
     let mut out = People::default();
     for it in list.as_array().into_iter().flatten() {
         let word = it.as_i64().map(|it| it.to_string()).or_else(|| text(it)).unwrap_or_default();
-        let bare = ["telegram:", "tg:"]
-            .iter()
-            .find_map(|it| word.to_lowercase().strip_prefix(it).map(str::to_owned));
-        let bare = bare.unwrap_or(word);
-        match bare.trim().parse() {
+        let bare = bare(&word);
+        match bare.parse() {
             Ok(id) => drop(out.ids.insert(id)),
-            Err(_) if bare.trim() == "*" => out.all = true,
+            Err(_) if bare == "*" => out.all = true,
             Err(_) => {
                 log::warn!(target: "channels", "telegram {account}: {key}: {bare:?} lets nobody in: write the number, which /whoami and the pairing message tell");
             }
@@ -329,6 +362,9 @@ fn groups(map: &Map<String, Value>, account: &str) -> BTreeMap<String, Group> {
         must_be_addressed: it["requireMention"].as_bool(),
         allow: it["allowFrom"].is_array().then(|| people(&it["allowFrom"], account, "groups.allowFrom")),
         system_prompt: text(&it["systemPrompt"]),
+        tools: it["tools"].is_object().then(|| it["tools"].clone()),
+        tools_by_sender: by_sender(&it["toolsBySender"], account),
+        tools_of_others: Some(&it["toolsBySender"]["*"]).filter(|it| it.is_object()).cloned(),
         topics: BTreeMap::new(),
     };
     map.iter()
@@ -340,34 +376,17 @@ fn groups(map: &Map<String, Value>, account: &str) -> BTreeMap<String, Group> {
         .collect()
 }
 
-/// `mentionPatterns`, or else the agents' names. Patterns here are words; `\b`, `@?` and `\s` are understood.
-fn names(config: &Value) -> Vec<String> {
-    let mut found: Vec<String> = vec![];
-    let mut take = |list: &Value| {
-        for pattern in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let plain = pattern
-                .replace("(?i)", "")
-                .replace("\\b", "")
-                .replace("@?", "")
-                .replace("\\s+", " ")
-                .replace("\\s*", " ")
-                .replace("\\s", " ")
-                .replace("\\.", ".");
-            let plain = plain.trim().to_lowercase();
-            if plain.contains(['\\', '(', '[', '|', '^', '$', '*', '+', '?']) {
-                log::warn!(target: "channels", "mentionPatterns: {pattern:?} is not understood: write plain words, one a pattern");
-            } else if !plain.is_empty() {
-                found.push(plain);
+fn by_sender(map: &Value, account: &str) -> BTreeMap<i64, Value> {
+    let mut out = BTreeMap::new();
+    for (name, tools) in map.as_object().into_iter().flatten().filter(|it| it.0.trim() != "*") {
+        match bare(name).parse() {
+            Ok(id) => drop(out.insert(id, tools.clone())),
+            Err(_) => {
+                log::warn!(target: "channels", "telegram {account}: groups.toolsBySender: {name:?} is nobody: write the number, which /whoami tells");
             }
         }
-    };
-    take(&config["messages"]["groupChat"]["mentionPatterns"]);
-    let agents = config["agents"]["list"].as_array().into_iter().flatten();
-    agents.clone().for_each(|it| take(&it["groupChat"]["mentionPatterns"]));
-    if found.is_empty() {
-        found.extend(agents.filter_map(|it| text(&it["identity"]["name"])).map(|it| it.to_lowercase()));
     }
-    found
+    out
 }
 
 fn buttons(at: &Value) -> Buttons {
@@ -414,8 +433,7 @@ fn hook(at: &Value) -> (Option<Hook>, Option<String>) {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::config::{Env, Paths};
-    use std::sync::Arc;
+    use crate::config::{Env, File, Paths};
 
     /// The accounts of a section.
     pub fn of(section: Value, token: Option<&str>) -> Vec<Settings> {
@@ -426,7 +444,9 @@ pub mod tests {
         let paths = Paths::resolve(&env, None);
         let config =
             if section.is_null() { json!({}) } else { json!({ "channels": { "telegram": section } }) };
-        read(&About { config: Arc::new(config), env, paths, program: "gatewayd".into() })
+        let file = File::of_text(Some(config.to_string()), &paths, &env);
+        let (config, mentions) = (file.resolved, file.config.mentions);
+        read(&About { config, mentions, env, paths, program: "gatewayd".into() })
     }
 
     #[test]

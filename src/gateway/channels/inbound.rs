@@ -11,7 +11,7 @@ use crate::base::clock::Now;
 use crate::base::files;
 use crate::base::ids::base64;
 use crate::base::limits::{ATTACHMENT_BYTES_MAX, CHANNEL_ORDERS_MAX, OVERHEARD_CHARS_MAX};
-use crate::channels::{Action, Heard, Inbound, Key, MediaKind, Said, Target, What, Words, named};
+use crate::channels::{Acks, Action, Heard, Inbound, Key, MediaKind, Said, Target, What, Words, named};
 use crate::config::PeerKind;
 use crate::gateway::commands::authority::Sender;
 use crate::gateway::routing::{self, Origin, Route, Thread};
@@ -32,9 +32,9 @@ enum Plan {
 }
 
 /// In order, as many as there is room for.
-pub fn heard(core: &mut Core, heard: Heard, now: Now) {
+pub fn heard(core: &mut Core, mut heard: Heard, now: Now) {
     let mut plans = vec![];
-    for it in &heard.inbound {
+    for it in &mut heard.inbound {
         // Nothing is begun any more: the next life takes it. Nor where answers pile up: the network keeps it meanwhile.
         if core.is_leaving() || core.channels.waiting(&heard.account) >= CHANNEL_ORDERS_MAX {
             break;
@@ -49,8 +49,10 @@ pub fn heard(core: &mut Core, heard: Heard, now: Now) {
         .zip(plans)
         .filter_map(|(at, it)| if let Plan::Run(it) = it { Some((at, *it)) } else { None })
         .collect();
-    let mut acks: Vec<(RunRef, Action)> =
-        runs.iter().filter_map(|it| Some((it.1.run, ack(&heard.inbound[it.0])?))).collect();
+    let mut acks: Vec<(RunRef, Action)> = runs
+        .iter()
+        .filter_map(|(at, it)| Some((it.run, ack(core, &heard.inbound[*at], &it.request.agent_id)?)))
+        .collect();
     let (say, keep, account) = (heard.taken, heard.keep, heard.account);
     accept_counted(core, runs, taken, keep, move |core, taken, given, now| {
         for (run, given) in given {
@@ -66,8 +68,11 @@ pub fn heard(core: &mut Core, heard: Heard, now: Now) {
 }
 
 /// None when there is no room for it now.
-fn plan(core: &mut Core, account: &Key, inbound: &Inbound, now: Now) -> Option<Plan> {
+fn plan(core: &mut Core, account: &Key, inbound: &mut Inbound, now: Now) -> Option<Plan> {
     let route = route(core, account, inbound);
+    if let What::Said(it) = &mut inbound.what {
+        it.addressed |= core.world.config.config.mentions.mean(&route.agent_id, &it.text);
+    }
     let said = match &inbound.what {
         What::Note(line) => {
             super::note(core, &route.session_key, line.clone());
@@ -75,7 +80,8 @@ fn plan(core: &mut Core, account: &Key, inbound: &Inbound, now: Now) -> Option<P
         }
         What::Said(it) => it,
     };
-    let reply = reply(account, inbound, said);
+    let acked = said.takes_ack_back && ack(core, inbound, &route.agent_id).is_some();
+    let reply = Reply { acked, ..reply(account, inbound, said) };
     if is_stop_word(&said.text) && said.allowed && (said.addressed || said.text.starts_with('/')) {
         stop(core, account, &route, &reply, now);
         return Some(Plan::Nothing);
@@ -119,6 +125,7 @@ fn reply(account: &Key, inbound: &Inbound, said: &Said) -> Reply {
         thread: inbound.topic.clone().or_else(|| inbound.thread.clone()),
         reply_to: said.reply_to.then(|| said.message_id.clone()),
         message: Some(said.message_id.clone()),
+        acked: false,
     }
 }
 
@@ -209,6 +216,7 @@ fn request(
         // A command; words are put together where the session is known.
         message: said.text.clone(),
         extra_system_prompt: said.system_prompt.clone(),
+        tools: said.tools.clone(),
         timeout_ms: agents.timeout_ms,
         channel: Some(account.0.to_owned()),
         entry: entry(account, inbound, said),
@@ -334,10 +342,24 @@ fn after(core: &mut Core, run: RunRef, given: Given, now: Now) {
     }
 }
 
-/// The reaction to what was taken.
-fn ack(inbound: &Inbound) -> Option<Action> {
+/// What shows that a message was taken, where nothing else is configured. Reference.
+const ACK: &str = "👀";
+
+/// The reaction to what was taken: `messages.ackReaction`, else the agent's own emoji.
+fn ack(core: &Core, inbound: &Inbound, agent_id: &str) -> Option<Action> {
     let What::Said(said) = &inbound.what else { return None };
+    let wanted = match said.acks {
+        Acks::Never => false,
+        Acks::IfAddressed => said.addressed,
+        Acks::Always => true,
+    };
+    let config = &core.world.config.config;
+    let own = || config.agents.get(agent_id).and_then(|it| it.identity.emoji.clone());
+    let emoji = config.ack_reaction.clone().or_else(own).unwrap_or_else(|| ACK.to_owned());
     let target = Target { to: inbound.peer.clone(), thread: None };
-    said.ack.as_ref()?;
-    Some(Action::React { target, message_id: said.message_id.clone(), emoji: said.ack.clone() })
+    (wanted && !emoji.is_empty()).then(|| Action::React {
+        target,
+        message_id: said.message_id.clone(),
+        emoji: Some(emoji),
+    })
 }

@@ -71,6 +71,7 @@ pub fn load(core: &mut Core) {
     let work = move || {
         let about = About {
             config: world.config.resolved.clone(),
+            mentions: world.config.config.mentions.clone(),
             env: world.env.clone(),
             paths: world.paths.clone(),
             program: world.program.clone(),

@@ -234,5 +234,6 @@ pub fn delivery(request: &Request, said: &[String], error: Option<&str>) -> Opti
         media: answer.media,
         silent: false,
         as_voice: answer.as_voice,
+        acked: reply.acked,
     })
 }

@@ -218,7 +218,7 @@ fn reply(core: &Core, params: &AgentParams) -> RpcResult<Option<Reply>> {
         to: found.target.to,
         thread,
         reply_to: None,
-        message: None,
+        message: None, acked: false,
     }))
 }
 

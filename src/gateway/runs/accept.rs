@@ -325,6 +325,7 @@ fn route_of(request: &Request, entry: Option<&Value>, main: Option<&Value>) -> O
         thread: target.thread.or(thread),
         reply_to: None,
         message: None,
+        acked: false,
     })
 }
 

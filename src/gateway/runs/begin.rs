@@ -34,8 +34,10 @@ pub(super) fn task(
     let place = place(world, clock, &request.key, &agent_id);
     let (file, id) = (world.config.clone(), agent_id.clone());
     let exec_host = place.config.exec.host;
+    let narrowed = request.tools.clone();
     let tools = move |model: &crate::agent::model::ModelRef| {
-        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+        let policy = Policy::read(&file.resolved, &id, model).narrowed(narrowed.as_ref());
+        Toolbox::of(&policy).at(exec_host)
     };
     Task {
         run_id: request.run_id.clone(),

@@ -45,6 +45,9 @@ pub struct Reply {
     /// The message that asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// It has a reaction, which goes when the answer is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acked: bool,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -69,6 +72,9 @@ pub struct Request {
     pub thinking: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
+    /// `{allow, alsoAllow, deny}`: what the agent's tools are narrowed to where it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Value>,
     pub timeout_ms: u64,
     /// Where it comes from: `webchat`, a channel, or nothing that one could answer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,9 +5,9 @@ use crate::base::limits::{TELEGRAM_CALL_MS, TELEGRAM_FILE_MS, TELEGRAM_RETRY_MS}
 use crate::channels::telegram::CHANNEL;
 use crate::channels::telegram::admit::{Hear, Verdict, admit, topic};
 use crate::channels::telegram::api::Failure;
-use crate::channels::telegram::settings::{Reactions, ReplyTo, Settings};
+use crate::channels::telegram::settings::{AckScope, Reactions, ReplyTo};
 use crate::channels::telegram::update::{self, ChatKind, Message, Update, What};
-use crate::channels::{self, Inbound, Media, MediaKind, Said, Vitals};
+use crate::channels::{self, Acks, Inbound, Media, MediaKind, Said, Vitals};
 use crate::config::PeerKind;
 use crate::store::senders;
 use serde_json::{Value, json};
@@ -161,10 +161,10 @@ impl Poll {
         let sender = update.from.clone().unwrap_or_default();
         let is_private = update.chat.kind == ChatKind::Private;
         let bot = self.shared.bot();
-        let ack = settings.ack.clone().filter(|_| acks(settings, is_private, hear));
+        let (acks, takes_ack_back) = (acks(settings.ack_scope, is_private, hear), settings.takes_ack_back);
         let (reply_to, history_max, limit) =
             (settings.reply_to != ReplyTo::Off, settings.history_max, settings.media_bytes_max);
-        let heard = hear.addressed || !hear.must_be_addressed;
+        let heard = hear.addressed || !hear.must_be_addressed || settings.mentions.mean_any(&message.text);
         let mut media = message.media.clone();
         if heard {
             for (n, it) in media.iter_mut().enumerate() {
@@ -198,7 +198,9 @@ impl Poll {
             system_prompt: hear.system_prompt.clone(),
             history_max,
             reply_to: reply_to && !is_private || settings.reply_to == ReplyTo::All,
-            ack,
+            acks,
+            takes_ack_back,
+            tools: hear.tools.clone(),
         }
     }
 
@@ -246,14 +248,13 @@ impl Poll {
     }
 }
 
-/// `messages.ackReactionScope`.
-fn acks(settings: &Settings, is_private: bool, hear: &Hear) -> bool {
-    match settings.ack_scope.as_str() {
-        "all" => true,
-        "direct" => is_private,
-        "group-all" => !is_private,
-        "group-mentions" => !is_private && hear.must_be_addressed && hear.addressed,
-        _ => false,
+fn acks(scope: AckScope, is_private: bool, hear: &Hear) -> Acks {
+    match scope {
+        AckScope::All => Acks::Always,
+        AckScope::Direct if is_private => Acks::Always,
+        AckScope::Groups if !is_private => Acks::Always,
+        AckScope::Mentions if !is_private && hear.must_be_addressed => Acks::IfAddressed,
+        _ => Acks::Never,
     }
 }
 

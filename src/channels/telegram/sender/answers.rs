@@ -195,6 +195,9 @@ impl Sender {
         self.fine(&it.delivery.to, number);
         (it.progress.sent, it.progress.begun) = (part + 1, false);
         let (id, is_last) = (it.delivery.id.clone(), part + 1 >= it.pieces.len());
+        if is_last && it.delivery.acked {
+            self.take_ack_back(&it);
+        }
         self.write(move |stores| {
             with_now(stores, |it, now| {
                 it.sent(&id, part, &number.to_string(), now)?;
@@ -203,6 +206,14 @@ impl Sender {
         });
         if !is_last {
             self.queue.push_front(Task::Deliver(Box::new(it)));
+        }
+    }
+
+    /// The reaction was there for the time until the answer. One that stays harms nobody.
+    fn take_ack_back(&self, it: &Deliver) {
+        let params = json!({ "chat_id": chat_id(&it.delivery.to), "message_id": it.after(), "reaction": [] });
+        if let Err(failure) = self.api.call("setMessageReaction", &params, TELEGRAM_CALL_MS) {
+            log::debug!(target: "channels", "{}: a reaction stays: {failure}", self.shared.name());
         }
     }
 
