@@ -495,3 +495,5 @@ pub const MENTION_PATTERN_CHARS_MAX: usize = 500;
 pub const MENTION_PATTERNS_MAX: usize = 64;
 /// A compiled mention pattern. Ours: what is longer takes a text of 4,096 characters a second.
 pub const MENTION_PATTERN_BYTES: usize = 64 * 1024;
+/// Groups that a status asks about. Ours: one call each.
+pub const TELEGRAM_AUDIT_MAX: usize = 50;

@@ -79,7 +79,14 @@ pub struct Account {
     /// Begins its threads.
     pub start: Arc<dyn Fn(Around) -> io::Result<Handle> + Send + Sync>,
     /// Asks the network who it is; blocks at most so many milliseconds.
-    pub probe: Arc<dyn Fn(u64) -> Value + Send + Sync>,
+    pub probe: Arc<dyn Fn(u64) -> Probed + Send + Sync>,
+}
+
+/// What a network says of an account.
+pub struct Probed {
+    pub probe: Value,
+    /// Whether it is in the chats that the configuration names; None when there is nothing to ask.
+    pub audit: Option<Value>,
 }
 
 impl Account {

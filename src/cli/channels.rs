@@ -287,7 +287,7 @@ impl Login {
         let Some(found) = found.filter(|it| it.configured) else {
             return Err((format!("{} account {account} has no token: {hint}.", meta.label), 1));
         };
-        let said = (found.probe)(10_000);
+        let said = (found.probe)(10_000).probe;
         match said["ok"] == true {
             true => Ok(format!(
                 "{} account {account} is signed in as @{}.",
@@ -396,9 +396,16 @@ fn text(answer: &Value) -> String {
             let bot = account["probe"]["bot"]["username"].as_str().map(|it| format!(", works as @{it}"));
             let probe = account["probe"]["error"].as_str().map(|it| format!(", probe failed: {it}"));
             let error = account["lastError"].as_str().map(|it| format!(", error: {it}")).unwrap_or_default();
+            let absent: String = list(&account["audit"], "groups")
+                .iter()
+                .filter(|it| it["ok"] == false)
+                .filter_map(|it| {
+                    Some(format!(", group {}: {}", it["chatId"].as_str()?, it["error"].as_str()?))
+                })
+                .collect();
             let account = account["accountId"].as_str().unwrap_or("default");
             let probed = bot.or(probe).unwrap_or_default();
-            lines.push(format!("- {label} {account}: {state}{times}{probed}{error}"));
+            lines.push(format!("- {label} {account}: {state}{times}{probed}{absent}{error}"));
         }
     }
     if lines.len() == 1 {

@@ -115,8 +115,7 @@ mod tests {
     fn patterns_are_regular_expressions_without_case() {
         for (pattern, text, want) in [
             ("nova", "Hey NOVA!", true),
-            ("nova", "innovation", false),
-            ("nova", "supernovas", true),
+            ("nova", "innovation", true),
             (r"\bnova\b", "supernovas", false),
             (r"\bnova\b", "hi @Nova, you", true),
             ("\u{8}nova\u{8}", "hi nova", true),

@@ -1,8 +1,16 @@
-//! What the fuzz targets share: a connection lived through twice, with the input cut differently; a request for a file.
+//! What the fuzz targets share: a connection lived through twice, with the input cut differently; a request for a file; an update.
+use gatewayd::channels::About;
+use gatewayd::channels::telegram::admit::{Verdict, admit};
+use gatewayd::channels::telegram::api::Bot;
+use gatewayd::channels::telegram::settings::{self, Settings};
+use gatewayd::channels::telegram::update::{self, ChatKind, What};
+use gatewayd::config::{Env, File, Paths};
 use gatewayd::conn::answer::Answer;
 use gatewayd::conn::{Conn, ConnEvent, head};
 use gatewayd::http::canvas::conditional::{Version, Wanted};
 use gatewayd::http::canvas::place::Place;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 /// Body bytes that a path takes here.
@@ -79,6 +87,46 @@ pub fn canvas(data: &[u8]) {
         let version = Version { etag: "\"e\"".into(), modified: SystemTime::UNIX_EPOCH, length };
         if let Wanted::Part(first, count) = Wanted::of(&head, &version) {
             assert!(count > 0 && first.checked_add(count).is_some_and(|it| it <= length), "{first} {count}");
+        }
+    }
+}
+
+/// Who may talk to the bot of [`BOTS`].
+const OWNER: i64 = 7;
+
+/// The bot as it is without a word about groups, and one with rules for them.
+static BOTS: LazyLock<[Settings; 2]> = LazyLock::new(|| {
+    [json!({}), json!({ "*": { "requireMention": false, "toolsBySender": { "7": { "deny": ["exec"] } } } })].map(|groups| {
+        let section = json!({ "botToken": "1:a", "allowFrom": [OWNER], "groups": groups, "reactionNotifications": "all" });
+        let config = json!({ "channels": { "telegram": section }, "messages": { "groupChat": { "mentionPatterns": ["bot+"] } } });
+        let env = Env::from([("HOME", "/nowhere")]);
+        let paths = Paths::resolve(&env, None);
+        let file = File::of_text(Some(config.to_string()), &paths, &env);
+        let (config, mentions) = (file.resolved, file.config.mentions);
+        settings::read(&About { config, mentions, env, paths, program: "gatewayd".into() }).remove(0)
+    })
+});
+
+/// An update, or a message: nothing panics, and nobody but the owner is heard.
+pub fn telegram(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
+    let bot = Bot { id: 100, username: "ourbot".into() };
+    let wrapped = ["message", "edited_message", "callback_query", "message_reaction"];
+    let wrapped = wrapped.map(|kind| json!({ "update_id": 1, kind: value }));
+    for it in wrapped.iter().chain([&value]) {
+        let (_, _) = (update::number(it), update::message_number(it));
+        let Ok(update) = update::read(it, &bot.username) else { continue };
+        for settings in BOTS.iter() {
+            match admit(&update, settings, &bot, &[]) {
+                Verdict::Hear(_) => assert_eq!(update.from.as_ref().map(|it| it.id), Some(OWNER)),
+                Verdict::Pair => {
+                    assert!(update.chat.kind == ChatKind::Private && matches!(update.what, What::Message(_)));
+                }
+                Verdict::Drop(_) => {}
+            }
+        }
+        if let What::Message(it) | What::Edited(it) = &update.what {
+            BOTS[0].mentions.mean_any(&it.text);
         }
     }
 }

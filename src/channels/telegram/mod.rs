@@ -1,6 +1,6 @@
 //! Telegram, by its Bot API: two threads an account, one that asks what is new and one that says things.
-mod admit;
-mod api;
+pub mod admit;
+pub mod api;
 mod chunk;
 mod hook;
 mod html;
@@ -9,8 +9,8 @@ mod poll;
 mod probe;
 mod say;
 mod sender;
-mod settings;
-mod update;
+pub mod settings;
+pub mod update;
 
 use super::{About, Account, Around, Channel, Handle, Meta, Target, Trouble, Vitals};
 use crate::base::cancel::Cancel;

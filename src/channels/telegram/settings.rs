@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Telegram's own server.
 const ROOT: &str = "https://api.telegram.org";
+/// Reference: 200 characters.
+const BLOCK_BYTES: usize = 200;
 /// Reference: 4000, a little below what the Bot API takes.
 const TEXT_UNITS: usize = 4000;
 
@@ -147,6 +149,8 @@ pub struct Settings {
     pub link_preview: bool,
     pub response_prefix: String,
     pub stream: Stream,
+    /// What is new before another block is shown, in bytes.
+    pub block_bytes: usize,
     pub media_bytes_max: u64,
     pub retry_ms_max: u64,
     pub reactions: Reactions,
@@ -294,11 +298,13 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             .or(text(&messages["responsePrefix"]))
             .filter(|it| it != "auto")
             .unwrap_or_default(),
-        stream: match at["streamMode"].as_str() {
+        stream: match at["streamMode"].as_str().or(at["streaming"].as_str()) {
+            None if at["streaming"] == false => Stream::Off,
             Some("off") => Stream::Off,
             Some("block") => Stream::Block,
             _ => Stream::Partial,
         },
+        block_bytes: at["draftChunk"]["minChars"].as_u64().map_or(BLOCK_BYTES, |it| it as usize).max(1),
         media_bytes_max: at["mediaMaxMb"]
             .as_f64()
             .map_or(CHANNEL_MEDIA_MB << 20, |it| (it.clamp(0.0, 2000.0) * 1_048_576.0) as u64),
@@ -490,6 +496,41 @@ pub mod tests {
         );
         assert_eq!((all[1].dm_policy, all[1].enabled), (DmPolicy::Open, false));
         assert_ne!(all[0].fingerprint, all[1].fingerprint);
+    }
+    /// Every key of the section, and whether anything is done with it: `tests/data/telegram-keys.txt`.
+    #[test]
+    fn every_key_does_what_the_table_says() {
+        let base = json!({
+            "botToken": "1:a", "webhookUrl": "https://a.example", "webhookSecret": "s", "groups": { "-5": { "topics": { "9": {} } } },
+        });
+        let shown = |section: &Value| {
+            let mut it = of(section.clone(), None).remove(0);
+            it.fingerprint.clear();
+            format!("{it:?}")
+        };
+        let mut listed = BTreeSet::new();
+        for line in
+            include_str!("../../../tests/data/telegram-keys.txt").lines().filter(|it| !it.starts_with('#'))
+        {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [key, word, more] = fields[..] else { panic!("{line}") };
+            listed.insert(key);
+            let mut section = base.clone();
+            let names = ["groups.*", "topics.*", "toolsBySender.*", "dms.*"];
+            let path = names
+                .iter()
+                .zip(["-5", "9", "7", "7"])
+                .fold(key.to_owned(), |path, (from, id)| path.replace(from, &from.replace('*', id)));
+            let value = if word == "acted" { serde_json::from_str(more).unwrap() } else { json!("x") };
+            let at = path.split('.').fold(&mut section, |at, name| &mut at[name]);
+            *at = value;
+            assert_eq!(shown(&section) != shown(&base), word == "acted", "{line}");
+            assert!(word == "acted" || word == "accepted", "{line}");
+        }
+        let known = include_str!("../../config/keys.txt").lines().filter_map(|it| it.split('\t').next());
+        let known = known.filter_map(|it| it.strip_prefix("channels.telegram."));
+        let known: BTreeSet<&str> = known.filter(|it| !it.starts_with("accounts")).collect();
+        assert_eq!(listed, known);
     }
     #[test]
     fn people_are_numbers() {

@@ -1,6 +1,6 @@
 //! What a channel is shown as: in `channels.status`, `health` and `status`.
 use super::Entry;
-use crate::channels::{CHANNELS, Vitals};
+use crate::channels::{CHANNELS, Probed, Vitals};
 use crate::gateway::Core;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Snapshot {
 pub struct Probe {
     pub channel: &'static str,
     pub account: String,
-    pub ask: Arc<dyn Fn(u64) -> Value + Send + Sync>,
+    pub ask: Arc<dyn Fn(u64) -> Probed + Send + Sync>,
 }
 
 fn account(entry: &Entry) -> Value {
@@ -86,7 +86,7 @@ impl Snapshot {
     pub fn probe(&mut self, probes: &[Probe], ms: u64, unix_ms: impl Fn() -> i64) {
         for it in probes {
             let begun = unix_ms();
-            let mut said = (it.ask)(ms);
+            let Probed { probe: mut said, audit } = (it.ask)(ms);
             let at = unix_ms();
             said["elapsedMs"] = (at - begun).into();
             let default = self.defaults.get(it.channel).is_some_and(|id| *id == it.account.as_str());
@@ -97,6 +97,9 @@ impl Snapshot {
             let of = accounts.into_iter().flatten().find(|one| one["accountId"] == it.account.as_str());
             if let Some(account) = of {
                 (account["probe"], account["lastProbeAt"]) = (said, at.into());
+                if let Some(audit) = audit {
+                    account["audit"] = audit;
+                }
             }
         }
     }

@@ -68,6 +68,55 @@ fn groups_topics_and_who_is_meant() {
     );
 }
 
+/// Patterns of the agent that is meant; a reaction while it works, gone when it has answered; tools as the group allows them.
+#[test]
+fn groups_have_words_signs_and_tools_of_their_own() {
+    let telegram = Telegram::start();
+    let groups = json!({
+        "-5": { "tools": { "deny": ["exec"] } },
+        "-6": { "toolsBySender": { "9": { "allow": ["read"] } } },
+        "-7": { "requireMention": false },
+    });
+    let mut config = with_telegram(&telegram, json!({ "groupPolicy": "open", "groups": groups }));
+    config["agents"]["list"] = json!([
+        { "id": "work", "default": true, "groupChat": { "mentionPatterns": ["\\bworkers?\\b", "(?=x)"] }, "identity": { "emoji": "👌" } },
+        { "id": "home", "groupChat": { "mentionPatterns": ["homebody"] } },
+    ]);
+    config["bindings"] = json!([{ "agentId": "home", "match": { "channel": "telegram", "peer": { "kind": "group", "id": "-6" } } }]);
+    config["messages"] = json!({ "removeAckAfterReply": true });
+    let home = Home::new(&config);
+    let checked = home.run(&["config", "validate"]);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(
+        checked.status.success() && said.contains("agents.list.0.groupChat.mentionPatterns.1"),
+        "{checked:?}"
+    );
+    let _server = spawn(home);
+    let exec = |name: &str| format!("{name} call exec {{\"command\":\"echo done-$((40+2))\"}}");
+    telegram.message(-5, 8, json!({ "text": "homebody, not you" }));
+    let asked = telegram.message(-5, 8, json!({ "text": exec("WORKERS") }));
+    telegram.wait("it is answered", |it| (!it.own(-5).is_empty()).then_some(()));
+    let reactions = |it: &Telegram| {
+        let all = it.calls_of("setMessageReaction");
+        all.iter().map(|it| (it["message_id"].clone(), it["reaction"].clone())).collect::<Vec<_>>()
+    };
+    let want = [(json!(asked), json!([{ "type": "emoji", "emoji": "👌" }])), (json!(asked), json!([]))];
+    telegram.wait("the reaction comes and goes", |it| (reactions(it) == want).then_some(()));
+    // In -7 nobody must be named, so no reaction says that one was.
+    telegram.message(-7, 8, json!({ "text": exec("anybody") }));
+    telegram.wait_for_text(-7, "done-42");
+    assert!(telegram.own(-5).iter().all(|it| !it.text.contains("done-42")), "{:?}", telegram.own(-5));
+    telegram.message(-6, 8, json!({ "text": "worker, not you" }));
+    telegram.message(-6, 8, json!({ "text": exec("homebody") }));
+    telegram.wait_for_text(-6, "done-42");
+    let before = telegram.own(-6).len();
+    telegram.message(-6, 9, json!({ "text": exec("homebody") }));
+    telegram.wait("it is answered", |it| (it.own(-6).len() > before).then_some(()));
+    assert_eq!(telegram.own(-6).iter().filter(|it| it.text.contains("done-42")).count(), 1);
+    assert_eq!(reactions(&telegram).len(), 6, "{:?}", reactions(&telegram));
+}
+
 #[test]
 fn commands_files_and_buttons() {
     let telegram = Telegram::start();

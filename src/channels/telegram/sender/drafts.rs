@@ -7,12 +7,9 @@ use crate::channels::Target;
 use crate::channels::telegram::api::Failure;
 use crate::channels::telegram::chunk::cut;
 use crate::channels::telegram::say::{chat_id, replies};
-use crate::channels::telegram::settings::Stream;
+use crate::channels::telegram::settings::{Settings, Stream};
 use crate::store::deliveries::Preview;
 use serde_json::json;
-
-/// What is new before another block is shown. Reference: 200 characters.
-const BLOCK_BYTES: usize = 200;
 
 /// A run whose answer is being made.
 pub(super) struct Live {
@@ -102,15 +99,15 @@ impl Sender {
 
     /// The run whose half answer is to be shown now.
     pub(super) fn next_draft(&self, now: u64) -> Option<String> {
-        let stream = self.shared.settings.stream;
-        let ready = self.live.iter().find(|it| wants_step(it.1, stream, now) && self.is_free(it.1));
+        let settings = &self.shared.settings;
+        let ready = self.live.iter().find(|it| wants_step(it.1, settings, now) && self.is_free(it.1));
         ready.map(|it| it.0.clone())
     }
 
     /// When there is something to show, on the monotonic clock.
     pub(super) fn draft_due(&self) -> Option<u64> {
-        let stream = self.shared.settings.stream;
-        let steps = self.live.values().filter(|it| wants_step(it, stream, u64::MAX) && self.is_free(it));
+        let settings = &self.shared.settings;
+        let steps = self.live.values().filter(|it| wants_step(it, settings, u64::MAX) && self.is_free(it));
         let steps = steps.filter_map(|it| it.draft.as_ref()).map(|it| it.due_ms.max(self.down_ms));
         self.live.values().map(|it| it.typing_ms).chain(steps).min()
     }
@@ -213,8 +210,8 @@ impl Sender {
 }
 
 /// In blocks there must be more to show.
-fn wants_step(live: &Live, stream: Stream, now: u64) -> bool {
-    let least = if stream == Stream::Block { BLOCK_BYTES } else { 1 };
+fn wants_step(live: &Live, settings: &Settings, now: u64) -> bool {
+    let least = if settings.stream == Stream::Block { settings.block_bytes } else { 1 };
     live.draft.as_ref().is_some_and(|it| {
         let more = it.text.len().saturating_sub(it.shown.len()) >= least;
         !it.dead && it.due_ms <= now && it.text != it.shown && (more || !it.text.starts_with(&it.shown))
