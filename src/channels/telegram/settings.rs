@@ -265,12 +265,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
         problem: problem.or(wrong),
         root,
         proxy: text(&at["proxy"]),
-        dm_policy: match at["dmPolicy"].as_str() {
-            Some("open") => DmPolicy::Open,
-            Some("allowlist") => DmPolicy::Allowlist,
-            Some("disabled") => DmPolicy::Disabled,
-            _ => DmPolicy::Pairing,
-        },
+        dm_policy: dm_policy(&at["dmPolicy"]),
         allow,
         group_policy: match at["groupPolicy"].as_str() {
             Some("open") => GroupPolicy::Open,
@@ -298,12 +293,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             .or(text(&messages["responsePrefix"]))
             .filter(|it| it != "auto")
             .unwrap_or_default(),
-        stream: match at["streamMode"].as_str().or(at["streaming"].as_str()) {
-            None if at["streaming"] == false => Stream::Off,
-            Some("off") => Stream::Off,
-            Some("block") => Stream::Block,
-            _ => Stream::Partial,
-        },
+        stream: stream(&at),
         block_bytes: at["draftChunk"]["minChars"].as_u64().map_or(BLOCK_BYTES, |it| it as usize).max(1),
         media_bytes_max: at["mediaMaxMb"]
             .as_f64()
@@ -318,14 +308,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             _ => Reactions::Own,
         },
         buttons: buttons(&at["capabilities"]),
-        ack_scope: match messages["ackReactionScope"].as_str() {
-            _ if at["reactionLevel"] == "off" => AckScope::Off,
-            Some("all") => AckScope::All,
-            Some("direct") => AckScope::Direct,
-            Some("group-all") => AckScope::Groups,
-            Some("off" | "none") => AckScope::Off,
-            _ => AckScope::Mentions,
-        },
+        ack_scope: if at["reactionLevel"] == "off" { AckScope::Off } else { ack_scope(messages) },
         takes_ack_back: messages["removeAckAfterReply"] == true,
         native_commands: at["commands"]["native"] != false && about.config["commands"]["native"] != false,
         custom_commands: custom(&at["customCommands"]),
@@ -393,6 +376,34 @@ fn by_sender(map: &Value, account: &str) -> BTreeMap<i64, Value> {
         }
     }
     out
+}
+
+fn dm_policy(at: &Value) -> DmPolicy {
+    match at.as_str() {
+        Some("open") => DmPolicy::Open,
+        Some("allowlist") => DmPolicy::Allowlist,
+        Some("disabled") => DmPolicy::Disabled,
+        _ => DmPolicy::Pairing,
+    }
+}
+
+fn ack_scope(messages: &Value) -> AckScope {
+    match messages["ackReactionScope"].as_str() {
+        Some("all") => AckScope::All,
+        Some("direct") => AckScope::Direct,
+        Some("group-all") => AckScope::Groups,
+        _ => AckScope::Mentions,
+    }
+}
+
+/// `streaming` is the later word for it.
+fn stream(at: &Value) -> Stream {
+    match at["streamMode"].as_str().or(at["streaming"].as_str()) {
+        None if at["streaming"] == false => Stream::Off,
+        Some("off") => Stream::Off,
+        Some("block") => Stream::Block,
+        _ => Stream::Partial,
+    }
 }
 
 fn buttons(at: &Value) -> Buttons {
