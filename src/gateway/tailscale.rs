@@ -202,7 +202,9 @@ pub(super) fn expose(core: &mut Core) {
         let name = status.ok().and_then(|it| said_json(&it)?["Self"]["DNSName"].as_str().map(str::to_owned));
         Ok(name.map(|it| it.trim_end_matches('.').to_owned()).filter(|it| !it.is_empty()))
     };
-    core.job(show, move |_, shown: Result<Option<String>, String>, _| match (shown, word(mode)) {
+    core.apart(Box::new(move || {
+        let shown: Result<Option<String>, String> = show();
+        Box::new(move |_, _| match (shown, word(mode)) {
         (Ok(Some(name)), word) => {
             log::info!(target: "tailscale", "{word} is on: https://{name}/ and wss://{name}");
         }
@@ -210,7 +212,8 @@ pub(super) fn expose(core: &mut Core) {
         (Err(err), word) => {
             log::error!(target: "tailscale", "{word} failed, so that nobody reaches this gateway that way: {err}");
         }
-    });
+        })
+    }));
 }
 
 /// Undoes `expose` where that is asked for. Blocks: only when nobody is served any more.
