@@ -204,15 +204,18 @@ pub(super) fn expose(core: &mut Core) {
     };
     core.apart(Box::new(move || {
         let shown: Result<Option<String>, String> = show();
-        Box::new(move |_, _| match (shown, word(mode)) {
-        (Ok(Some(name)), word) => {
-            log::info!(target: "tailscale", "{word} is on: https://{name}/ and wss://{name}");
+        let word = word(mode);
+        match shown {
+            Ok(Some(name)) => {
+                log::info!(target: "tailscale", "{word} is on: https://{name}/ and wss://{name}");
+            }
+            Ok(None) => log::info!(target: "tailscale", "{word} is on"),
+            Err(err) => {
+                let lost = "failed, so that nobody reaches this gateway that way";
+                log::error!(target: "tailscale", "{word} {lost}: {err}");
+            }
         }
-        (Ok(None), word) => log::info!(target: "tailscale", "{word} is on"),
-        (Err(err), word) => {
-            log::error!(target: "tailscale", "{word} failed, so that nobody reaches this gateway that way: {err}");
-        }
-        })
+        Box::new(|_, _| {})
     }));
 }
 
