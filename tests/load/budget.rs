@@ -69,6 +69,7 @@ pub fn telegram(gatewayd: &str, limits: &str) -> bool {
     budget.told("telegram_account_kib", cost.account_kib);
     budget.told("telegram_wake_ups_a_poll", cost.wake_ups_a_poll);
     budget.told("telegram_drain_kib", cost.drain_kib);
+    println!("{:28} {:>10}  (told only)", "of the first thousand", cost.first_kib);
     budget.passed
 }
 

@@ -32,6 +32,8 @@ pub struct Cost {
     pub account_kib: u64,
     pub wake_ups_a_poll: u64,
     pub drain_kib: u64,
+    /// The same of the first thousand.
+    pub first_kib: u64,
 }
 
 pub fn measure(gatewayd: &str, without_kib: u64) -> Cost {
@@ -45,15 +47,22 @@ pub fn measure(gatewayd: &str, without_kib: u64) -> Cost {
     drop(server);
     let (api, addr) = Api::start(UPDATES);
     let server = Server::with_telegram(gatewayd, addr);
-    let mut most_kib = 0;
-    while api.0.0.lock().unwrap().sent < UPDATES {
+    let (mut most_kib, mut first_kib) = (0, 0);
+    loop {
+        let sent = api.0.0.lock().unwrap().sent;
         most_kib = server.anonymous_kib().max(most_kib);
+        if sent < 1_000 {
+            first_kib = most_kib;
+        } else if sent >= UPDATES {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     Cost {
         account_kib: idle_kib.saturating_sub(without_kib),
         wake_ups_a_poll,
         drain_kib: most_kib.saturating_sub(idle_kib),
+        first_kib: first_kib.saturating_sub(idle_kib),
     }
 }
 

@@ -305,6 +305,8 @@ fn meet(core: &mut Core, run: RunRef, first: RunRef, now: Now) {
     let all = core.world.config.config.queue.mode_of(request.channel.as_deref());
     match if request.stands_alone() { QueueMode::Followup } else { own.unwrap_or(all) } {
         QueueMode::Followup => {}
+        // Whose tools are others asks with those.
+        QueueMode::Steer if core.runs.all[&first].request.tools != request.tools => {}
         QueueMode::Steer => {
             let steer = Steer {
                 run_id: request.run_id.clone(),
