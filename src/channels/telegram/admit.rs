@@ -1,6 +1,7 @@
 //! Who may talk, and what is meant for us. Asked before anything else is done with an update; pure.
 use super::api::Bot;
-use super::settings::{Buttons, DmPolicy, Group, GroupPolicy, People, Reactions, Settings};
+use super::people::{Group, People};
+use super::settings::{Buttons, DmPolicy, GroupPolicy, Reactions, Settings};
 use super::update::{ChatKind, Message, Update, What};
 use serde_json::Value;
 

@@ -43,7 +43,7 @@ pub fn run(poll: &mut Poll, hook: &Hook) {
         }
         poll.wait_after(&failure);
     }
-    poll.shared.caught_up.store(true, Ordering::Relaxed);
+    // What waits there comes when it comes: `caught_up` stays as it is.
     poll.shared.current.cancel();
     log::info!(target: "channels", "{name}: Telegram calls {}, which {here}{} answers", hook.url, hook.path);
     while let Ok((mut socket, _)) = listener.accept() {

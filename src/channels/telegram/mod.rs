@@ -5,6 +5,7 @@ mod chunk;
 mod hook;
 mod html;
 mod menu;
+mod people;
 mod poll;
 mod probe;
 mod say;
@@ -72,7 +73,7 @@ impl Channel for Telegram {
 
 fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account {
     let mode = if settings.hook.is_some() { "webhook" } else { "polling" };
-    let open = |group: &settings::Group| group.must_be_addressed == Some(false);
+    let open = |group: &people::Group| group.must_be_addressed == Some(false);
     let unmentioned = settings.groups.iter().flatten().any(|it| open(it.1) || it.1.topics.values().any(open));
     let mut facts = Map::new();
     facts.extend(settings.name.clone().map(|it| ("name".to_owned(), it.into())));

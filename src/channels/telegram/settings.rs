@@ -1,5 +1,6 @@
 //! The section `channels.telegram`, account by account. What an account does not say, the section says.
 use super::html::Tables;
+use super::people::{Group, People, groups, people};
 use crate::base::files;
 use crate::base::limits::{
     CHANNEL_ACCOUNTS_MAX, CHANNEL_MEDIA_MB, OVERHEARD_MAX, TELEGRAM_RETRY_MS_MAX, TELEGRAM_TEXT_MAX,
@@ -7,8 +8,8 @@ use crate::base::limits::{
 use crate::base::secret::Secret;
 use crate::channels::About;
 use crate::config::{DEFAULT_ACCOUNT, Mentions, normal_id, paths::expand_home};
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Telegram's own server.
@@ -31,41 +32,6 @@ pub enum GroupPolicy {
     Open,
     Allowlist,
     Disabled,
-}
-
-/// People by their numbers. Names can be given up and taken by others, so they let nobody in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct People {
-    pub all: bool,
-    pub ids: BTreeSet<i64>,
-}
-
-impl People {
-    pub fn has(&self, id: i64) -> bool {
-        self.all || self.ids.contains(&id)
-    }
-}
-
-/// A group, or a topic in one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Group {
-    pub disabled: bool,
-    pub must_be_addressed: Option<bool>,
-    pub allow: Option<People>,
-    pub system_prompt: Option<String>,
-    /// `{allow, alsoAllow, deny}`; of the whole group.
-    pub tools: Option<Value>,
-    /// The same for single people.
-    pub tools_by_sender: BTreeMap<i64, Value>,
-    pub tools_of_others: Option<Value>,
-    pub topics: BTreeMap<String, Group>,
-}
-
-impl Group {
-    /// What a person's tools are narrowed to. Reference: the person's, everybody's, the group's.
-    pub fn tools_for(&self, person: i64) -> Option<&Value> {
-        self.tools_by_sender.get(&person).or(self.tools_of_others.as_ref()).or(self.tools.as_ref())
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +160,7 @@ fn env_token(about: &About) -> Option<String> {
     about.env.get("TELEGRAM_BOT_TOKEN").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned)
 }
 
-fn text(at: &Value) -> Option<String> {
+pub(super) fn text(at: &Value) -> Option<String> {
     at.as_str().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned)
 }
 
@@ -323,61 +289,6 @@ fn ids_hash(at: &Value, token: Option<&str>, messages: &Value, agents: &Value) -
     crate::base::ids::sha256_hex(all.to_string().as_bytes())
 }
 
-/// Without the name of the channel.
-fn bare(word: &str) -> String {
-    let word = word.trim().to_lowercase();
-    ["telegram:", "tg:"].iter().find_map(|it| word.strip_prefix(it)).unwrap_or(&word).trim().to_owned()
-}
-
-fn people(list: &Value, account: &str, key: &str) -> People {
-    let mut out = People::default();
-    for it in list.as_array().into_iter().flatten() {
-        let word = it.as_i64().map(|it| it.to_string()).or_else(|| text(it)).unwrap_or_default();
-        let bare = bare(&word);
-        match bare.parse() {
-            Ok(id) => drop(out.ids.insert(id)),
-            Err(_) if bare == "*" => out.all = true,
-            Err(_) => {
-                log::warn!(target: "channels", "telegram {account}: {key}: {bare:?} lets nobody in: write the number, which /whoami and the pairing message tell");
-            }
-        }
-    }
-    out
-}
-
-fn groups(map: &Map<String, Value>, account: &str) -> BTreeMap<String, Group> {
-    let group = |it: &Value| Group {
-        disabled: it["enabled"] == false,
-        must_be_addressed: it["requireMention"].as_bool(),
-        allow: it["allowFrom"].is_array().then(|| people(&it["allowFrom"], account, "groups.allowFrom")),
-        system_prompt: text(&it["systemPrompt"]),
-        tools: it["tools"].is_object().then(|| it["tools"].clone()),
-        tools_by_sender: by_sender(&it["toolsBySender"], account),
-        tools_of_others: Some(&it["toolsBySender"]["*"]).filter(|it| it.is_object()).cloned(),
-        topics: BTreeMap::new(),
-    };
-    map.iter()
-        .map(|(id, it)| {
-            let topics = it["topics"].as_object().into_iter().flatten();
-            let topics = topics.map(|(id, it)| (id.clone(), group(it))).collect();
-            (id.trim().to_owned(), Group { topics, ..group(it) })
-        })
-        .collect()
-}
-
-fn by_sender(map: &Value, account: &str) -> BTreeMap<i64, Value> {
-    let mut out = BTreeMap::new();
-    for (name, tools) in map.as_object().into_iter().flatten().filter(|it| it.0.trim() != "*") {
-        match bare(name).parse() {
-            Ok(id) => drop(out.insert(id, tools.clone())),
-            Err(_) => {
-                log::warn!(target: "channels", "telegram {account}: groups.toolsBySender: {name:?} is nobody: write the number, which /whoami tells");
-            }
-        }
-    }
-    out
-}
-
 fn dm_policy(at: &Value) -> DmPolicy {
     match at.as_str() {
         Some("open") => DmPolicy::Open,
@@ -451,6 +362,7 @@ fn hook(at: &Value) -> (Option<Hook>, Option<String>) {
 pub mod tests {
     use super::*;
     use crate::config::{Env, File, Paths};
+    use std::collections::BTreeSet;
 
     /// The accounts of a section.
     pub fn of(section: Value, token: Option<&str>) -> Vec<Settings> {
