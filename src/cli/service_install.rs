@@ -91,7 +91,10 @@ impl Install {
         if self.print {
             return match self.platform.as_deref().unwrap_or("systemd") {
                 "systemd" => say(&unit::text(&plan.spec)),
-                "launchd" => say(&launchd::text(&plan.spec)),
+                "launchd" => {
+                    let _ = fail(&on_a_mac(plan.spec.profile.as_deref(), &context.program()), 0);
+                    say(&launchd::text(&plan.spec))
+                }
                 other => fail(&format!("--platform {other}: use systemd or launchd"), 2),
             };
         }
@@ -305,6 +308,16 @@ impl Install {
     }
 }
 
+/// Beside the list, on stderr: what to do with it.
+fn on_a_mac(profile: Option<&str>, program: &str) -> String {
+    let words = launchd::words(profile, program).map(|(action, line)| format!("# {action:10} {line}"));
+    let old = launchd::legacy_label(profile);
+    format!(
+        "{}\n# A list of an earlier version goes first: launchctl bootout gui/$UID/{old}",
+        words.join("\n")
+    )
+}
+
 /// What an installation is about to do.
 pub struct Plan {
     pub spec: Spec,
@@ -347,12 +360,9 @@ pub fn audit(service: &Service, context: &Context) -> Vec<String> {
     let program = context.program();
     let force = format!("{program} gateway install{} --force", if install.system { " --system" } else { "" });
     let mut all = vec![];
-    if service
-        .text
-        .environment()
-        .iter()
-        .any(|(name, _)| name.ends_with("_GATEWAY_TOKEN") || name.ends_with("_GATEWAY_PASSWORD"))
-    {
+    if service.text.environment().iter().any(|(name, value)| {
+        !value.is_empty() && (name.ends_with("_GATEWAY_TOKEN") || name.ends_with("_GATEWAY_PASSWORD"))
+    }) {
         all.push(format!(
             "{} holds a secret; it belongs into .env of the state folder: {force}",
             file.display()
