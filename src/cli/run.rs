@@ -1,6 +1,6 @@
 //! `gateway run`: the daemon in the foreground.
 use super::lock::{LockError, StateLock};
-use super::{Context, EXIT_CONFIG, fail, setup};
+use super::{Context, EXIT_CONFIG, fail, service_install, setup};
 use crate::base::clock::{Clock, iso};
 use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
@@ -239,6 +239,7 @@ impl Flags {
                 flags,
                 loud: self.loud(),
                 strict: self.strict,
+                installer: service_install::installer(context),
                 ..world
             },
             auth,

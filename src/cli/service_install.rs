@@ -13,6 +13,7 @@ use super::{Context, fail, say};
 use crate::base::limits::{DOTENV_BYTES_MAX, DRAIN_MS, STOP_FLUSH_MS};
 use crate::base::{accounts, clock::Clock, files, sys};
 use crate::config::{File, Paths};
+use crate::gateway::Installer;
 use crate::service::systemctl::{self, Scope};
 use crate::service::unit::Unit;
 use crate::service::{Spec, launchd, unit};
@@ -130,8 +131,15 @@ impl Install {
     ///
     /// # Errors
     /// A sentence.
-    pub fn make(&self, context: &Context) -> Result<(&'static str, String), String> {
-        self.install(&self.plan(context)?, context, &mut Report::of("install", false))
+    pub fn make(&self, context: &Context) -> Result<String, String> {
+        self.make_as(&self.plan(context)?, context)
+    }
+
+    fn make_as(&self, plan: &Plan, context: &Context) -> Result<String, String> {
+        let mut report = Report::of("install", false);
+        let said = self.install(plan, context, &mut report)?.1;
+        let warnings = report.warnings.iter().map(|it| format!("Warning: {it}"));
+        Ok(std::iter::once(said).chain(warnings).collect::<Vec<_>>().join("\n"))
     }
 
     /// What the unit says, whoever runs it.
@@ -168,7 +176,7 @@ impl Install {
         if texts.iter().any(|it| it.display().to_string().contains(['\n', '\r'])) {
             return Err("a path with a line break in it cannot stand in a unit file".to_owned());
         }
-        Ok(Plan { file: dir.join(spec.unit_name()), scope, spec, context })
+        Ok(Plan { file: dir.join(spec.unit_name()), scope, spec, context, starts: true })
     }
 
     /// The account of a system unit.
@@ -250,6 +258,15 @@ impl Install {
         write_unit(&plan.file, &text)
             .map_err(|err| format!("cannot write {}: {err}{}", plan.file.display(), hint(&err)))?;
         self.enable(plan)?;
+        if !plan.starts {
+            self.linger(plan, report);
+            let program = context.program();
+            let text = format!(
+                "Installed {}. This gateway is not that service: end it, then: {program} gateway start",
+                plan.file.display()
+            );
+            return Ok(("installed", text));
+        }
         let verb = if old.is_some() { "restart" } else { "start" };
         if let Err(err) = plan.scope.run(&[verb, &plan.spec.unit_name()]) {
             return Err(format!(
@@ -325,6 +342,23 @@ pub struct Plan {
     pub scope: Scope,
     /// As the service will see it.
     pub context: Context,
+    /// The gateway that installs has the port and the state folder, and goes on.
+    starts: bool,
+}
+
+/// For the wizard of a gateway that runs; None where there is nothing to ask: no systemd, or a service already.
+pub fn installer(context: &Context) -> Option<Installer> {
+    let service = Service::find(context, "gateway");
+    let free = service.file.is_none() && context.env.openclaw("SERVICE_MARKER").is_none();
+    (free && service.scope.check().is_ok()).then(|| Installer {
+        lingers: systemctl::lingers(&accounts::name_of(sys::uid())),
+        install: |world, linger| {
+            let name = world.program.split(' ').next().unwrap_or_default().to_owned();
+            let context = Context { env: world.env.clone(), paths: world.paths.clone(), name };
+            let install = Install::plain(linger);
+            install.make_as(&Plan { starts: false, ..install.plan(&context)? }, &context)
+        },
+    })
 }
 
 impl Plan {
@@ -343,7 +377,7 @@ impl Plan {
         let port = self.context.paths.port(self.spec.port, &self.context.env, config.gateway.port);
         let own = Service::find(&self.context, "gateway").state().ok().and_then(|it| it.pid);
         for it in crate::server::port::listeners(port, own.as_slice()) {
-            if Some(it.pid) != own {
+            if Some(it.pid) != own && it.pid != std::process::id() as i32 {
                 report.warnings.push(format!(
                     "port {port} is held by PID {} ({}): stop it, or choose another: {program} config set gateway.port {}",
                     it.pid, it.command, port.saturating_add(20)

@@ -67,7 +67,7 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-pub use world::{World, zones};
+pub use world::{Installer, World, zones};
 use ws_log::WsLog;
 
 /// What the core asks of its driver.

@@ -267,6 +267,62 @@ fn play(name: &str, run: impl Fn(&str) -> Output) {
 }
 
 #[test]
+fn a_wizard_over_the_protocol_installs_the_service() {
+    let Some(it) = booted("a_wizard_over_the_protocol_installs_the_service") else { return };
+    it.add_tester();
+    let port = free_port();
+    it.fine(&format!("openclaw setup --port {port} --token {TOKEN}"));
+    it.fine("openclaw gateway > ~/log 2>&1 & echo $! > ~/pid");
+    eventually("a gateway", || it.tester("openclaw gateway health").status.success().then_some(()));
+    let mut client = client(port);
+    // Answers each question with what it proposes, this one with `service`; what was asked, and what the end says.
+    let play = |client: &mut Client, service: bool| {
+        let begun = client.call("wizard.start", &json!({}))["payload"].clone();
+        let (mut step, mut asked) = (begun["step"].clone(), vec![]);
+        loop {
+            let message = step["message"].as_str().unwrap().to_owned();
+            let value = match &*message {
+                it if it.ends_with("Go on?") => json!(true),
+                it if it.contains("as a service") => json!(service),
+                it if it.contains("enable-linger") => json!(false),
+                _ => step["initialValue"].clone(),
+            };
+            asked.push(message);
+            let answer = json!({ "sessionId": begun["sessionId"], "answer": { "stepId": step["id"], "value": value } });
+            let next = client.call("wizard.next", &answer)["payload"].clone();
+            if next["done"] == true {
+                assert_eq!(next["status"], "done", "{asked:?}");
+                break asked;
+            }
+            step = next["step"].clone();
+        }
+    };
+    let asked = play(&mut client, false);
+    assert!(asked.iter().any(|it| it.contains("as a service")), "{asked:#?}");
+    let unit = "/home/tester/.config/systemd/user/openclaw-gateway.service";
+    it.fine(&format!("test ! -e {unit}"));
+    let said = play(&mut client, true).pop().unwrap();
+    assert!(
+        said.contains(&format!("Installed {unit}.")) && said.contains("openclaw gateway start"),
+        "{said}"
+    );
+    assert!(said.contains("sudo loginctl enable-linger tester"), "it would end at the log-out: {said}");
+    let is =
+        |what: &str| text(&it.tester(&format!("systemctl --user {what} openclaw-gateway"))).trim().to_owned();
+    assert_eq!((is("is-enabled"), is("is-active")), ("enabled".to_owned(), "inactive".to_owned()));
+    // As it says: this one ends, the service begins.
+    it.fine("kill -TERM $(cat ~/pid)");
+    eventually("its end", || (!it.tester("openclaw gateway health").status.success()).then_some(()));
+    it.fine("openclaw gateway start && openclaw gateway health");
+    assert_eq!(is("is-active"), "active");
+    // Now it is a service, and does not ask.
+    let mut client = self::client(port);
+    let asked = play(&mut client, true);
+    assert!(!asked.iter().any(|it| it.contains("as a service")), "{asked:#?}");
+    it.fine("openclaw gateway uninstall");
+}
+
+#[test]
 fn what_the_doctor_finds_of_a_service() {
     let Some(it) = booted("what_the_doctor_finds_of_a_service") else { return };
     it.add_tester();
