@@ -41,6 +41,7 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+pub mod skills;
 pub mod system_events;
 pub mod tailscale;
 pub mod wizard;
