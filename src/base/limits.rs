@@ -290,6 +290,8 @@ pub const RUN_WAIT_TTL_MS: u64 = 600_000;
 pub const RUN_WAITS_MAX: usize = 256;
 /// How long `sessions.delete` waits for the runs that it ends. Reference: 15 s.
 pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
+/// What a stop may take in all: [`DRAIN_MS`], [`STOP_FLUSH_MS`], and room for a slow disk. The supervisor is told (demand row 12).
+pub const STOP_MS: u64 = DRAIN_MS + STOP_FLUSH_MS + 15_000;
 /// How long a stopping gateway waits for what is being answered. Ours: well below the 90 s that systemd gives a service to stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.

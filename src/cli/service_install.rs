@@ -10,7 +10,7 @@ use super::service::{self, Service};
 use super::service_actions::{Report, refused};
 use super::setup::Setup;
 use super::{Context, fail, say};
-use crate::base::limits::{DOTENV_BYTES_MAX, DRAIN_MS, STOP_FLUSH_MS};
+use crate::base::limits::{DOTENV_BYTES_MAX, STOP_MS};
 use crate::base::{accounts, clock::Clock, files, sys};
 use crate::config::{File, Paths};
 use crate::gateway::Installer;
@@ -57,11 +57,6 @@ pub struct Install {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
-}
-
-/// Seconds that a stop may take: the drain, the last bytes, and room for a slow disk. Demand row 12: never less than the drain.
-pub fn stop_s() -> u64 {
-    (DRAIN_MS + STOP_FLUSH_MS) / 1000 + 15
 }
 
 /// What to try next, by what the system said.
@@ -163,7 +158,7 @@ impl Install {
             state_chosen: given("STATE_DIR"),
             config: given("CONFIG_PATH").then(|| absolute(&context.paths.config)).transpose()?,
             user: account.map(|it| it.name),
-            stop_s: stop_s(),
+            stop_s: STOP_MS / 1000,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         if self.system && !self.print && spec.program.starts_with("/tmp") {
@@ -223,8 +218,7 @@ impl Install {
         context: &Context,
         report: &mut Report,
     ) -> Result<(&'static str, String), String> {
-        let say = |err: systemctl::Problem| err.to_string();
-        plan.scope.check().map_err(say)?;
+        plan.scope.check().map_err(|err| without_manager(&err, context))?;
         let old = service::read_unit(&plan.file);
         let text = unit::text(&plan.spec);
         plan.warn(report);
@@ -323,6 +317,16 @@ impl Install {
             report.hints.push(format!("It starts at boot (linger is on for {user})."));
         }
     }
+}
+
+/// Nobody is logged in on many a server: there the machine's own manager is the one to ask.
+fn without_manager(err: &systemctl::Problem, context: &Context) -> String {
+    let systemctl::Problem::NoManager { user, uid } = err else { return err.to_string() };
+    let (sudo, user) = if *uid == 0 { ("", "NAME") } else { ("sudo ", user.as_str()) };
+    let program = context.program();
+    format!(
+        "{err}\nOr have it run by the machine, which needs neither:\n  {sudo}{program} gateway install --system --user {user}"
+    )
 }
 
 /// Beside the list, on stderr: what to do with it.

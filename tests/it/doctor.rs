@@ -88,6 +88,14 @@ fn about_files() -> Vec<Case> {
                 &json!({ "gateway": { "bind": "lan", "auth": { "token": "0123456789abcdef" } } }),
             )),
         ),
+        case(
+            "auth.both",
+            false,
+            write_config(with(&json!({ "gateway": { "auth": { "mode": null, "password": "p" } } }))),
+        ),
+        case("sessions.newer", false, |home| {
+            home.write("agents/main/agent/openclaw-agent.sqlite", "SQLite format 3")
+        }),
         case("auth.missing", true, write_config(json!({ "gateway": { "mode": "local" } }))),
         case(
             "auth.weak",

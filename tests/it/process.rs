@@ -1,6 +1,6 @@
 //! The process: how it starts, refuses to start, stops, and starts over.
 use crate::client::{Came, Client};
-use crate::harness::{Home, Server, TOKEN, config};
+use crate::harness::{Home, Server, TOKEN, config, free_port};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -129,6 +129,56 @@ fn sigusr1_restarts_in_the_same_process_when_allowed() {
     assert!(line.contains(&format!("(PID {})", server.pid)), "{line}");
     server.port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     Client::connect(&server, &json!({}));
+}
+
+/// What it cannot read it names, and leaves alone.
+#[test]
+fn conversations_of_a_later_version() {
+    let home = Home::new(&config());
+    let name = "agents/main/agent/openclaw-agent.sqlite";
+    home.write(name, "SQLite format 3");
+    let mut server = home.start(&[]);
+    let said = server.log().iter().any(|it| it.contains("holds conversations of a later OpenClaw"));
+    assert!(said, "{:?}", server.log());
+    server.signal(libc::SIGTERM);
+    server.wait();
+    assert_eq!(std::fs::read(server.home.state().join(name)).unwrap(), b"SQLite format 3");
+}
+
+/// R13: a storm of them is one restart, and what comes soon after it waits; what tools are given stays the same.
+#[test]
+fn a_storm_of_sigusr1_is_one_restart() {
+    let mut storming = config();
+    storming["commands"] = json!({ "restart": true });
+    storming["gateway"]["port"] = free_port().into();
+    storming["agents"] = json!({ "defaults": { "model": { "primary": "builtin/parrot" } } });
+    let home = Home::new(&storming);
+    let command = home.command(&["gateway"]);
+    let mut server = Server::spawn(home, command);
+    let environment = |server: &Server| {
+        let line = r#"call exec {"command":"env | sort"}"#;
+        let mut command = server.home.command(&["agent", "--agent", "main", "-m", line]);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let before = environment(&server);
+    assert!(before.contains("HOME="), "{before}");
+    for _ in 0..100 {
+        server.signal(libc::SIGUSR1);
+    }
+    server.wait_line("restarting: SIGUSR1");
+    server.wait_line("listening on ws://127.0.0.1:");
+    assert_eq!(environment(&server), before);
+    for _ in 0..100 {
+        server.signal(libc::SIGUSR1);
+    }
+    server.wait_line("restart in ");
+    assert_eq!(Client::connect(&server, &json!({})).call("health", &json!({}))["ok"], true);
+    server.signal(libc::SIGTERM);
+    assert!(server.wait().0.success());
+    let said = |text: &str| server.log().iter().filter(|it| it.contains(text)).count();
+    assert_eq!((said("restarting:"), said("restart in ")), (1, 1), "{:#?}", server.log());
 }
 
 #[test]

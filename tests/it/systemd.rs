@@ -223,7 +223,7 @@ fn units_of_a_person() {
     assert_eq!(it.status("rescue")["rpc"]["ok"], true, "the other profile goes on");
 
     let start = Instant::now();
-    for _ in 0..20 {
+    for _ in 0..50 {
         it.fine("openclaw --profile rescue gateway restart");
     }
     assert_eq!(it.status("rescue")["rpc"]["ok"], true, "no limit stops it after {:?}", start.elapsed());
@@ -319,6 +319,27 @@ fn a_wizard_over_the_protocol_installs_the_service() {
     let mut client = self::client(port);
     let asked = play(&mut client, true);
     assert!(!asked.iter().any(|it| it.contains("as a service")), "{asked:#?}");
+    it.fine("openclaw gateway uninstall");
+}
+
+/// A drop-in with a shorter time than the drain takes kills no answer: systemd is told how long it takes.
+#[test]
+fn a_stop_waits_for_the_answer_whatever_the_unit_says() {
+    let Some(it) = booted("a_stop_waits_for_the_answer_whatever_the_unit_says") else { return };
+    it.add_tester();
+    it.fine(&format!("openclaw setup --port {} --token {TOKEN}", free_port()));
+    it.fine("openclaw config set agents.defaults.model.primary builtin/parrot");
+    it.fine("openclaw gateway install");
+    let dir = "~/.config/systemd/user/openclaw-gateway.service.d";
+    it.fine(&format!("mkdir {dir} && printf '[Service]\\nTimeoutStopSec=1\\n' > {dir}/own.conf && systemctl --user daemon-reload"));
+    let line =
+        r#"openclaw agent --agent main -m 'call exec {"command":"touch ~/begun; sleep 4; echo answered"}'"#;
+    it.fine(&format!("{line} > ~/out 2>&1 &"));
+    eventually("the run", || it.tester("test -e ~/begun").status.success().then_some(()));
+    it.fine("openclaw gateway stop");
+    let status: Value = serde_json::from_str(&it.fine("openclaw gateway status --json")).unwrap();
+    assert_eq!(status["lastExit"]["how"], "stopped", "{status:#}");
+    eventually("its answer", || it.fine("cat ~/out").contains("answered").then_some(()));
     it.fine("openclaw gateway uninstall");
 }
 
