@@ -383,6 +383,8 @@ pub const WIZARD_IDLE_MS: u64 = 1_800_000;
 pub const TOKEN_CHARS_MIN: usize = 16;
 /// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
 pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which a gateway is not ready. Ours: a message and its answer must fit.
+pub const DISK_FREE_BYTES_READY: u64 = 1024 * 1024;
 /// Free space below which it calls the disk full. Ours.
 pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 

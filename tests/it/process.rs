@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// `{args, config?, env?}` and what stderr must say; the status is 78.
@@ -129,6 +131,52 @@ fn sigusr1_restarts_in_the_same_process_when_allowed() {
     assert!(line.contains(&format!("(PID {})", server.pid)), "{line}");
     server.port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     Client::connect(&server, &json!({}));
+}
+
+/// A file system of one's own, which can be full.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn new(at: &Path) -> Option<Disk> {
+        std::fs::create_dir_all(at).unwrap();
+        let mut command = Command::new("mount");
+        let done = command.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(at).output();
+        done.is_ok_and(|it| it.status.success()).then(|| Disk(at.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// R8: alive, but not ready, for as long as nothing could be stored.
+#[test]
+fn a_full_disk_is_not_ready() {
+    let home = Home::empty();
+    let Some(_disk) = Disk::new(&home.state()) else {
+        return println!("skipped: nothing can be mounted here");
+    };
+    home.write("openclaw.json", &config().to_string());
+    let server = home.start(&[]);
+    let ask = |path: &str| {
+        let mut socket = TcpStream::connect(server.addr()).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        let body: Value = serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        (said[9..12].to_owned(), body["failing"].clone())
+    };
+    assert_eq!(ask("/readyz"), ("200".to_owned(), json!([])));
+    let ballast = server.home.state().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 65536]).is_ok() {}
+    assert_eq!(ask("/readyz"), ("503".to_owned(), json!(["disk"])));
+    assert_eq!(ask("/healthz").0, "200");
+    drop(file);
+    std::fs::remove_file(ballast).unwrap();
+    assert_eq!(ask("/readyz"), ("200".to_owned(), json!([])));
 }
 
 /// What it cannot read it names, and leaves alone.
