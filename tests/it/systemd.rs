@@ -407,6 +407,10 @@ fn what_the_doctor_finds_of_a_service() {
 #[test]
 fn a_unit_of_the_system() {
     let Some(it) = booted("a_unit_of_the_system") else { return };
+    let out = it.shell(&[], "openclaw gateway install");
+    let said = text(&out);
+    assert!(out.status.code() == Some(1) && said.contains("sudo loginctl enable-linger root"), "{said}");
+    assert!(said.contains("\n  openclaw gateway install --system --user NAME"), "{said}");
     let out = it.shell(&[], "openclaw gateway install --system");
     assert!(out.status.code() == Some(1) && text(&out).contains("useradd --system"), "{}", text(&out));
     let out = it.shell(
