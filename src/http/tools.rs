@@ -17,8 +17,8 @@ use crate::gateway::sessions::{Place, model, place};
 use crate::gateway::{Core, World};
 use serde_json::{Map, Value, json};
 
-/// What is off until `gateway.tools.allow` names it: it runs commands, changes files, speaks to others, or starts what does. Latest, and
-/// ours: those that write files, which the reference has not at this door.
+/// What is off until `gateway.tools.allow` names it: it runs commands, changes files, drives other sessions, or starts what does. Latest,
+/// and ours: those that write files, which the reference has not at this door.
 const OFF: &str =
     "exec process write edit apply_patch sessions_spawn sessions_send gateway whatsapp_login cron nodes";
 

@@ -57,7 +57,10 @@ fn entry(account: &Key, kind: PeerKind, target: &Target) -> Map<String, Value> {
     let to = format!("{}:{}", account.0, target.to);
     let (word, from) = match kind {
         PeerKind::Direct => ("direct", to.clone()),
-        _ => ("group", format!("{}:group:{}", account.0, target.to)),
+        _ => {
+            let topic = target.thread.as_ref().map_or(String::new(), |it| format!(":topic:{it}"));
+            ("group", format!("{}:group:{}{topic}", account.0, target.to))
+        }
     };
     let mut origin = json!({ "provider": account.0, "surface": account.0, "chatType": word, "from": from, "to": to, "accountId": account.1 });
     if let Some(thread) = &target.thread {

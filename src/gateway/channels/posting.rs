@@ -130,7 +130,7 @@ fn plan(core: &Core, wish: &Wish, home: Option<&Reply>) -> Result<Doing, String>
     }
     let mut mirror = None;
     if let Action::Send(words) = &mut action {
-        obey(words, here, &marker);
+        obey(words, here, &marker)?;
         if here.is_some() && wish.home.is_some() && !words.text.is_empty() && !is_dry {
             reply.insert(SAID_HERE.into(), words.text.as_str().into());
         }
@@ -173,10 +173,17 @@ fn action(
 }
 
 /// Carries out what the model has written into the text, and marks it.
-fn obey(words: &mut Words, here: Option<&Reply>, marker: &Marker) {
-    // Models write a line's end so, in JSON within JSON.
-    let said = directives::read(&[words.text.replace("\\n", "\n")]);
+fn obey(words: &mut Words, here: Option<&Reply>, marker: &Marker) -> Result<(), String> {
+    // Some models write the end of a line as JSON does, within JSON.
+    let text = match words.text.contains('\n') {
+        true => std::mem::take(&mut words.text),
+        false => words.text.replace("\\n", "\n"),
+    };
+    let said = directives::read(&[text]);
     words.media.extend(said.media);
+    if said.texts.is_empty() && words.media.is_empty() {
+        return Err("message required".into());
+    }
     words.as_voice |= said.as_voice;
     let meant = match said.reply_to {
         Some(ReplyTo::Message(id)) => Some(id),
@@ -185,6 +192,7 @@ fn obey(words: &mut Words, here: Option<&Reply>, marker: &Marker) {
     };
     words.reply_to = words.reply_to.take().or(meant);
     words.text = format!("{}{}{}", marker.prefix, said.texts.join("\n\n"), marker.suffix);
+    Ok(())
 }
 
 // Broadcasts.

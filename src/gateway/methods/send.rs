@@ -187,7 +187,11 @@ impl Rpc for MessageAction {
         let name = params.channel.trim().to_lowercase();
         let mut found = outbound::find(core, "unsupported channel", &name, account.as_deref(), &to)?;
         found.target.thread = wished.text(&["threadId", "messageThreadId"]).or(found.target.thread);
-        let action = wished.action(&params.action, &found.target).map_err(unfit)?;
+        let action = match &*params.action {
+            // The method `poll` is the admin's.
+            "poll" => return Err(RpcError::invalid("unsupported action: poll")),
+            name => wished.action(name, &found.target).map_err(unfit)?,
+        };
         let mirror = in_chat(core, &found, &action);
         let mut doing = doing(found, action, mirror);
         doing.reply.insert("action".into(), params.action.to_string().into());
