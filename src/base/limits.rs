@@ -219,7 +219,7 @@ pub const PDF_TIMEOUT_MS: u64 = 10_000;
 pub const PDF_TEXT_BYTES_MAX: usize = 800_000;
 /// What is kept of what went wrong with it. Ours: a line or two.
 pub const PDF_ERROR_BYTES_MAX: usize = 1024;
-/// Tool calls over HTTP at a time; each has a thread. Ours.
+/// Answers at a time that have a thread each: tool calls over HTTP, and what asks somebody else. Ours.
 pub const ANSWER_THREADS_MAX: usize = 8;
 /// The body of such a call. Reference: 2 MiB.
 pub const TOOL_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;

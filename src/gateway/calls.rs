@@ -37,10 +37,8 @@ impl Core {
 
     /// Answers, or has the work done that makes the answer.
     pub(super) fn carry_out(&mut self, asked: Asked, outcome: Outcome, now: Now) {
-        if matches!(outcome, Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
-            && !self.admit_work(&asked, now)
-        {
-            return;
+        if !self.admit_work(&outcome) {
+            return self.answer(&asked, Err(RpcError::busy(1000)), now);
         }
         self.make(outcome, now, move |core: &mut Core, result, now| {
             core.answer(&asked, result.as_deref().map_err(Clone::clone), now);
@@ -60,16 +58,9 @@ impl Core {
         let found = self.registry.get(method).ok_or_else(|| RpcError::unavailable(method));
         let call = Call { conn, protocol: *PROTOCOLS.end(), now, asked: &asked };
         match found.and_then(|it| it.call(self, call, params)) {
-            Ok(Answer::Later(_) | Answer::Stored(_) | Answer::Located(_))
-                if self.calls_at_work >= JOBS_MAX =>
-            {
-                then(self, Err(RpcError::busy(1000)), now);
-            }
             Ok(Answer::Held) => then(self, Err(RpcError::unavailable(method)), now),
-            Ok(outcome) => {
-                self.calls_at_work += usize::from(!matches!(outcome, Answer::Now(_)));
-                self.make(outcome, now, then);
-            }
+            Ok(outcome) if self.admit_work(&outcome) => self.make(outcome, now, then),
+            Ok(_) => then(self, Err(RpcError::busy(1000)), now),
             Err(err) => then(self, Err(err), now),
         }
     }
@@ -85,6 +76,7 @@ impl Core {
             Answer::Now(payload) => return then(self, Ok(payload), now),
             Answer::Held => return,
             Answer::Later(work) => Effect::Job(Box::new(move || finished(then, work()))),
+            Answer::Apart(work) => return self.apart(Box::new(move || finished(then, work()))),
             Answer::Stored(work) => Effect::Store(Box::new(move |stores| finished(then, work(stores)))),
             Answer::Located(find) => Effect::Store(Box::new(move |stores| {
                 let read = find(stores);
@@ -125,13 +117,14 @@ impl Core {
         method.call(self, Call { conn, protocol, now, asked }, params)
     }
 
-    /// Whether there is room for one more call at work; the caller has been told when there is not.
-    fn admit_work(&mut self, asked: &Asked, now: Now) -> bool {
-        let room = self.calls_at_work < JOBS_MAX;
-        match room {
-            true => self.calls_at_work += 1,
-            false => self.answer(asked, Err(RpcError::busy(1000)), now),
-        }
+    /// Whether there is room for one more call at work, where this is one; then it counts.
+    fn admit_work(&mut self, outcome: &Outcome) -> bool {
+        let room = match outcome {
+            Answer::Now(_) | Answer::Held => return true,
+            Answer::Apart(_) => self.threads < ANSWER_THREADS_MAX && self.calls_at_work < JOBS_MAX,
+            Answer::Later(_) | Answer::Stored(_) | Answer::Located(_) => self.calls_at_work < JOBS_MAX,
+        };
+        self.calls_at_work += usize::from(room);
         room
     }
 

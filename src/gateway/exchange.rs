@@ -8,7 +8,7 @@
 //! ```
 use super::auth::{Limiter, Verdict};
 use super::peer::Peer;
-use super::{Core, Done, Effect, Job};
+use super::{Core, Effect, Job};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -73,21 +73,26 @@ impl Core {
         if self.threads >= ANSWER_THREADS_MAX {
             return self.respond(conn, too_busy());
         }
-        self.threads += 1;
         let cancel = Cancel::new();
         let stop = cancel.clone();
         self.when_gone(conn, move |_, _| stop.cancel());
-        let told = move |answer| -> Done {
-            Box::new(move |core: &mut Core, _: Now| {
-                core.threads -= 1;
-                core.respond(conn, answer);
-            })
-        };
-        let work: Job = Box::new(move || {
+        self.apart(Box::new(move || {
             let made = catch_unwind(AssertUnwindSafe(|| work(&cancel)));
-            told(made.unwrap_or_else(|_| Answer::text(500, "Internal Server Error: see the gateway's log")))
-        });
-        self.effects.push(Effect::Thread { work, refused: told(too_busy()) });
+            let answer =
+                made.unwrap_or_else(|_| Answer::text(500, "Internal Server Error: see the gateway's log"));
+            Box::new(move |core, _| core.respond(conn, answer))
+        }));
+    }
+    /// On a thread of its own, of which there may be [`ANSWER_THREADS_MAX`]: the caller sees to that.
+    pub(super) fn apart(&mut self, work: Job) {
+        self.threads += 1;
+        self.effects.push(Effect::Thread(Box::new(move || {
+            let done = work();
+            Box::new(move |core, now| {
+                core.threads -= 1;
+                done(core, now);
+            })
+        })));
     }
     /// The head of an answer whose body comes in pieces.
     pub fn begin_stream(&mut self, conn: ConnId, head: Answer) {

@@ -129,11 +129,8 @@ pub enum Effect {
     Job(Job),
     /// As [`Effect::Job`], on the thread that writes state files, in the order given.
     Store(StoreJob),
-    /// As [`Effect::Job`], on a thread of its own: it may take long. Where the system gives none, `refused` happens.
-    Thread {
-        work: Job,
-        refused: Done,
-    },
+    /// As [`Effect::Job`], on a thread of its own where the system gives one: it may take long.
+    Thread(Job),
     /// A run on a thread of its own; what it does comes back through [`runs::on_event`] and [`runs::on_ended`].
     Run(Box<runs::Start>),
     /// For the accounts of chat networks; what they tell comes back through [`Core::on_channel`].

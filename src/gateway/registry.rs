@@ -29,6 +29,8 @@ pub enum Answer<T> {
     Now(T),
     /// Comes from a worker, and perhaps finishes on the core.
     Later(Work<T>),
+    /// As [`Answer::Later`], from a thread of its own: it asks somebody else, and may take long.
+    Apart(Work<T>),
     /// As [`Answer::Later`], from the one thread that writes state files: in the order in which they were asked.
     Stored(StoreWork<T>),
     /// As [`Answer::Later`], once the store thread has said where to look.
@@ -46,13 +48,21 @@ pub type Locate<T> = Box<dyn FnOnce(&mut Stores) -> Work<T> + Send>;
 /// Runs on the core, behind its [`Work`].
 pub type Finish<T> = Box<dyn FnOnce(&mut Core, Now) -> RpcResult<T> + Send>;
 
+fn plain<T: Send + 'static>(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Work<T> {
+    Box::new(move || {
+        let result = work();
+        Box::new(move |_, _| result)
+    })
+}
+
 impl<T: Send + 'static> Answer<T> {
     /// Reads something on a worker.
     pub fn read(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
-        Answer::Later(Box::new(move || {
-            let result = work();
-            Box::new(move |_, _| result)
-        }))
+        Answer::Later(plain(work))
+    }
+    /// Asks somebody else, on a thread of its own.
+    pub fn apart(work: impl FnOnce() -> RpcResult<T> + Send + 'static) -> Answer<T> {
+        Answer::Apart(plain(work))
     }
     /// Reads or changes what the store thread owns, and answers what came of it.
     pub fn store(work: impl FnOnce(&mut Stores) -> RpcResult<T> + Send + 'static) -> Answer<T> {
@@ -191,6 +201,7 @@ pub(super) fn erased<M: Rpc>(answer: Answer<M::Reply>) -> Outcome {
     match answer {
         Answer::Now(reply) => Answer::Now(raw(&reply)),
         Answer::Later(work) => Answer::Later(Box::new(move || erase(M::NAME, caught(work)))),
+        Answer::Apart(work) => Answer::Apart(Box::new(move || erase(M::NAME, caught(work)))),
         Answer::Stored(work) => Answer::Stored(Box::new(move |stores| {
             let done = caught(|| work(stores));
             if done.is_none() {

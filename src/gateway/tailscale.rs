@@ -202,15 +202,21 @@ pub(super) fn expose(core: &mut Core) {
         let name = status.ok().and_then(|it| said_json(&it)?["Self"]["DNSName"].as_str().map(str::to_owned));
         Ok(name.map(|it| it.trim_end_matches('.').to_owned()).filter(|it| !it.is_empty()))
     };
-    core.job(show, move |_, shown: Result<Option<String>, String>, _| match (shown, word(mode)) {
-        (Ok(Some(name)), word) => {
-            log::info!(target: "tailscale", "{word} is on: https://{name}/ and wss://{name}");
+    core.apart(Box::new(move || {
+        let shown: Result<Option<String>, String> = show();
+        let word = word(mode);
+        match shown {
+            Ok(Some(name)) => {
+                log::info!(target: "tailscale", "{word} is on: https://{name}/ and wss://{name}");
+            }
+            Ok(None) => log::info!(target: "tailscale", "{word} is on"),
+            Err(err) => {
+                let lost = "failed, so that nobody reaches this gateway that way";
+                log::error!(target: "tailscale", "{word} {lost}: {err}");
+            }
         }
-        (Ok(None), word) => log::info!(target: "tailscale", "{word} is on"),
-        (Err(err), word) => {
-            log::error!(target: "tailscale", "{word} failed, so that nobody reaches this gateway that way: {err}");
-        }
-    });
+        Box::new(|_, _| {})
+    }));
 }
 
 /// Undoes `expose` where that is asked for. Blocks: only when nobody is served any more.

@@ -415,14 +415,12 @@ impl Sim {
                     self.runs.push((start.run, key, start.cancel));
                     assert!(self.runs.len() <= self.core.world.config.config.agents.max_concurrent);
                 }
-                Effect::Job(job) => self.jobs.push(job),
+                Effect::Job(job) | Effect::Thread(job) => self.jobs.push(job),
                 Effect::Store(job) => self.store_jobs.push_back(job),
                 Effect::Admit { .. } | Effect::Answer { .. } | Effect::Stream { .. } => {
                     panic!("no HTTP request was made")
                 }
-                Effect::Piece { .. } | Effect::EndStream { .. } | Effect::Thread { .. } => {
-                    panic!("no HTTP request was made")
-                }
+                Effect::Piece { .. } | Effect::EndStream { .. } => panic!("no HTTP request was made"),
                 Effect::TellDrained { .. } | Effect::Cut { .. } => panic!("no HTTP request was made"),
                 Effect::WatchTree(_) => panic!("no page waits"),
                 Effect::Watch(_) => {}

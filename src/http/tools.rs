@@ -10,6 +10,7 @@ use crate::agent::tools::{Host, Outcome, Policy, Toolbox, listed, message};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::TOOL_BODY_BYTES_MAX;
+use crate::config::HttpTools;
 use crate::conn::answer::Answer;
 use crate::gateway::channels::posting;
 use crate::gateway::runs::begin;
@@ -38,26 +39,26 @@ pub(super) fn admit(core: &mut Core, asker: &Asker, now: Now) -> Result<u64, Ans
 
 pub(super) fn invoke(core: &mut Core, it: Exchange, now: Now) {
     let (conn, world) = (it.conn, core.world.clone());
-    let wanted = match wanted(&world, &it.request.body) {
-        Ok(wanted) => wanted,
-        Err(text) => return core.respond(conn, invalid(&text)),
+    // The body may be large, and which tools there are depends on the model, which depends on what is on disk.
+    let read = move || {
+        let wanted = wanted(&world, &it.request.body).map_err(|text| invalid(&text))?;
+        at_this_door(&world.config.config.gateway.tools, &wanted.tool)?;
+        let model = model(&world.models, &wanted.place.agent_id, now.unix_ms);
+        let policy = Policy::read(&world.config.resolved, &wanted.place.agent_id, &model);
+        Ok((wanted, policy))
     };
-    let tools = &world.config.config.gateway.tools;
-    let is_off = OFF.split(' ').any(|it| listed(&[it.to_owned()], &wanted.tool));
-    if is_off && !listed(&tools.allow, &wanted.tool) {
-        let hint = "it is off here unless gateway.tools.allow names it";
-        return core.respond(conn, unavailable(&wanted.tool, Some(hint)));
+    core.work_for(conn, read, move |core, read, now| match read {
+        Ok((wanted, policy)) => call(core, conn, wanted, policy, now),
+        Err(answer) => core.respond(conn, answer),
+    });
+}
+
+fn at_this_door(tools: &HttpTools, tool: &str) -> Result<(), Answer> {
+    let is_off = OFF.split(' ').any(|it| listed(&[it.to_owned()], tool));
+    if is_off && !listed(&tools.allow, tool) {
+        return Err(unavailable(tool, Some("it is off here unless gateway.tools.allow names it")));
     }
-    if listed(&tools.deny, &wanted.tool) {
-        return core.respond(conn, unavailable(&wanted.tool, None));
-    }
-    // Which tools there are depends on the model, which depends on what is on disk.
-    let of = wanted.place.agent_id.clone();
-    let policy = move || {
-        let model = model(&world.models, &of, now.unix_ms);
-        Policy::read(&world.config.resolved, &of, &model)
-    };
-    core.work_for(conn, policy, move |core, policy, now| call(core, conn, wanted, policy, now));
+    if listed(&tools.deny, tool) { Err(unavailable(tool, None)) } else { Ok(()) }
 }
 
 /// # Errors

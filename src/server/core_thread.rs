@@ -12,15 +12,15 @@ use crate::base::limits::*;
 use crate::base::mailbox::Outbox;
 use crate::base::pool::{Patient, Pool};
 use crate::channels::{self, Runner};
-use crate::gateway::{Core, Done, Effect, Job, StoreJob, World, reload, runs};
+use crate::gateway::{Core, Effect, Job, StoreJob, World, reload, runs};
 use crate::http;
 use crate::store::stores::Stores;
 use crate::store::writer::{Hand, Writer};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 struct Driver {
@@ -177,9 +177,8 @@ impl Driver {
                     self.start_job(job);
                     continue;
                 }
-                Effect::Thread { work, refused } => {
-                    self.start_thread(work, refused);
-                    effects.extend(self.core.take_effects());
+                Effect::Thread(job) => {
+                    self.start_thread(job);
                     continue;
                 }
                 Effect::Run(start) => {
@@ -218,16 +217,20 @@ impl Driver {
         self.workers.give(work);
     }
 
-    fn start_thread(&mut self, work: Job, refused: Done) {
+    fn start_thread(&mut self, job: Job) {
         let back = self.back.clone();
+        let job = Arc::new(Mutex::new(Some(job)));
+        let its = job.clone();
         let work = move || {
+            let job = its.lock().unwrap_or_else(PoisonError::into_inner).take();
             // The core is gone: nobody waits for this any more.
-            let _ = back.send(vec![Input::Done(work())]);
+            let _ = job.map(|job| back.send(vec![Input::Done(job())]));
         };
         let thread = Builder::new().name("answer".into()).stack_size(THREAD_STACK_BYTES).spawn(work);
         if let Err(err) = thread {
             log::warn!(target: "gateway", "the system gives no thread for an answer: {err}");
-            self.core.on_done(refused, self.clock.now());
+            let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
+            job.map(|job| self.start_job(job)).unwrap_or_default();
         }
     }
 

@@ -232,7 +232,7 @@ impl Rpc for TtsConvert {
         let (world, now_ms) = (core.world.clone(), call.now.unix_ms);
         let mine = core.reading_aloud.clone();
         let name = format!("voice-{now_ms:013}-{}", ids::uuid(core.entropy()));
-        Ok(Answer::read(move || {
+        Ok(Answer::apart(move || {
             let _mine = mine;
             let first = settled(&world).map_err(RpcError::unavailable)?.1;
             let spoken = speech::convert(&Ask {

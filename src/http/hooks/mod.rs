@@ -80,19 +80,33 @@ fn admit(core: &mut Core, asker: &Asker, now: Now) -> Result<u64, Answer> {
     }
 }
 
-fn answer(core: &mut Core, it: Exchange, now: Now) {
-    let (conn, head) = (it.conn, &*it.request.head);
+fn answer(core: &mut Core, it: Exchange, _: Now) {
+    let (conn, head, body) = (it.conn, it.request.head, it.request.body);
+    core.work_for(
+        conn,
+        move || payload(&body),
+        move |core, payload, now| act(core, conn, &head, payload, now),
+    );
+}
+
+/// # Errors
+/// It is no JSON.
+fn payload(body: &[u8]) -> Result<Value, String> {
+    let payload = body::json(body)?;
+    // Reference: what holds no fields has none.
+    Ok(if payload.is_object() || payload.is_array() { payload } else { json!({}) })
+}
+
+fn act(core: &mut Core, conn: ids::ConnId, head: &Head, payload: Result<Value, String>, now: Now) {
     let world = core.world.clone();
     let config = &world.config.config;
-    // They may have been switched off while the body came.
+    // They may have been switched off meanwhile.
     let found = config.hooks.as_ref().and_then(|hooks| Some((hooks, below(hooks, &head.path)?)));
     let Some((hooks, path)) = found.filter(|it| !it.1.is_empty()) else {
         return core.respond(conn, Answer::text(404, "Not Found"));
     };
-    let payload = match body::json(&it.request.body) {
-        // Reference: what holds no fields has none.
-        Ok(payload) if payload.is_object() || payload.is_array() => payload,
-        Ok(_) => json!({}),
+    let payload = match payload {
+        Ok(it) => it,
         Err(text) => return core.respond(conn, refuse(400, &text)),
     };
     let action = match path {
