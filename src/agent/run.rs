@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         self.told_before = told_before(&context);
         if let Some(begun) = begun {
             let later = context.entries.split_off(begun);
-            later.iter().for_each(|it| self.said_here.hear(&it["message"]));
+            later.iter().for_each(|it| self.said_here.hear(&it["message"], 0));
             // What was put in meanwhile by others is no answer.
             context.entries.extend(later.into_iter().filter(|it| !transcript::is_put_in(&it["message"])));
             // An answer that was cut off is begun again.
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
     }
     /// A message of this run, to be stored.
     fn speak(&mut self, message: Value) {
-        self.said_here.hear(&message);
+        self.said_here.hear(&message, self.texts.len());
         self.unsaid.push(Entry::Message { message });
     }
     /// The answer that an earlier life of this run has stored as its last word.

@@ -35,8 +35,7 @@ impl std::fmt::Debug for Messages {
 
 /// The field of an answer that holds what was said in the conversation which the run answers. Not shown to the model.
 pub const SAID_HERE: &str = "saidHere";
-const NOTE: &str =
-    "It stands in the conversation that you are answering. If it was your answer, end with NO_REPLY.";
+const NOTE: &str = "It stands in the conversation that you are answering, as your answer: end with NO_REPLY, or send what is missing with this tool too.";
 
 pub(super) struct Message;
 
@@ -129,25 +128,27 @@ pub fn outcome(answer: Result<Value, String>) -> Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SaidHere {
     pub texts: Vec<String>,
-    /// Nothing was learned since: no other tool was called, and nobody has said anything.
-    pub is_last: bool,
+    /// It was the run's last word: no other tool was called since, and nobody has said anything. So many messages of the run's own went
+    /// before it.
+    pub last: Option<usize>,
 }
 
 impl SaidHere {
-    /// Hears the run's messages one after the other, as they are stored.
-    pub fn hear(&mut self, message: &Value) {
+    /// Hears the run's messages one after the other, as they are stored; of its own, `before` had words.
+    pub fn hear(&mut self, message: &Value, before: usize) {
         match message["role"].as_str() {
             Some("toolResult") => {
                 if let Some(text) = message["details"][SAID_HERE].as_str() {
                     self.texts.push(text.to_owned());
-                    self.is_last = true;
+                    self.last = Some(before);
                 }
             }
-            Some("user") => self.is_last = false,
+            Some("user") => self.last = None,
             Some("assistant") => {
                 let content = message["content"].as_array();
-                let calls = content.into_iter().flatten().any(|it| it["type"] == "toolCall");
-                self.is_last &= !calls;
+                if content.into_iter().flatten().any(|it| it["type"] == "toolCall") {
+                    self.last = None;
+                }
             }
             _ => {}
         }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     fn said(texts: &[&str]) -> SaidHere {
-        SaidHere { texts: texts.iter().map(|it| (*it).to_owned()).collect(), is_last: false }
+        SaidHere { texts: texts.iter().map(|it| (*it).to_owned()).collect(), last: None }
     }
     #[test]
     fn repetitions() {
@@ -214,8 +215,8 @@ mod tests {
             (vec![&calls, &other], false),
         ] {
             let mut it = SaidHere::default();
-            heard.iter().for_each(|message| it.hear(message));
-            assert_eq!(it.is_last, is_last, "{heard:?}");
+            heard.iter().for_each(|message| it.hear(message, 2));
+            assert_eq!(it.last, is_last.then_some(2), "{heard:?}");
         }
     }
     #[test]

@@ -240,7 +240,7 @@ pub fn done(core: &mut Core, request: &Request, delivery: Option<Delivery>) {
 }
 
 /// What is to be said to who asked; None when there is nothing. What the run has said there with its tools is not said again: where that
-/// was the last thing it did, it was the answer.
+/// was the last thing it did, it was the answer, and what follows only speaks of it.
 pub fn delivery(
     request: &Request,
     said: &[String],
@@ -249,7 +249,10 @@ pub fn delivery(
 ) -> Option<Delivery> {
     let reply = request.reply.as_ref()?;
     let mut answer = directives::read(said);
-    answer.texts.retain(|it| !said_here.is_last && !said_here.has(it));
+    if let Some(before) = said_here.last {
+        answer.texts = directives::read(said.get(..before).unwrap_or(said)).texts;
+    }
+    answer.texts.retain(|it| !said_here.has(it));
     if let Some(text) = error {
         let short: String = text.trim_start_matches("Error: ").chars().take(ERROR_CHARS_MAX).collect();
         answer.texts.push(format!("⚠️ {short}"));

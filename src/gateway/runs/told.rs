@@ -79,7 +79,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             (run.chat.shown, run.chat.anew, run.chat.waiting) = (0, true, None);
         }
         Event::ToolStart { id, name, args } => {
-            run.said_here.is_last = false;
+            run.said_here.last = None;
             tool(core, run, json!({ "phase": "start", "name": name, "toolCallId": id, "args": args }), now);
         }
         Event::ToolUpdate { id, name, partial } => {
@@ -90,7 +90,9 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             tool(core, run, data, now);
         }
         Event::ToolEnd { id, name, meta, is_error, result } => {
-            run.said_here.is_last |= result["details"][SAID_HERE].is_string();
+            if result["details"][SAID_HERE].is_string() {
+                run.said_here.last = Some(0);
+            }
             let mut data = json!({ "phase": "result", "name": name, "toolCallId": id });
             if let Some(it) = meta {
                 data["meta"] = it.into();
@@ -106,7 +108,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             agent_event(core, run, "compaction", &json!({ "phase": "end", "willRetry": will_retry }), now);
         }
         Event::Steered(run_id) => {
-            run.said_here.is_last = false;
+            run.said_here.last = None;
             steered(core, run, &run_id, now);
         }
     }
@@ -217,7 +219,7 @@ fn tell_delta(core: &mut Core, run: &mut Run, now: Now) {
     run.chat.told_ms = Some(now.mono_ms);
     run.chat.waiting = None;
     // What follows an answer that a tool has sent is not sent, so it is not shown either.
-    let waits_for_it = run.request.reply.is_some() && !run.said_here.is_last;
+    let waits_for_it = run.request.reply.is_some() && run.said_here.last.is_none();
     if waits_for_it && now.mono_ms >= run.chat.drafted_ms + DRAFT_MS {
         run.chat.drafted_ms = now.mono_ms;
         channels::outbound::draft(core, &run.request, run.text.trim_end());

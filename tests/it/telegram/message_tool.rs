@@ -76,6 +76,14 @@ fn what_it_says_in_its_own_chat_is_its_answer() {
         "{history}"
     );
 
+    // What was said before it stays.
+    telegram.say(ANN, "explain, and send me the sheet");
+    let mut asked = model.asked();
+    asked.say("It is made of three parts.");
+    let asked =
+        call(&model, asked, &json!({ "action": "send", "message": "Here is the sheet that you wanted." }));
+    asked.answer("I have sent it.");
+    telegram.wait_for_text(ANN, "It is made of three parts.");
     // On the way to an answer it is no answer; what is said again is said once.
     telegram.say(ANN, "and the date?");
     let asked =
@@ -91,8 +99,8 @@ fn what_it_says_in_its_own_chat_is_its_answer() {
     let asked = call(&model, asked, &json!({ "action": "react", "emoji": "👍" }));
     asked.answer("It is half past ten **now**!");
     last_word(&telegram, &model);
-    let times = telegram.own(ANN).iter().filter(|it| it.text.contains("half past ten")).count();
-    assert_eq!(times, 1);
+    let times = |text: &str| telegram.own(ANN).iter().filter(|it| it.text.contains(text)).count();
+    assert_eq!((times("half past ten"), times("I have sent")), (1, 0));
 }
 
 #[test]
