@@ -477,6 +477,8 @@ pub const TELEGRAM_HOOK_MS: u64 = 5_000;
 pub const TELEGRAM_HOOK_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of ours that are remembered, to know whose a reaction is. Ours.
 pub const TELEGRAM_OWN_MAX: usize = 1_000;
+/// Chats that one broadcast of an agent goes to. Ours: they are written to one after the other.
+pub const BROADCAST_TARGETS_MAX: usize = 50;
 /// A page of the canvas that gets the live-reload script; a larger one is served as it is. Ours: written by hand, or by a model.
 pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A file of the canvas that is answered in one go; a larger one comes in pieces of this size. Ours: what a slow client may hold.

@@ -496,6 +496,12 @@ impl Core {
         self.check();
     }
 
+    /// A run wants something done on a chat network, and waits for what comes of it.
+    pub fn on_post(&mut self, run: RunRef, post: agent::tools::message::Post, now: Now) {
+        channels::posting::on_asked(self, run, post, now);
+        self.check();
+    }
+
     pub fn on_run_ended(&mut self, run: RunRef, end: agent::run::End, now: Now) {
         runs::on_ended(self, run, end, now);
         self.check();

@@ -1,5 +1,6 @@
 //! Telegram through a real socket: a Bot API of ours on one side, the built-in model on the other.
 mod conversation;
+mod message_tool;
 mod outages;
 mod strangers;
 

@@ -4,6 +4,7 @@ mod api;
 mod chunk;
 mod hook;
 mod html;
+mod may;
 mod menu;
 mod poll;
 mod say;
@@ -15,6 +16,7 @@ use super::{About, Account, Around, Channel, Handle, Meta, Target, Trouble, Vita
 use crate::base::cancel::Cancel;
 use crate::base::limits::{CHANNEL_ORDERS_MAX, CHANNEL_STACK_BYTES, TELEGRAM_OWN_MAX};
 use crate::base::secret::Secret;
+use crate::config::PeerKind;
 use crate::wire::proxy::{self, Proxies};
 use api::{Api, Bot};
 use crossbeam_channel::bounded;
@@ -67,6 +69,10 @@ impl Channel for Telegram {
             false => Err(wrong()),
         }
     }
+
+    fn kind(&self, target: &Target) -> PeerKind {
+        if target.to.starts_with('-') { PeerKind::Group } else { PeerKind::Direct }
+    }
 }
 
 fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account {
@@ -85,7 +91,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
     facts.extend(settings.problem.clone().map(|it| ("lastError".to_owned(), it.into())));
     let (state, program, roots) = (about.paths.state.clone(), about.program.clone(), roots(about));
     let (settings, proxies) = (Arc::new(settings), proxies.clone());
-    let probed = settings.clone();
+    let (probed, asked) = (settings.clone(), settings.clone());
     Account {
         channel: CHANNEL,
         id: settings.account.clone(),
@@ -94,6 +100,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
         facts,
         fingerprint: settings.fingerprint.clone(),
         probe: Arc::new(move |ms| poll::look(&probed, ms)),
+        may: Arc::new(move |name, action| asked.may.check(asked.buttons, name, action)),
         start: Arc::new(move |around| {
             let token = settings.token.clone().ok_or_else(|| io::Error::other("no token"))?;
             let shared = Shared {

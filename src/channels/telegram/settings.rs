@@ -1,5 +1,6 @@
 //! The section `channels.telegram`, account by account. What an account does not say, the section says.
 use super::html::Tables;
+use super::may::May;
 use crate::base::files;
 use crate::base::limits::{
     CHANNEL_ACCOUNTS_MAX, CHANNEL_MEDIA_MB, OVERHEARD_MAX, TELEGRAM_RETRY_MS_MAX, TELEGRAM_TEXT_MAX,
@@ -127,6 +128,7 @@ pub struct Settings {
     pub retry_ms_max: u64,
     pub reactions: Reactions,
     pub buttons: Buttons,
+    pub may: May,
     /// The reaction to what is being answered, and where.
     pub ack: Option<String>,
     pub ack_scope: String,
@@ -289,6 +291,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             _ => Reactions::Own,
         },
         buttons: buttons(&at["capabilities"]),
+        may: May::read(&at),
         ack: text(&messages["ackReaction"]).filter(|_| at["reactionLevel"] != "off"),
         ack_scope: text(&messages["ackReactionScope"]).unwrap_or_else(|| "group-mentions".into()),
         native_commands: at["commands"]["native"] != false && about.config["commands"]["native"] != false,

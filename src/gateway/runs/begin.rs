@@ -27,6 +27,7 @@ pub(super) fn task(
     request: &Request,
     notes: Vec<String>,
     steering: Receiver<Steer>,
+    has_networks: bool,
 ) -> Task {
     let agents = &world.config.config.agents;
     let agent_id = request.agent_id.clone();
@@ -35,7 +36,7 @@ pub(super) fn task(
     let (file, id) = (world.config.clone(), agent_id.clone());
     let exec_host = place.config.exec.host;
     let tools = move |model: &crate::agent::model::ModelRef| {
-        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host)
+        Toolbox::of(&Policy::read(&file.resolved, &id, model)).at(exec_host, has_networks)
     };
     Task {
         run_id: request.run_id.clone(),
@@ -74,6 +75,7 @@ pub fn place(world: &World, clock: Clock, key: &str, agent_id: &str) -> Place {
         clock,
         // Whoever starts the run knows the way to the core.
         nodes: None,
+        messages: None,
     }
 }
 
