@@ -2872,12 +2872,16 @@ public enum GatewayModels {
         }
     }
 
-    /// What its head says under `metadata`, in the reference's shape: `{"openclaw": {"requires": {"bins": [], ...}}}`.
     public struct Requirements: Codable, Sendable {
+        /// Programs, all of them.
         public var bins: [String]
+        /// Programs, one of them.
         public var anyBins: [String]
+        /// Variables.
         public var env: [String]
+        /// Keys of the configuration.
         public var config: [String]
+        /// `linux`, `darwin`, `win32`: one of them.
         public var os: [String]
 
         public init(
@@ -3516,7 +3520,7 @@ public enum GatewayModels {
         }
     }
 
-    /// A folder with a SKILL.md. What it requires is not judged here, so nothing is called eligible.
+    /// A skill, and whether it could be used. Those of the reference itself are not looked for, so none is blocked by their allowlist.
     public struct Skill: Codable, Sendable {
         public var name: String
         public var description: String
@@ -3524,10 +3528,13 @@ public enum GatewayModels {
         public var bundled: Bool
         public var filePath: String
         public var baseDir: String
+        /// Its name in `skills.entries`.
         public var skillKey: String
         public var always: Bool
+        /// By `skills.entries.*.enabled`.
         public var disabled: Bool
         public var blockedByAllowlist: Bool
+        /// It is not disabled, and nothing is missing.
         public var eligible: Bool
         public var requirements: Requirements
         public var missing: Requirements

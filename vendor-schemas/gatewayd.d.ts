@@ -1098,12 +1098,16 @@ export interface RequestParams {
   requestId: string;
 }
 
-/** What its head says under `metadata`, in the reference's shape: `{"openclaw": {"requires": {"bins": [], ...}}}`. */
 export interface Requirements {
+  /** Programs, all of them. */
   bins: Array<string>;
+  /** Programs, one of them. */
   anyBins: Array<string>;
+  /** Variables. */
   env: Array<string>;
+  /** Keys of the configuration. */
   config: Array<string>;
+  /** `linux`, `darwin`, `win32`: one of them. */
   os: Array<string>;
 }
 
@@ -1349,7 +1353,7 @@ export interface Shutdown {
   restartExpectedMs: number | null;
 }
 
-/** A folder with a SKILL.md. What it requires is not judged here, so nothing is called eligible. */
+/** A skill, and whether it could be used. Those of the reference itself are not looked for, so none is blocked by their allowlist. */
 export interface Skill {
   name: string;
   description: string;
@@ -1357,10 +1361,13 @@ export interface Skill {
   bundled: boolean;
   filePath: string;
   baseDir: string;
+  /** Its name in `skills.entries`. */
   skillKey: string;
   always: boolean;
+  /** By `skills.entries.*.enabled`. */
   disabled: boolean;
   blockedByAllowlist: boolean;
+  /** It is not disabled, and nothing is missing. */
   eligible: boolean;
   requirements: Requirements;
   missing: Requirements;

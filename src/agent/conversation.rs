@@ -4,7 +4,7 @@
 //! * An answer that failed without a word is no part of what a model is told.
 use super::error::TurnError;
 use super::model::{Done, Message, ModelRef, Part, Role, Stop, ToolCall, Usage};
-use crate::store::transcript::Context;
+use crate::store::transcript::{self, Context};
 use serde_json::{Map, Value, json};
 
 /// An image a person sent, or a tool found. `data` is base64.
@@ -46,7 +46,7 @@ pub fn messages(context: &Context) -> Vec<Message> {
     let mut later: Vec<Part> = vec![];
     for message in context.messages() {
         match message["role"].as_str() {
-            Some("assistant") if message["stopReason"] == "injected" && !open.is_empty() => {
+            Some("assistant") if transcript::is_put_in(message) && !open.is_empty() => {
                 later.extend(content(&message["content"]));
             }
             Some("user") => {
@@ -82,6 +82,11 @@ pub fn messages(context: &Context) -> Vec<Message> {
         }
     }
     close(&mut open, &mut later, &mut out);
+    // No server takes a conversation that the assistant begins.
+    if out.first().is_some_and(|it| it.role == Role::Assistant) {
+        let parts = vec![Part::Text("(You have spoken first.)".into())];
+        out.insert(0, Message { role: Role::User, parts });
+    }
     out
 }
 
@@ -299,21 +304,29 @@ mod tests {
         let next = json!({ "role": "user", "content": "and?" });
         let injected = json!({ "role": "assistant", "content": "by the way", "stopReason": "injected" });
         let result = json!({ "role": "toolResult", "toolCallId": "c1", "content": "done" });
-        let told = messages(&context(&[assistant.clone(), injected, result, next.clone()]));
+        let first = json!({ "role": "user", "content": "do it" });
+        let told = messages(&context(&[first.clone(), assistant.clone(), injected, result, next.clone()]));
         assert!(
-            matches!(&told[1].parts[..], [Part::ToolResult { is_error: false, text, .. }] if text == "done")
+            matches!(&told[2].parts[..], [Part::ToolResult { is_error: false, text, .. }] if text == "done")
         );
-        assert!(matches!(&told[2].parts[..], [Part::Text(it)] if it == "by the way"));
+        assert!(matches!(&told[3].parts[..], [Part::Text(it)] if it == "by the way"));
         let failed = TurnError::new(ErrorKind::BadRequest, "no");
         let failed = answer(&[], &origin(), Err(&failed), 1);
         assert_eq!((&failed["stopReason"], &failed["content"]), (&json!("error"), &json!([])));
-        let told = messages(&context(&[assistant, stray, failed, next]));
-        assert_eq!(told.len(), 2);
+        let told = messages(&context(&[first, assistant, stray, failed, next]));
+        assert_eq!(told.len(), 3);
         assert!(
-            matches!(&told[1].parts[..], [Part::ToolResult { is_error: true, .. }, Part::Text(it)] if it == "and?")
+            matches!(&told[2].parts[..], [Part::ToolResult { is_error: true, .. }, Part::Text(it)] if it == "and?")
         );
         let cut = answer(&[Part::Text("half".into())], &origin(), Err(&TurnError::cancelled()), 1);
         assert_eq!((&cut["stopReason"], cut.get("errorMessage")), (&json!("aborted"), None));
+    }
+    #[test]
+    fn the_assistant_may_have_spoken_first() {
+        let mirror = crate::store::history::mirrored("look at this", 1);
+        let told = messages(&context(&[mirror, json!({ "role": "user", "content": "nice" })]));
+        let roles: Vec<Role> = told.iter().map(|it| it.role).collect();
+        assert_eq!(roles, [Role::User, Role::Assistant, Role::User]);
     }
     #[test]
     fn a_summary_comes_first() {

@@ -21,6 +21,7 @@ use super::model::{
 use super::prompt::System;
 use super::retry::{Attempts, Step};
 pub use super::task::{Around, Begin, Begun, Brought, End, Event, Failure, Prompt, Steer, Task, Tools};
+use super::tools::message::SaidHere;
 use super::tools::{Outcome, Toolbox};
 use crate::base::cancel::Cancel;
 use crate::base::limits::{RUN_LIVES_MAX, RUN_TURNS_MAX};
@@ -54,6 +55,7 @@ pub fn run(mut task: Task, around: &Around, cancel: &Cancel, emit: &mut dyn FnMu
             it.note(&outcome);
             (end.texts, end.usage, end.report) = (it.texts, it.usage, it.system.report);
             (end.spent, end.is_cut, end.pending) = (it.spent, it.is_cut, it.pending);
+            end.said_here = it.said_here;
             (end.model, end.compacted) = (Some(it.origin.model), it.compacted);
             outcome
         }
@@ -97,6 +99,7 @@ pub(super) struct Run<'a> {
     /// Why no model can be asked.
     trouble: Option<TurnError>,
     texts: Vec<String>,
+    said_here: SaidHere,
     usage: Usage,
     spent: Usage,
     is_cut: bool,
@@ -167,6 +170,7 @@ impl<'a> Run<'a> {
             told_before: 0,
             trouble,
             texts: vec![],
+            said_here: SaidHere::default(),
             usage: Usage::default(),
             spent: Usage::default(),
             is_cut: false,
@@ -188,10 +192,10 @@ impl<'a> Run<'a> {
         let mut context = context.clone();
         self.told_before = told_before(&context);
         if let Some(begun) = begun {
-            // What was put in meanwhile by others is no answer.
-            let injected = |it: &Value| it["message"]["stopReason"] == "injected";
             let later = context.entries.split_off(begun);
-            context.entries.extend(later.into_iter().filter(|it| !injected(it)));
+            later.iter().for_each(|it| self.said_here.hear(&it["message"], 0));
+            // What was put in meanwhile by others is no answer.
+            context.entries.extend(later.into_iter().filter(|it| !transcript::is_put_in(&it["message"])));
             // An answer that was cut off is begun again.
             let cut = |it: &Value| matches!(it["message"]["stopReason"].as_str(), Some("aborted" | "error"));
             if let Some(last) = context.entries.pop_if(|it| cut(it)) {
@@ -257,12 +261,17 @@ impl<'a> Run<'a> {
     }
     /// A person's words, to the model and to the transcript.
     fn say(&mut self, text: &str, images: &[Image], unix_ms: i64) {
-        self.unsaid.push(Entry::Message { message: conversation::said(text, images, unix_ms) });
+        self.speak(conversation::said(text, images, unix_ms));
         let question = conversation::question(text, images);
         match self.messages.last_mut() {
             Some(last) if last.role == Role::User => last.parts.extend(question.parts),
             _ => self.messages.push(question),
         }
+    }
+    /// A message of this run, to be stored.
+    fn speak(&mut self, message: Value) {
+        self.said_here.hear(&message, self.texts.len());
+        self.unsaid.push(Entry::Message { message });
     }
     /// The answer that an earlier life of this run has stored as its last word.
     fn answered(&self) -> Option<String> {
@@ -392,7 +401,7 @@ impl<'a> Run<'a> {
                 Err(_) => answer.parts().iter().filter(|it| matches!(it, Part::Text(_))).cloned().collect(),
             };
             let message = conversation::answer(&parts, &self.origin, ended.as_ref().copied(), now.unix_ms);
-            self.unsaid.push(Entry::Message { message });
+            self.speak(message);
         }
         saved(&self.save())?;
         if !text.is_empty() {
@@ -426,7 +435,7 @@ impl<'a> Run<'a> {
                 is_error,
                 now.unix_ms,
             );
-            self.unsaid.push(Entry::Message { message });
+            self.speak(message);
             let meta = self.toolbox.meta(call);
             (self.emit)(Event::ToolEnd {
                 id: id.clone(),
@@ -627,8 +636,7 @@ fn is_mark(entry: &Value, run_id: &str, accepted_at: i64) -> bool {
 /// it too. The id of its parent, empty for none; None when there is no such question.
 fn refused(context: &mut Context) -> Option<String> {
     let is_message = |it: &Value| it["type"] == "message";
-    let last =
-        context.entries.iter().rfind(|it| is_message(it) && it["message"]["stopReason"] != "injected")?;
+    let last = context.entries.iter().rfind(|it| is_message(it) && !transcript::is_put_in(&it["message"]))?;
     if last["message"]["refused"] != true {
         return None;
     }

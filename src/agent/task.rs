@@ -6,6 +6,7 @@ use super::media::Wanted;
 use super::model::{ModelRef, Thinking, ToolCall, ToolChoice, ToolSpec, Usage};
 use super::models::Models;
 use super::prompt::System;
+use super::tools::message::SaidHere;
 use super::tools::{Place, Toolbox};
 use crate::base::clock::Clock;
 use crate::store::agent_sessions::Trouble;
@@ -154,6 +155,7 @@ pub struct End {
     pub outcome: Result<(), Failure>,
     /// What the model said, message by message.
     pub texts: Vec<String>,
+    pub said_here: SaidHere,
     pub session_id: Option<String>,
     pub model: Option<ModelRef>,
     /// Of the last call.
@@ -174,6 +176,7 @@ impl End {
         End {
             outcome,
             texts: vec![],
+            said_here: SaidHere::default(),
             session_id: None,
             model: None,
             usage: Usage::default(),

@@ -290,6 +290,8 @@ pub const RUN_WAIT_TTL_MS: u64 = 600_000;
 pub const RUN_WAITS_MAX: usize = 256;
 /// How long `sessions.delete` waits for the runs that it ends. Reference: 15 s.
 pub const SESSION_IDLE_WAIT_MS: u64 = 15_000;
+/// What a stop may take in all: [`DRAIN_MS`], [`STOP_FLUSH_MS`], and room for a slow disk. The supervisor is told (demand row 12).
+pub const STOP_MS: u64 = DRAIN_MS + STOP_FLUSH_MS + 15_000;
 /// How long a stopping gateway waits for what is being answered. Ours: well below the 90 s that systemd gives a service to stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Between two `chat` deltas of a run. Reference: 150 ms.
@@ -381,6 +383,8 @@ pub const WIZARD_IDLE_MS: u64 = 1_800_000;
 pub const TOKEN_CHARS_MIN: usize = 16;
 /// Free space below which the doctor warns. Ours: a busy week of logs and transcripts.
 pub const DISK_FREE_BYTES_LOW: u64 = 200 * 1024 * 1024;
+/// Free space below which a gateway is not ready. Ours: a message and its answer must fit.
+pub const DISK_FREE_BYTES_READY: u64 = 1024 * 1024;
 /// Free space below which it calls the disk full. Ours.
 pub const DISK_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
@@ -475,6 +479,8 @@ pub const TELEGRAM_HOOK_MS: u64 = 5_000;
 pub const TELEGRAM_HOOK_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of ours that are remembered, to know whose a reaction is. Ours.
 pub const TELEGRAM_OWN_MAX: usize = 1_000;
+/// Chats that one broadcast of an agent goes to. Ours: they are written to one after the other.
+pub const BROADCAST_TARGETS_MAX: usize = 50;
 /// A page of the canvas that gets the live-reload script; a larger one is served as it is. Ours: written by hand, or by a model.
 pub const CANVAS_PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A file of the canvas that is answered in one go; a larger one comes in pieces of this size. Ours: what a slow client may hold.

@@ -348,11 +348,18 @@ impl Drop for NoEcho {
     }
 }
 
-/// Bytes that this user may still write to the file system of `path`, and its size.
+/// What can still be written to a file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Space {
+    /// For this user; 0 when it is mounted read-only, or has room for no file more.
+    pub free_bytes: u64,
+}
+
+/// Of the file system that `path` is on.
 ///
 /// # Errors
 /// As statvfs(3).
-pub fn disk_space(path: &std::path::Path) -> io::Result<(u64, u64)> {
+pub fn disk_space(path: &std::path::Path) -> io::Result<Space> {
     use std::os::unix::ffi::OsStrExt;
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: statvfs fills the zeroed struct, which is read only when it succeeded; the path outlives the call.
@@ -362,8 +369,10 @@ pub fn disk_space(path: &std::path::Path) -> io::Result<(u64, u64)> {
             return Err(io::Error::last_os_error());
         }
         #[allow(clippy::useless_conversion, reason = "as above")]
-        let (unit, free, all) = (u64::from(it.f_frsize), u64::from(it.f_bavail), u64::from(it.f_blocks));
-        Ok((unit * free, unit * all))
+        let (unit, free, files) = (u64::from(it.f_frsize), u64::from(it.f_bavail), u64::from(it.f_favail));
+        // Some file systems count no files at all.
+        let closed = it.f_flag & libc::ST_RDONLY != 0 || (it.f_files > 0 && files == 0);
+        Ok(Space { free_bytes: if closed { 0 } else { unit * free } })
     }
 }
 

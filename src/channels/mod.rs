@@ -41,6 +41,8 @@ pub trait Channel: Sync {
     /// # Errors
     /// What a target looks like.
     fn target(&self, text: &str) -> Result<Target, String>;
+    /// What kind of chat that is, as far as its id tells.
+    fn kind(&self, target: &Target) -> PeerKind;
 }
 
 /// What a network is called.
@@ -80,6 +82,8 @@ pub struct Account {
     pub start: Arc<dyn Fn(Around) -> io::Result<Handle> + Send + Sync>,
     /// Asks the network who it is; blocks at most so many milliseconds.
     pub probe: Arc<dyn Fn(u64) -> Probed + Send + Sync>,
+    /// Whether an agent may do that there, by the word for it: else why not, and which key would allow it.
+    pub may: Arc<May>,
 }
 
 /// What a network says of an account.
@@ -94,6 +98,9 @@ impl Account {
         (self.channel, self.id.clone())
     }
 }
+
+/// See [`Account::may`].
+pub type May = dyn Fn(&str, &Action) -> Result<(), String> + Send + Sync;
 
 /// Channel and account.
 pub type Key = (&'static str, String);

@@ -98,7 +98,7 @@ impl Findings<'_> {
 
     /// Whether a key that is used ends within a day.
     fn ends_soon(&self) -> bool {
-        let profiles = self.profiles();
+        let profiles = profiles(&self.known.profiles, self.known.unix_ms);
         let used = |provider: &String| self.known.key(provider).filter(|it| it.source == Source::Profile);
         let ids: Vec<&str> = self.in_use.iter().filter_map(used).map(|it| it.id.as_str()).collect();
         profiles.iter().any(|it| it["status"] == "expiring" && ids.contains(&word(it, "profileId")))
@@ -110,7 +110,7 @@ impl Findings<'_> {
         let listed = || known.listed().map(|(name, alias)| (known.named(name).key(), alias));
         let aliases: Map<String, Value> =
             listed().filter_map(|(key, alias)| Some((alias?.to_owned(), key.into()))).collect();
-        let profiles = self.profiles();
+        let profiles = profiles(&known.profiles, known.unix_ms);
         let mut providers: Vec<String> = known.catalog().providers().map(str::to_owned).collect();
         providers.extend(self.in_use.iter().cloned());
         providers.sort();
@@ -185,32 +185,6 @@ impl Findings<'_> {
         out
     }
 
-    /// Every profile of the file, with its state; no secrets.
-    fn profiles(&self) -> Vec<Value> {
-        let all = self.known.profiles["profiles"].as_object().into_iter().flatten();
-        let row = |(id, it): (&String, &Value)| {
-            let ends = it["expires"].as_f64().filter(|it| *it > 0.0).map(|it| it as i64);
-            let left = ends.map(|it| it - self.known.unix_ms);
-            let email = it["email"].as_str().map(|it| format!(" ({it})")).unwrap_or_default();
-            let mut row = json!({
-                "profileId": id, "provider": word(it, "provider").to_lowercase(), "type": it["type"],
-                "status": match left {
-                    _ if it["type"] == "api_key" => "static",
-                    Some(..=0) => "expired",
-                    Some(1..WARN_MS) => "expiring",
-                    _ => "ok",
-                },
-            });
-            if let (Some(ends), Some(left)) = (ends, left) {
-                (row["expiresAt"], row["remainingMs"]) = (ends.into(), left.into());
-            }
-            row["source"] = "store".into();
-            row["label"] = format!("{id}{email}").into();
-            row
-        };
-        all.map(row).collect()
-    }
-
     fn resting_profiles(&self) -> Vec<Value> {
         let known = self.known;
         let row = |provider: &str, key: &Key| {
@@ -226,6 +200,31 @@ impl Findings<'_> {
             |it: &str| known.keys.of(it).iter().filter(rests).map(|key| row(it, key)).collect::<Vec<_>>();
         known.catalog().providers().flat_map(of).collect()
     }
+}
+
+/// Every profile of a profiles file, with its state: `static`, `ok`, `expiring`, `expired`; no secrets.
+pub fn profiles(file: &Value, unix_ms: i64) -> Vec<Value> {
+    let row = |(id, it): (&String, &Value)| {
+        let ends = it["expires"].as_f64().filter(|it| *it > 0.0).map(|it| it as i64);
+        let left = ends.map(|it| it - unix_ms);
+        let email = it["email"].as_str().map(|it| format!(" ({it})")).unwrap_or_default();
+        let mut row = json!({
+            "profileId": id, "provider": word(it, "provider").to_lowercase(), "type": it["type"],
+            "status": match left {
+                _ if it["type"] == "api_key" => "static",
+                Some(..=0) => "expired",
+                Some(1..WARN_MS) => "expiring",
+                _ => "ok",
+            },
+        });
+        if let (Some(ends), Some(left)) = (ends, left) {
+            (row["expiresAt"], row["remainingMs"]) = (ends.into(), left.into());
+        }
+        row["source"] = "store".into();
+        row["label"] = format!("{id}{email}").into();
+        row
+    };
+    file["profiles"].as_object().into_iter().flatten().map(row).collect()
 }
 
 fn of(profiles: &[Value], provider: &str) -> Vec<Value> {

@@ -365,6 +365,6 @@ fn carry_out(wizard: &Wizard, work: &Work, context: &Context) -> Result<String, 
             let unix_ms = Clock::start().now().unix_ms;
             write::write(wizard, &context.paths, &context.env, "cli onboard", unix_ms)
         }
-        Work::Install { linger } => Install::plain(*linger).make(context).map(|it| it.1),
+        Work::Install { linger } => Install::plain(*linger).make(context),
     }
 }

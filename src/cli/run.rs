@@ -1,6 +1,6 @@
 //! `gateway run`: the daemon in the foreground.
 use super::lock::{LockError, StateLock};
-use super::{Context, EXIT_CONFIG, fail, setup};
+use super::{Context, EXIT_CONFIG, fail, service_install, setup};
 use crate::base::clock::{Clock, iso};
 use crate::base::log::start as start_log;
 use crate::base::secret::Secret;
@@ -15,6 +15,7 @@ use crate::server::certificate::{self, Identity};
 use crate::server::{self, Options, listen, port};
 use crate::service::last_exit;
 use crate::service::notify::Notify;
+use crate::store;
 use std::net::{IpAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -224,6 +225,9 @@ impl Flags {
             log::warn!(target: "gateway", "{clash}");
         }
         config.warnings.iter().for_each(|it| log::warn!(target: "config", "{it}"));
+        for it in store::sessions::of_a_later_version(&context.paths.state) {
+            log::warn!(target: "gateway", "{} holds conversations of a later OpenClaw: they stay there, unread", it.display());
+        }
         match &problem {
             Some(it) => log::error!(target: "config", "{it}"),
             None => config.keep_last_good(&context.paths).unwrap_or_else(|err| {
@@ -239,6 +243,7 @@ impl Flags {
                 flags,
                 loud: self.loud(),
                 strict: self.strict,
+                installer: service_install::installer(context),
                 ..world
             },
             auth,

@@ -1,7 +1,7 @@
 //! The service of this instance: its unit file, whether it is enabled, whether it runs. Changes nothing.
 use super::Context;
-use crate::base::files;
 use crate::base::secret::MASK;
+use crate::base::{accounts, files};
 use crate::config::{Env, Paths};
 use crate::service::LEGACY_UNITS;
 use crate::service::systemctl::{Scope, State};
@@ -65,10 +65,11 @@ impl Service {
     pub fn command(&self) -> Vec<String> {
         self.text.command()
     }
-    /// The environment that the unit sets, on top of the home folder.
+    /// The environment that the unit sets, on top of the home folder: `home`, or that of the account which the unit names.
     fn env(&self, home: &Path) -> Env {
         let mut env = Env::default();
-        env.set("HOME", &home.display().to_string());
+        let account = self.text.values("User").last().and_then(accounts::named);
+        env.set("HOME", &account.map_or_else(|| home.to_owned(), |it| it.home).display().to_string());
         for (name, value) in self.text.environment() {
             env.set(&name, &value);
         }
@@ -238,6 +239,13 @@ mod tests {
         let unit = "[Service]\nExecStart=/usr/local/bin/openclaw gateway --port 18800\nEnvironment=OPENCLAW_STATE_DIR=/s\nWorkingDirectory=/w\n";
         let put = |name: &str, text: &str| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
         put("openclaw-gateway.service", unit);
+        let user = format!("{unit}User=root\nEnvironment=OPENCLAW_STATE_DIR=\n");
+        let it = Service { text: Unit { text: user }, ..Service::find(&context, "gateway") };
+        assert_eq!(
+            it.paths(&context).config,
+            Path::new("/root/.openclaw/openclaw.json"),
+            "as its account sees it"
+        );
         put("mine.service", "[Service]\nExecStart=/opt/gatewayd gateway --token abc\n");
         put("moltbot-gateway-rescue.service", "[Service]\nExecStart=/opt/moltbot\n");
         let it = Service::find(&context, "gateway");

@@ -10,9 +10,10 @@ use super::service::{self, Service};
 use super::service_actions::{Report, refused};
 use super::setup::Setup;
 use super::{Context, fail, say};
-use crate::base::limits::{DOTENV_BYTES_MAX, DRAIN_MS, STOP_FLUSH_MS};
+use crate::base::limits::{DOTENV_BYTES_MAX, STOP_MS};
 use crate::base::{accounts, clock::Clock, files, sys};
 use crate::config::{File, Paths};
+use crate::gateway::Installer;
 use crate::service::systemctl::{self, Scope};
 use crate::service::unit::Unit;
 use crate::service::{Spec, launchd, unit};
@@ -58,11 +59,6 @@ pub struct Install {
     pub json: bool,
 }
 
-/// Seconds that a stop may take: the drain, the last bytes, and room for a slow disk. Demand row 12: never less than the drain.
-pub fn stop_s() -> u64 {
-    (DRAIN_MS + STOP_FLUSH_MS) / 1000 + 15
-}
-
 /// What to try next, by what the system said.
 pub fn hint(err: &io::Error) -> &'static str {
     match err.kind() {
@@ -91,7 +87,10 @@ impl Install {
         if self.print {
             return match self.platform.as_deref().unwrap_or("systemd") {
                 "systemd" => say(&unit::text(&plan.spec)),
-                "launchd" => say(&launchd::text(&plan.spec)),
+                "launchd" => {
+                    let _ = fail(&on_a_mac(plan.spec.profile.as_deref(), &context.program()), 0);
+                    say(&launchd::text(&plan.spec))
+                }
                 other => fail(&format!("--platform {other}: use systemd or launchd"), 2),
             };
         }
@@ -127,8 +126,15 @@ impl Install {
     ///
     /// # Errors
     /// A sentence.
-    pub fn make(&self, context: &Context) -> Result<(&'static str, String), String> {
-        self.install(&self.plan(context)?, context, &mut Report::of("install", false))
+    pub fn make(&self, context: &Context) -> Result<String, String> {
+        self.make_as(&self.plan(context)?, context)
+    }
+
+    fn make_as(&self, plan: &Plan, context: &Context) -> Result<String, String> {
+        let mut report = Report::of("install", false);
+        let said = self.install(plan, context, &mut report)?.1;
+        let warnings = report.warnings.iter().map(|it| format!("Warning: {it}"));
+        Ok(std::iter::once(said).chain(warnings).collect::<Vec<_>>().join("\n"))
     }
 
     /// What the unit says, whoever runs it.
@@ -152,7 +158,7 @@ impl Install {
             state_chosen: given("STATE_DIR"),
             config: given("CONFIG_PATH").then(|| absolute(&context.paths.config)).transpose()?,
             user: account.map(|it| it.name),
-            stop_s: stop_s(),
+            stop_s: STOP_MS / 1000,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         if self.system && !self.print && spec.program.starts_with("/tmp") {
@@ -165,7 +171,7 @@ impl Install {
         if texts.iter().any(|it| it.display().to_string().contains(['\n', '\r'])) {
             return Err("a path with a line break in it cannot stand in a unit file".to_owned());
         }
-        Ok(Plan { file: dir.join(spec.unit_name()), scope, spec, context })
+        Ok(Plan { file: dir.join(spec.unit_name()), scope, spec, context, starts: true })
     }
 
     /// The account of a system unit.
@@ -212,8 +218,7 @@ impl Install {
         context: &Context,
         report: &mut Report,
     ) -> Result<(&'static str, String), String> {
-        let say = |err: systemctl::Problem| err.to_string();
-        plan.scope.check().map_err(say)?;
+        plan.scope.check().map_err(|err| without_manager(&err, context))?;
         let old = service::read_unit(&plan.file);
         let text = unit::text(&plan.spec);
         plan.warn(report);
@@ -247,6 +252,15 @@ impl Install {
         write_unit(&plan.file, &text)
             .map_err(|err| format!("cannot write {}: {err}{}", plan.file.display(), hint(&err)))?;
         self.enable(plan)?;
+        if !plan.starts {
+            self.linger(plan, report);
+            let program = context.program();
+            let text = format!(
+                "Installed {}. This gateway is not that service: end it, then: {program} gateway start",
+                plan.file.display()
+            );
+            return Ok(("installed", text));
+        }
         let verb = if old.is_some() { "restart" } else { "start" };
         if let Err(err) = plan.scope.run(&[verb, &plan.spec.unit_name()]) {
             return Err(format!(
@@ -305,6 +319,26 @@ impl Install {
     }
 }
 
+/// Nobody is logged in on many a server: there the machine's own manager is the one to ask.
+fn without_manager(err: &systemctl::Problem, context: &Context) -> String {
+    let systemctl::Problem::NoManager { user, uid } = err else { return err.to_string() };
+    let (sudo, user) = if *uid == 0 { ("", "NAME") } else { ("sudo ", user.as_str()) };
+    let program = context.program();
+    format!(
+        "{err}\nOr have it run by the machine, which needs neither:\n  {sudo}{program} gateway install --system --user {user}"
+    )
+}
+
+/// Beside the list, on stderr: what to do with it.
+fn on_a_mac(profile: Option<&str>, program: &str) -> String {
+    let words = launchd::words(profile, program).map(|(action, line)| format!("# {action:10} {line}"));
+    let old = launchd::legacy_label(profile);
+    format!(
+        "{}\n# A list of an earlier version goes first: launchctl bootout gui/$UID/{old}",
+        words.join("\n")
+    )
+}
+
 /// What an installation is about to do.
 pub struct Plan {
     pub spec: Spec,
@@ -312,6 +346,23 @@ pub struct Plan {
     pub scope: Scope,
     /// As the service will see it.
     pub context: Context,
+    /// The gateway that installs has the port and the state folder, and goes on.
+    starts: bool,
+}
+
+/// For the wizard of a gateway that runs; None where there is nothing to ask: no systemd, or a service already.
+pub fn installer(context: &Context) -> Option<Installer> {
+    let service = Service::find(context, "gateway");
+    let free = service.file.is_none() && context.env.openclaw("SERVICE_MARKER").is_none();
+    (free && service.scope.check().is_ok()).then(|| Installer {
+        lingers: systemctl::lingers(&accounts::name_of(sys::uid())),
+        install: |world, linger| {
+            let name = world.program.split(' ').next().unwrap_or_default().to_owned();
+            let context = Context { env: world.env.clone(), paths: world.paths.clone(), name };
+            let install = Install::plain(linger);
+            install.make_as(&Plan { starts: false, ..install.plan(&context)? }, &context)
+        },
+    })
 }
 
 impl Plan {
@@ -330,7 +381,7 @@ impl Plan {
         let port = self.context.paths.port(self.spec.port, &self.context.env, config.gateway.port);
         let own = Service::find(&self.context, "gateway").state().ok().and_then(|it| it.pid);
         for it in crate::server::port::listeners(port, own.as_slice()) {
-            if Some(it.pid) != own {
+            if Some(it.pid) != own && it.pid != std::process::id() as i32 {
                 report.warnings.push(format!(
                     "port {port} is held by PID {} ({}): stop it, or choose another: {program} config set gateway.port {}",
                     it.pid, it.command, port.saturating_add(20)
@@ -347,12 +398,9 @@ pub fn audit(service: &Service, context: &Context) -> Vec<String> {
     let program = context.program();
     let force = format!("{program} gateway install{} --force", if install.system { " --system" } else { "" });
     let mut all = vec![];
-    if service
-        .text
-        .environment()
-        .iter()
-        .any(|(name, _)| name.ends_with("_GATEWAY_TOKEN") || name.ends_with("_GATEWAY_PASSWORD"))
-    {
+    if service.text.environment().iter().any(|(name, value)| {
+        !value.is_empty() && (name.ends_with("_GATEWAY_TOKEN") || name.ends_with("_GATEWAY_PASSWORD"))
+    }) {
         all.push(format!(
             "{} holds a secret; it belongs into .env of the state folder: {force}",
             file.display()

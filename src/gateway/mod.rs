@@ -41,6 +41,7 @@ pub mod runs;
 mod scope_tests;
 pub mod send_policy;
 pub mod sessions;
+pub mod skills;
 pub mod system_events;
 pub mod tailscale;
 pub mod wizard;
@@ -67,7 +68,7 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-pub use world::{World, zones};
+pub use world::{Installer, World, zones};
 use ws_log::WsLog;
 
 /// What the core asks of its driver.
@@ -492,6 +493,12 @@ impl Core {
     /// A run has a command for a node, and waits for what comes of it.
     pub fn on_node_command(&mut self, run: RunRef, command: agent::tools::NodeCommand, now: Now) {
         nodes::exec::on_asked(self, run, command, now);
+        self.check();
+    }
+
+    /// A run wants something done on a chat network, and waits for what comes of it.
+    pub fn on_post(&mut self, run: RunRef, post: agent::tools::message::Post, now: Now) {
+        channels::posting::on_asked(self, run, post, now);
         self.check();
     }
 

@@ -84,16 +84,21 @@ pub fn route(origin: &Origin<'_>, config: &Config) -> Route {
     // An agent that is not in the list (any more) has no workspace to answer from.
     let known = agents.list.is_empty() || agents.get(wanted).is_some();
     let agent_id = if known { wanted } else { agents.default_id() };
-    let keys = Keys { default_agent: agents.default_id(), main_key: "main", global: config.session.global };
-    let canonical = |key: String| canonical_key(&key, keys).unwrap_or(key);
     let account = origin.account.map(str::trim).filter(|it| !it.is_empty());
     Route {
         agent_id: agent_id.to_owned(),
         account: account.unwrap_or(DEFAULT_ACCOUNT).to_owned(),
-        session_key: canonical(session_key(agent_id, origin, &config.session)),
+        session_key: conversation(agent_id, origin, config),
         main_key: super::sessions::main_key(agent_id, config.session.global),
         matched,
     }
+}
+
+/// The canonical key of an agent's conversation with somebody, whatever the bindings say.
+pub fn conversation(agent_id: &str, origin: &Origin<'_>, config: &Config) -> String {
+    let (default_agent, global) = (config.agents.default_id(), config.session.global);
+    let key = session_key(agent_id, origin, &config.session);
+    canonical_key(&key, Keys { default_agent, main_key: "main", global }).unwrap_or(key)
 }
 
 /// How strongly a binding speaks for a message; None when anything it says does not hold.

@@ -7,6 +7,15 @@ use crate::config::{Env, File, Paths};
 use crate::protocol::presence::PresenceEntry;
 use std::sync::Arc;
 
+/// How this gateway is made a service of the person's who runs it, where it could be and is none yet. The command line knows how.
+#[derive(Debug, Clone, Copy)]
+pub struct Installer {
+    /// The person's services start at boot already.
+    pub lingers: bool,
+    /// Blocks. The argument: they are to start at boot from now on. Answers what was done, or why not.
+    pub install: fn(&World, bool) -> Result<String, String>,
+}
+
 /// Jobs read it; the core never waits for it.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -32,6 +41,7 @@ pub struct World {
     pub loud: bool,
     /// What is only a warning elsewhere is a mistake: a flag.
     pub strict: bool,
+    pub installer: Option<Installer>,
 }
 
 impl World {
@@ -64,6 +74,7 @@ impl World {
             flags: Flags::default(),
             loud: false,
             strict: false,
+            installer: None,
         }
     }
     /// What clients are told is running.

@@ -6,19 +6,20 @@ mod sessions;
 
 use super::body;
 use super::{Asker, Exchange, guard};
-use crate::agent::tools::{Policy, Toolbox, listed};
+use crate::agent::tools::{Host, Outcome, Policy, Toolbox, listed, message};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::TOOL_BODY_BYTES_MAX;
 use crate::config::HttpTools;
 use crate::conn::answer::Answer;
+use crate::gateway::channels::posting;
 use crate::gateway::runs::begin;
 use crate::gateway::sessions::{Place, model, place};
 use crate::gateway::{Core, World};
 use serde_json::{Map, Value, json};
 
-/// What is off until `gateway.tools.allow` names it: it runs commands, changes files, speaks to others, or starts what does. Latest, and
-/// ours: those that write files, which the reference has not at this door.
+/// What is off until `gateway.tools.allow` names it: it runs commands, changes files, drives other sessions, or starts what does. Latest,
+/// and ours: those that write files, which the reference has not at this door.
 const OFF: &str =
     "exec process write edit apply_patch sessions_spawn sessions_send gateway whatsapp_login cron nodes";
 
@@ -72,7 +73,7 @@ fn wanted(world: &World, bytes: &[u8]) -> Result<Wanted, String> {
 }
 
 fn call(core: &mut Core, conn: ConnId, wanted: Wanted, policy: Policy, now: Now) {
-    let toolbox = Toolbox::of(&policy);
+    let toolbox = Toolbox::of(&policy).at(Host::Gateway, core.has_networks());
     let name = wanted.tool.to_lowercase();
     let own = sessions::NAMES.contains(&name.as_str()) && policy.allows(&name);
     let Some(name) = toolbox.get(&name).map(|it| it.name().to_owned()).or(own.then_some(name)) else {
@@ -87,16 +88,29 @@ fn call(core: &mut Core, conn: ConnId, wanted: Wanted, policy: Policy, now: Now)
     if own {
         return sessions::call(core, conn, &name, &wanted.place, &wanted.args, now);
     }
+    if name == message::NAME {
+        let wish = posting::of_owner(core, &wanted.place, wanted.args);
+        core.when_gone(conn, |_, _| {});
+        let then = move |core: &mut Core, answer, _| {
+            if core.is_answering(conn) {
+                core.respond(conn, answered(&message::outcome(answer)));
+            }
+        };
+        return posting::begin(core, wish, Box::new(then), now);
+    }
     let (world, clock) = (core.world.clone(), core.clock);
     core.respond_from_thread(conn, move |cancel| {
         let place = begin::place(&world, clock, &wanted.place.key, &wanted.place.agent_id);
         let Some(tool) = toolbox.get(&name) else { return unavailable(&name, None) };
-        let outcome = tool.call(&Value::Object(wanted.args), &place, cancel, &mut |_| {});
-        match outcome.is_error {
-            true => failed(&outcome.text),
-            false => Answer::json(200, &json!({ "ok": true, "result": outcome.result() })),
-        }
+        answered(&tool.call(&Value::Object(wanted.args), &place, cancel, &mut |_| {}))
     });
+}
+
+fn answered(outcome: &Outcome) -> Answer {
+    match outcome.is_error {
+        true => failed(&outcome.text),
+        false => Answer::json(200, &json!({ "ok": true, "result": outcome.result() })),
+    }
 }
 
 /// A result as the tools of the reference give it: text, and the same for programs.

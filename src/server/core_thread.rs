@@ -4,6 +4,7 @@ use super::{Input, Output};
 use crate::agent;
 use crate::agent::run::{Around, End, Event, Task};
 use crate::agent::tools::Nodes;
+use crate::agent::tools::message::Messages;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::ids::os_entropy;
@@ -127,6 +128,7 @@ impl Driver {
                 Input::Done(done) => self.core.on_done(done, now),
                 Input::Run(run, event) => self.core.on_run_event(run, event, now),
                 Input::ForNode(run, command) => self.core.on_node_command(run, command, now),
+                Input::Post(run, post) => self.core.on_post(run, post, now),
                 Input::RunEnded(run, end) => self.core.on_run_ended(run, end, now),
                 Input::Channel(event) => self.core.on_channel(event, now),
                 Input::Pulse => self.pulse = true,
@@ -235,7 +237,10 @@ impl Driver {
     fn start_run(&mut self, start: runs::Start) {
         let around = Around { models: start.models, store: self.store.clone(), clock: self.clock };
         let (run, mut task, cancel, back) = (start.run, start.task, start.cancel, self.back.clone());
-        let to_core = self.back.clone();
+        let (to_core, posts) = (self.back.clone(), self.back.clone());
+        task.place.messages = Some(Messages(Arc::new(move |post| {
+            let _ = posts.send(vec![Input::Post(run, post)]);
+        })));
         task.place.nodes = Some(Nodes(Arc::new(move |command| {
             // The core is gone: the run is stopped, and waits no longer.
             let _ = to_core.send(vec![Input::ForNode(run, command)]);
@@ -293,6 +298,7 @@ mod tests {
             env: Arc::new(Env::from([])),
             clock,
             nodes: None,
+            messages: None,
         };
         Task {
             run_id: "A".into(),

@@ -20,6 +20,7 @@ mod watch;
 use crate::agent;
 use crate::agent::run::Event;
 use crate::agent::tools::NodeCommand;
+use crate::agent::tools::message::Post;
 use crate::base::clock::Clock;
 use crate::base::ids::{self, ConnId};
 use crate::base::limits::*;
@@ -63,6 +64,7 @@ enum Input {
     Run(RunRef, Event),
     /// A run has a command for a node.
     ForNode(RunRef, NodeCommand),
+    Post(RunRef, Post),
     RunEnded(RunRef, agent::run::End),
     Channel(channels::Event),
 }

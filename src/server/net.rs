@@ -218,7 +218,8 @@ impl<'a> Net<'a> {
                 }
                 _ => {
                     self.stopped_by = Some(signal);
-                    self.link.notify.stopping("stopping: what is being answered is finished first");
+                    let status = "stopping: what is being answered is finished first";
+                    self.link.notify.stopping(status, STOP_MS);
                     self.batch.push(Input::Signal(Signal::Stop));
                 }
             }

@@ -1,9 +1,34 @@
-//! The property list of launchd, for a machine that has it. It is written as text, and validated by a test; nothing here runs launchctl.
+//! The property list of launchd, for a machine that has it, and what is typed there. It is written as text, and validated by a test;
+//! nothing here runs launchctl.
 use super::Spec;
 
 /// `bot.molt.gateway`, or `bot.molt.<profile>`.
 pub fn label(profile: Option<&str>) -> String {
     format!("bot.molt.{}", profile.unwrap_or("gateway"))
+}
+
+/// Where a person's lists are.
+const AGENTS: &str = "~/Library/LaunchAgents";
+
+/// What is typed on a Mac where others say `gateway install`, `stop` …: the action, and its command line. `program` is how the
+/// gateway's command lines begin.
+pub fn words(profile: Option<&str>, program: &str) -> [(&'static str, String); 6] {
+    let label = label(profile);
+    let (file, target) = (format!("{AGENTS}/{label}.plist"), format!("gui/$UID/{label}"));
+    let print = format!("{program} gateway install --print --platform launchd");
+    [
+        ("install", format!("mkdir -p {AGENTS} && {print} > {file} && launchctl bootstrap gui/$UID {file}")),
+        ("status", format!("launchctl print {target}")),
+        ("start", format!("launchctl kickstart {target}")),
+        ("stop", format!("launchctl bootout {target}")),
+        ("restart", format!("launchctl kickstart -k {target}")),
+        ("uninstall", format!("launchctl bootout {target}; rm {file}")),
+    ]
+}
+
+/// The label that earlier versions gave their list; two gateways would want one port.
+pub fn legacy_label(profile: Option<&str>) -> String {
+    format!("com.openclaw.{}", profile.unwrap_or("gateway"))
 }
 
 /// The whole file, for `~/Library/LaunchAgents/<label>.plist`.
@@ -47,6 +72,37 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::super::unit::tests::spec;
     use super::*;
+    #[test]
+    fn what_is_typed() {
+        let table = [
+            (
+                None,
+                "install",
+                "mkdir -p ~/Library/LaunchAgents && openclaw gateway install --print --platform launchd > ~/Library/LaunchAgents/bot.molt.gateway.plist && launchctl bootstrap gui/$UID ~/Library/LaunchAgents/bot.molt.gateway.plist",
+            ),
+            (None, "status", "launchctl print gui/$UID/bot.molt.gateway"),
+            (None, "stop", "launchctl bootout gui/$UID/bot.molt.gateway"),
+            (None, "restart", "launchctl kickstart -k gui/$UID/bot.molt.gateway"),
+            (Some("rescue"), "start", "launchctl kickstart gui/$UID/bot.molt.rescue"),
+            (
+                Some("rescue"),
+                "uninstall",
+                "launchctl bootout gui/$UID/bot.molt.rescue; rm ~/Library/LaunchAgents/bot.molt.rescue.plist",
+            ),
+        ];
+        for (profile, action, line) in table {
+            let program = "openclaw";
+            assert!(
+                words(profile, program).contains(&(action, line.to_owned())),
+                "{action}: {:#?}",
+                words(profile, program)
+            );
+        }
+        assert_eq!(
+            (legacy_label(None), legacy_label(Some("a"))),
+            ("com.openclaw.gateway".into(), "com.openclaw.a".into())
+        );
+    }
     #[test]
     fn labels_and_escapes() {
         assert_eq!(label(None), "bot.molt.gateway");

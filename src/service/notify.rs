@@ -35,8 +35,10 @@ impl Notify {
     pub fn status(&self, status: &str) {
         self.say(&format!("STATUS={}", status.replace('\n', " ")));
     }
-    pub fn stopping(&self, status: &str) {
-        self.say(&format!("STOPPING=1\nSTATUS={}", status.replace('\n', " ")));
+    /// It stops, within `within_ms`: systemd waits that long, also where its own limit is shorter.
+    pub fn stopping(&self, status: &str, within_ms: u64) {
+        let status = status.replace('\n', " ");
+        self.say(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS={status}", within_ms * 1000));
     }
     pub fn alive(&self) {
         self.say("WATCHDOG=1");

@@ -169,6 +169,24 @@ pub fn injected(text: &str, label: Option<&str>, unix_ms: i64) -> Value {
     })
 }
 
+/// The model of [`mirrored`] messages.
+pub const MIRROR: &str = "delivery-mirror";
+
+/// What was sent to a session's chat beside its runs, in the reference's shape.
+pub fn mirrored(text: &str, unix_ms: i64) -> Value {
+    let none = json!({ "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 });
+    json!({
+        "role": "assistant",
+        "content": [{ "type": "text", "text": text }],
+        "api": "openai-responses",
+        "provider": "openclaw",
+        "model": MIRROR,
+        "usage": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "totalTokens": 0, "cost": none },
+        "stopReason": "stop",
+        "timestamp": unix_ms,
+    })
+}
+
 /// The message of a user, in the reference's shape. `text` as the model is told it.
 pub fn said(text: &str, images: Vec<Map<String, Value>>, unix_ms: i64) -> Value {
     let mut content = vec![json!({ "type": "text", "text": text })];

@@ -25,6 +25,14 @@ pub fn read(path: &Path, agent_id: &str) -> Result<Index, String> {
     }
 }
 
+/// Where a later OpenClaw (2026.9.6) keeps conversations: SQLite, which is neither read nor written here.
+pub fn of_a_later_version(state: &Path) -> Vec<PathBuf> {
+    let agents = state.join("agents");
+    let files =
+        files::names(&agents).into_iter().map(|it| agents.join(it).join("agent/openclaw-agent.sqlite"));
+    files.filter(|it| it.is_file()).collect()
+}
+
 /// Milliseconds since 1970 of an entry's last change; 0 when it says none.
 pub fn updated_at(entry: &Map<String, Value>) -> i64 {
     entry.get("updatedAt").and_then(Value::as_f64).map_or(0, |it| it as i64)

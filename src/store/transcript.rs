@@ -249,6 +249,11 @@ impl Context {
     }
 }
 
+/// Whether a message was put into the conversation from outside: no model has answered with it.
+pub fn is_put_in(message: &Value) -> bool {
+    message["stopReason"] == "injected" || message["model"] == super::history::MIRROR
+}
+
 /// The way from the leaf to the root, or to the first entry kept by the newest compaction on it.
 ///
 /// # Errors

@@ -54,6 +54,7 @@ fn unit(home: &Home, name: &str, text: &str) {
 fn cases() -> Vec<Case> {
     let mut all = about_files();
     all.extend(about_units());
+    all.extend(about_agents());
     all
 }
 
@@ -87,6 +88,14 @@ fn about_files() -> Vec<Case> {
                 &json!({ "gateway": { "bind": "lan", "auth": { "token": "0123456789abcdef" } } }),
             )),
         ),
+        case(
+            "auth.both",
+            false,
+            write_config(with(&json!({ "gateway": { "auth": { "mode": null, "password": "p" } } }))),
+        ),
+        case("sessions.newer", false, |home| {
+            home.write("agents/main/agent/openclaw-agent.sqlite", "SQLite format 3")
+        }),
         case("auth.missing", true, write_config(json!({ "gateway": { "mode": "local" } }))),
         case(
             "auth.weak",
@@ -139,6 +148,91 @@ fn about_units() -> Vec<Case> {
             unit(home, "moltbot-gateway.service", "[Service]\nExecStart=/opt/moltbot gateway\n")
         }),
     ]
+}
+
+fn about_agents() -> Vec<Case> {
+    let profile = |expires: i64| {
+        let it = json!({ "version": 1, "profiles": {
+            "anthropic:me": { "type": "oauth", "provider": "anthropic", "access": "a", "refresh": "r", "expires": expires },
+            "anthropic:key": { "type": "api_key", "provider": "anthropic", "key": "k" },
+        } });
+        move |home: &Home| home.write("agents/main/agent/auth-profiles.json", &it.to_string())
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let skill = |name: &'static str, metadata: &'static str| {
+        move |home: &Home| {
+            home.write(&format!("{name}/SKILL.md"), &format!("---\nname: x\nmetadata: {metadata}\n---\n"))
+        }
+    };
+    vec![
+        case("auth.expired", false, profile(1_000)),
+        case("auth.expiring", false, profile(now + 3_600_000)),
+        case("auth.unreadable", false, |home| home.write("agents/main/agent/auth-profiles.json", "{ half")),
+        case(
+            "skills.missing",
+            false,
+            skill("skills/weather", r#"{"openclaw": {"requires": {"bins": ["no-such-program"]}}}"#),
+        ),
+        case(
+            "skills.missing",
+            false,
+            skill("workspace/skills/mail", r#"{"openclaw": {"requires": {"env": ["NO_SUCH_KEY"]}}}"#),
+        ),
+    ]
+}
+
+/// Findings that no broken home alone makes: the file whose tests have them.
+const ELSEWHERE: [(&str, &str); 15] = [
+    ("port.taken", "tests/it/doctor.rs"),
+    ("gateway.silent", "tests/it/doctor.rs"),
+    ("state.unwritable", "tests/it/doctor.rs"),
+    ("unit.missing", "tests/it/systemd.rs"),
+    ("unit.linger", "tests/it/systemd.rs"),
+    ("unit.failed", "tests/it/systemd.rs"),
+    ("unit.stopped", "tests/it/systemd.rs"),
+    ("channel.error", "src/cli/doctor/service.rs"),
+    ("channel.unlinked", "src/cli/doctor/service.rs"),
+    ("disk.full", "src/cli/doctor/machine.rs"),
+    ("disk.low", "src/cli/doctor/machine.rs"),
+    ("disk.worn", "src/cli/doctor/machine.rs"),
+    ("disk.atime", "src/cli/doctor/machine.rs"),
+    ("disk.log", "src/cli/doctor/machine.rs"),
+    ("clock.unset", "src/cli/doctor/machine.rs"),
+];
+
+#[test]
+fn every_finding_has_a_row() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let mut rows: Vec<&str> = cases().iter().map(|it| it.code).collect();
+    for (code, file) in ELSEWHERE {
+        let text = text(file);
+        // Without the table that is meant to prove it, and without what makes the finding.
+        let tests = match text.split_once("mod tests {") {
+            Some(it) if file.starts_with("src/") => it.1.to_owned(),
+            _ => {
+                text.split("const ELSEWHERE").next().unwrap().to_owned()
+                    + text.split("fn every_finding_has_a_row").last().unwrap()
+            }
+        };
+        assert!(tests.contains(&format!("\"{code}\"")), "the tests of {file} have no {code}");
+        rows.push(code);
+    }
+    let mut made = vec![];
+    for file in std::fs::read_dir(root.join("src/cli/doctor")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for kind in ["Finding::error(", "Finding::warning(", "Finding::info("] {
+            let after = text.split(kind).skip(1).map(|it| it.trim_start());
+            made.extend(after.filter_map(|it| Some(it.strip_prefix('"')?.split('"').next()?.to_owned())));
+        }
+    }
+    assert!(made.len() > 35, "{made:?}");
+    for code in &made {
+        assert!(rows.contains(&&**code), "{code} has no row");
+    }
+    for code in rows {
+        assert!(made.iter().any(|it| it == code), "nothing makes {code} any more");
+    }
 }
 
 fn in_order() -> Home {

@@ -1,9 +1,12 @@
 //! A client on another machine: two network namespaces and a cable between them. Needs root and `ip`; says so where that is not there.
 use crate::client::{Client, Device, merge};
 use crate::harness::{Home, Server, config};
+use crate::telegram::{ANN, with_telegram};
+use crate::telegram_server::Telegram;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The machine of the gateway, and that of the client.
@@ -24,7 +27,9 @@ fn ip(line: &str) -> Result<(), String> {
 
 impl Lan {
     fn new() -> Result<Lan, String> {
-        let name = |what: &str| format!("gwd-{what}-{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = |what: &str| format!("gwd-{what}{number}-{}", std::process::id());
         let lan = Lan { gateway: name("g"), client: name("c") };
         let (g, c) = (&lan.gateway, &lan.client);
         for line in [
@@ -158,4 +163,30 @@ fn a_client_on_the_lan() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("token mismatch"), "{refused}");
     let (refused, _) = connect(&json!({}));
     assert_eq!(refused["error"]["code"], "NOT_PAIRED", "{refused}");
+}
+
+/// R18: without a network it starts, and answers on this machine; the channel comes when the network does.
+#[test]
+fn a_network_that_comes_late() {
+    let lan = match Lan::new() {
+        Ok(it) => it,
+        Err(why) => return println!("skipped: no network namespaces here ({why})"),
+    };
+    ip(&format!("-n {} link set eth0 down", lan.gateway)).unwrap();
+    let telegram = lan.on_client(|| Telegram::start_on("10.213.77.2"));
+    let mut config = with_telegram(&telegram, json!({ "retry": { "maxDelayMs": 100 } }));
+    config["gateway"]["bind"] = "lan".into();
+    let home = Home::new(&config);
+    let command = home.command_in(&lan.gateway, &["gateway", "--port", "0"]);
+    let server = Server::spawn(home, command);
+    assert_eq!(person(&lan, &server, &["health", "--json"])["ok"], true);
+    telegram.say(ANN, "are you there");
+    telegram.wait("it cannot be reached", |_| {
+        let said = person(&lan, &server, &["channels", "status", "--json"]);
+        let error = said["channelAccounts"]["telegram"][0]["lastError"].as_str().map(str::to_owned);
+        error.filter(|it| it.contains("reach"))
+    });
+    ip(&format!("-n {} link set eth0 up", lan.gateway)).unwrap();
+    telegram.wait_for_text(ANN, "are you there");
+    assert_eq!(telegram.own(ANN).len(), 1);
 }

@@ -1,10 +1,12 @@
 //! The process: how it starts, refuses to start, stops, and starts over.
 use crate::client::{Came, Client};
-use crate::harness::{Home, Server, TOKEN, config};
+use crate::harness::{Home, Server, TOKEN, config, free_port};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// `{args, config?, env?}` and what stderr must say; the status is 78.
@@ -129,6 +131,102 @@ fn sigusr1_restarts_in_the_same_process_when_allowed() {
     assert!(line.contains(&format!("(PID {})", server.pid)), "{line}");
     server.port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     Client::connect(&server, &json!({}));
+}
+
+/// A file system of one's own, which can be full.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn new(at: &Path) -> Option<Disk> {
+        std::fs::create_dir_all(at).unwrap();
+        let mut command = Command::new("mount");
+        let done = command.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(at).output();
+        done.is_ok_and(|it| it.status.success()).then(|| Disk(at.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// R8: alive, but not ready, for as long as nothing could be stored.
+#[test]
+fn a_full_disk_is_not_ready() {
+    let home = Home::empty();
+    let Some(_disk) = Disk::new(&home.state()) else {
+        return println!("skipped: nothing can be mounted here");
+    };
+    home.write("openclaw.json", &config().to_string());
+    let server = home.start(&[]);
+    let ask = |path: &str| {
+        let mut socket = TcpStream::connect(server.addr()).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        let body: Value = serde_json::from_str(said.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        (said[9..12].to_owned(), body["failing"].clone())
+    };
+    assert_eq!(ask("/readyz"), ("200".to_owned(), json!([])));
+    let ballast = server.home.state().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 65536]).is_ok() {}
+    assert_eq!(ask("/readyz"), ("503".to_owned(), json!(["disk"])));
+    assert_eq!(ask("/healthz").0, "200");
+    drop(file);
+    std::fs::remove_file(ballast).unwrap();
+    assert_eq!(ask("/readyz"), ("200".to_owned(), json!([])));
+}
+
+/// What it cannot read it names, and leaves alone.
+#[test]
+fn conversations_of_a_later_version() {
+    let home = Home::new(&config());
+    let name = "agents/main/agent/openclaw-agent.sqlite";
+    home.write(name, "SQLite format 3");
+    let mut server = home.start(&[]);
+    let said = server.log().iter().any(|it| it.contains("holds conversations of a later OpenClaw"));
+    assert!(said, "{:?}", server.log());
+    server.signal(libc::SIGTERM);
+    server.wait();
+    assert_eq!(std::fs::read(server.home.state().join(name)).unwrap(), b"SQLite format 3");
+}
+
+/// R13: a storm of them is one restart, and what comes soon after it waits; what tools are given stays the same.
+#[test]
+fn a_storm_of_sigusr1_is_one_restart() {
+    let mut storming = config();
+    storming["commands"] = json!({ "restart": true });
+    storming["gateway"]["port"] = free_port().into();
+    storming["agents"] = json!({ "defaults": { "model": { "primary": "builtin/parrot" } } });
+    let home = Home::new(&storming);
+    let command = home.command(&["gateway"]);
+    let mut server = Server::spawn(home, command);
+    let environment = |server: &Server| {
+        let line = r#"call exec {"command":"env | sort"}"#;
+        let mut command = server.home.command(&["agent", "--agent", "main", "-m", line]);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let before = environment(&server);
+    assert!(before.contains("HOME="), "{before}");
+    for _ in 0..100 {
+        server.signal(libc::SIGUSR1);
+    }
+    server.wait_line("restarting: SIGUSR1");
+    server.wait_line("listening on ws://127.0.0.1:");
+    assert_eq!(environment(&server), before);
+    for _ in 0..100 {
+        server.signal(libc::SIGUSR1);
+    }
+    server.wait_line("restart in ");
+    assert_eq!(Client::connect(&server, &json!({})).call("health", &json!({}))["ok"], true);
+    server.signal(libc::SIGTERM);
+    assert!(server.wait().0.success());
+    let said = |text: &str| server.log().iter().filter(|it| it.contains(text)).count();
+    assert_eq!((said("restarting:"), said("restart in ")), (1, 1), "{:#?}", server.log());
 }
 
 #[test]

@@ -9,7 +9,9 @@
 //! # no-systemd           what follows is for machines without it
 //! ```
 use crate::harness::{DEADLINE, Home, free_port};
+use crate::sshd;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -85,6 +87,12 @@ impl Scene {
         command
     }
     fn play(&mut self, row: &Row) {
+        if let Some(line) = row.line.strip_prefix("ssh ") {
+            let root = self.home.temp.path();
+            if let Err(why) = sshd::offer(&root.join("ssh"), &root.join("bin")) {
+                return relay(line, why);
+            }
+        }
         let says: Vec<String> =
             row.says.iter().map(|it| it.replace("$HOME", &self.home.temp.path().to_string_lossy())).collect();
         let mut child = self.command(&row.line).spawn().unwrap();
@@ -125,6 +133,29 @@ impl Drop for Scene {
             let _ = child.wait();
         }
     }
+}
+
+/// What `-N -L PORT:ADDRESS …` would do.
+#[expect(clippy::print_stderr, reason = "a test that is not played in full says why")]
+fn relay(line: &str, why: &str) {
+    eprintln!("a relay stands in for ssh {line}: {why}");
+    let (port, address) = line.split(' ').nth(2).unwrap().split_once(':').unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
+    let address = address.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(&address) else { continue };
+            let ends =
+                |from: &TcpStream, to: &TcpStream| (from.try_clone().unwrap(), to.try_clone().unwrap());
+            for (mut from, mut to) in [ends(&client, &server), ends(&server, &client)] {
+                std::thread::spawn(move || {
+                    // Whoever ends, the other is told.
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
 }
 
 fn follow(child: &mut Child) -> Receiver<String> {
@@ -205,4 +236,34 @@ fn stopped() {
 #[test]
 fn pair() {
     play("5-pair.txt");
+}
+
+#[test]
+fn tunnel() {
+    play("7-tunnel.txt");
+}
+
+#[test]
+fn every_line_is_played_or_says_why_not() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/runbook");
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let files = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path());
+    let files: Vec<_> = files.filter(|it| !it.ends_with("lines.txt")).collect();
+    let played: Vec<String> = files
+        .iter()
+        .flat_map(|it| text(it).lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|it| Some(it.strip_prefix("$ ")?.replace(" exec ", " ")))
+        .collect();
+    let mut lines = 0;
+    for line in text(&dir.join("lines.txt")).lines().filter(|it| !it.starts_with('#')) {
+        match line.split_once(' ').unwrap() {
+            ("+", line) => assert!(played.iter().any(|it| it == line), "no file plays {line:?}"),
+            ("-", line) => {
+                assert!(line.split_once(" : ").is_some_and(|it| it.1.ends_with('.')), "why not {line:?}?")
+            }
+            other => panic!("{other:?}"),
+        }
+        lines += 1;
+    }
+    assert!(lines > 30 && files.len() == 8, "{lines} lines, {files:?}");
 }

@@ -144,7 +144,8 @@ fn the_supervisor_is_told() {
     told(&ear, "READY=1");
     told(&ear, "WATCHDOG=1");
     server.signal(libc::SIGTERM);
-    told(&ear, "STOPPING=1");
+    let stopping = told(&ear, "STOPPING=1").pop().unwrap();
+    assert!(stopping.contains("\nEXTEND_TIMEOUT_USEC=45500000\n"), "{stopping}");
     assert!(server.wait().0.success());
 }
 

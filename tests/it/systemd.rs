@@ -223,7 +223,7 @@ fn units_of_a_person() {
     assert_eq!(it.status("rescue")["rpc"]["ok"], true, "the other profile goes on");
 
     let start = Instant::now();
-    for _ in 0..20 {
+    for _ in 0..50 {
         it.fine("openclaw --profile rescue gateway restart");
     }
     assert_eq!(it.status("rescue")["rpc"]["ok"], true, "no limit stops it after {:?}", start.elapsed());
@@ -239,21 +239,24 @@ fn units_of_a_person() {
 fn the_runbook() {
     let Some(it) = booted("the_runbook") else { return };
     it.add_tester();
-    for item in runbook::read("6-service.txt") {
+    play("6-service.txt", |line| it.tester(line));
+    // Root needs no sudo, and this machine may have none.
+    it.root("printf '#!/bin/sh\\nexec \"$@\"\\n' > /usr/local/bin/sudo && chmod 755 /usr/local/bin/sudo");
+    play("8-system.txt", |line| it.shell(&[], line));
+}
+
+fn play(name: &str, run: impl Fn(&str) -> Output) {
+    for item in runbook::read(name) {
         match item {
             runbook::Item::Config(path, text) => {
                 let dir = path.rsplit_once('/').unwrap().0;
-                it.fine(&format!("mkdir -p -m 700 {dir} && umask 077 && printf '%s' '{text}' > {path}"));
+                let line = format!("mkdir -p -m 700 {dir} && umask 077 && printf '%s' '{text}' > {path}");
+                assert!(run(&line).status.success(), "{line}");
             }
             runbook::Item::Run(row) => {
-                let out = it.tester(&row.line);
-                assert_eq!(
-                    out.status.code().map(|it| it.to_string()),
-                    Some(row.ends.clone()),
-                    "{}: {}",
-                    row.line,
-                    text(&out)
-                );
+                let out = run(&row.line);
+                let ends = out.status.code().map(|it| it.to_string());
+                assert_eq!(ends.as_ref(), Some(&row.ends), "{}: {}", row.line, text(&out));
                 for says in &row.says {
                     assert!(text(&out).contains(says), "{}: no {says:?} in {}", row.line, text(&out));
                 }
@@ -261,6 +264,83 @@ fn the_runbook() {
             runbook::Item::NoSystemd => unreachable!("this is a systemd"),
         }
     }
+}
+
+#[test]
+fn a_wizard_over_the_protocol_installs_the_service() {
+    let Some(it) = booted("a_wizard_over_the_protocol_installs_the_service") else { return };
+    it.add_tester();
+    let port = free_port();
+    it.fine(&format!("openclaw setup --port {port} --token {TOKEN}"));
+    it.fine("openclaw gateway > ~/log 2>&1 & echo $! > ~/pid");
+    eventually("a gateway", || it.tester("openclaw gateway health").status.success().then_some(()));
+    let mut client = client(port);
+    // Answers each question with what it proposes, this one with `service`; what was asked, and what the end says.
+    let play = |client: &mut Client, service: bool| {
+        let begun = client.call("wizard.start", &json!({}))["payload"].clone();
+        let (mut step, mut asked) = (begun["step"].clone(), vec![]);
+        loop {
+            let message = step["message"].as_str().unwrap().to_owned();
+            let value = match &*message {
+                it if it.ends_with("Go on?") => json!(true),
+                it if it.contains("as a service") => json!(service),
+                it if it.contains("enable-linger") => json!(false),
+                _ => step["initialValue"].clone(),
+            };
+            asked.push(message);
+            let answer = json!({ "sessionId": begun["sessionId"], "answer": { "stepId": step["id"], "value": value } });
+            let next = client.call("wizard.next", &answer)["payload"].clone();
+            if next["done"] == true {
+                assert_eq!(next["status"], "done", "{asked:?}");
+                break asked;
+            }
+            step = next["step"].clone();
+        }
+    };
+    let asked = play(&mut client, false);
+    assert!(asked.iter().any(|it| it.contains("as a service")), "{asked:#?}");
+    let unit = "/home/tester/.config/systemd/user/openclaw-gateway.service";
+    it.fine(&format!("test ! -e {unit}"));
+    let said = play(&mut client, true).pop().unwrap();
+    assert!(
+        said.contains(&format!("Installed {unit}.")) && said.contains("openclaw gateway start"),
+        "{said}"
+    );
+    assert!(said.contains("sudo loginctl enable-linger tester"), "it would end at the log-out: {said}");
+    let is =
+        |what: &str| text(&it.tester(&format!("systemctl --user {what} openclaw-gateway"))).trim().to_owned();
+    assert_eq!((is("is-enabled"), is("is-active")), ("enabled".to_owned(), "inactive".to_owned()));
+    // As it says: this one ends, the service begins.
+    it.fine("kill -TERM $(cat ~/pid)");
+    eventually("its end", || (!it.tester("openclaw gateway health").status.success()).then_some(()));
+    it.fine("openclaw gateway start && openclaw gateway health");
+    assert_eq!(is("is-active"), "active");
+    // Now it is a service, and does not ask.
+    let mut client = self::client(port);
+    let asked = play(&mut client, true);
+    assert!(!asked.iter().any(|it| it.contains("as a service")), "{asked:#?}");
+    it.fine("openclaw gateway uninstall");
+}
+
+/// A drop-in with a shorter time than the drain takes kills no answer: systemd is told how long it takes.
+#[test]
+fn a_stop_waits_for_the_answer_whatever_the_unit_says() {
+    let Some(it) = booted("a_stop_waits_for_the_answer_whatever_the_unit_says") else { return };
+    it.add_tester();
+    it.fine(&format!("openclaw setup --port {} --token {TOKEN}", free_port()));
+    it.fine("openclaw config set agents.defaults.model.primary builtin/parrot");
+    it.fine("openclaw gateway install");
+    let dir = "~/.config/systemd/user/openclaw-gateway.service.d";
+    it.fine(&format!("mkdir {dir} && printf '[Service]\\nTimeoutStopSec=1\\n' > {dir}/own.conf && systemctl --user daemon-reload"));
+    let line =
+        r#"openclaw agent --agent main -m 'call exec {"command":"touch ~/begun; sleep 4; echo answered"}'"#;
+    it.fine(&format!("{line} > ~/out 2>&1 &"));
+    eventually("the run", || it.tester("test -e ~/begun").status.success().then_some(()));
+    it.fine("openclaw gateway stop");
+    let status: Value = serde_json::from_str(&it.fine("openclaw gateway status --json")).unwrap();
+    assert_eq!(status["lastExit"]["how"], "stopped", "{status:#}");
+    eventually("its answer", || it.fine("cat ~/out").contains("answered").then_some(()));
+    it.fine("openclaw gateway uninstall");
 }
 
 #[test]
@@ -327,6 +407,10 @@ fn what_the_doctor_finds_of_a_service() {
 #[test]
 fn a_unit_of_the_system() {
     let Some(it) = booted("a_unit_of_the_system") else { return };
+    let out = it.shell(&[], "openclaw gateway install");
+    let said = text(&out);
+    assert!(out.status.code() == Some(1) && said.contains("sudo loginctl enable-linger root"), "{said}");
+    assert!(said.contains("\n  openclaw gateway install --system --user NAME"), "{said}");
     let out = it.shell(&[], "openclaw gateway install --system");
     assert!(out.status.code() == Some(1) && text(&out).contains("useradd --system"), "{}", text(&out));
     let out = it.shell(

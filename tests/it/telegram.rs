@@ -1,5 +1,6 @@
 //! Telegram through a real socket: a Bot API of ours on one side, the built-in model on the other.
 mod conversation;
+mod message_tool;
 mod outages;
 mod strangers;
 
@@ -8,10 +9,10 @@ use crate::telegram_server::{TOKEN, Telegram};
 use serde_json::{Value, json};
 
 /// The owner of the bot in these tests.
-const ANN: i64 = 7;
+pub const ANN: i64 = 7;
 
 /// A configuration in which Ann may talk, and the parrot answers.
-fn with_telegram(telegram: &Telegram, more: Value) -> Value {
+pub fn with_telegram(telegram: &Telegram, more: Value) -> Value {
     let mut all = config();
     all["agents"] = json!({ "defaults": { "model": { "primary": "builtin/parrot" } } });
     all["channels"] =

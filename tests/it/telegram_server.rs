@@ -71,7 +71,11 @@ pub fn flood(s: u64) -> Fate {
 
 impl Telegram {
     pub fn start() -> Telegram {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Telegram::start_on("127.0.0.1")
+    }
+    /// On an address of the network that this thread sees.
+    pub fn start_on(ip: &str) -> Telegram {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let state: Arc<(Mutex<State>, Condvar)> = Arc::default();
         state.0.lock().unwrap().next_message = 100;

@@ -32,6 +32,7 @@ fn bench(tools: Value) -> Bench {
         env: Arc::new(env),
         clock: Clock::start(),
         nodes: None,
+        messages: None,
     };
     Bench { dir, place, cancel: Cancel::new() }
 }
@@ -276,11 +277,15 @@ fn one_line_for_people() {
 #[test]
 fn a_box_of_what_is_allowed() {
     let model = crate::agent::model::ModelRef { provider: "a".to_owned(), model: "b".to_owned() };
-    let toolbox = |tools: Value| Toolbox::of(&Policy::read(&json!({ "tools": tools }), "main", &model));
+    let policy = |tools: Value| Policy::read(&json!({ "tools": tools }), "main", &model);
+    let toolbox = |tools: Value| Toolbox::of(&policy(tools)).at(Host::Sandbox, false);
     let names = |tools| toolbox(tools).specs().into_iter().map(|it| it.name).collect::<Vec<_>>();
     assert_eq!(names(json!({})), ["read", "edit", "write", "exec"]);
     assert_eq!(names(json!({"deny": ["group:runtime"]})), ["read", "edit", "write"]);
-    assert!(toolbox(json!({})).specs().iter().all(|it| it.parameters["type"] == "object"));
+    let networks = |tools: Value| Toolbox::of(&policy(tools)).at(Host::Sandbox, true);
+    assert!(networks(json!({})).get("message").is_some() && toolbox(json!({})).get("message").is_none());
+    assert!(networks(json!({"deny": ["group:messaging"]})).get("message").is_none());
+    assert!(networks(json!({})).specs().iter().all(|it| it.parameters["type"] == "object"));
     let bench = bench(json!({}));
     let call = |tools, name: &str, arguments: &str| {
         let call = ToolCall { id: String::new(), name: name.to_owned(), arguments: arguments.to_owned() };

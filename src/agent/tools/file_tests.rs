@@ -24,6 +24,7 @@ fn bench(workspace_only: bool) -> Bench {
         env: Arc::new(Env::from([("HOME", home.as_str()), ("PATH", "/usr/bin:/bin")])),
         clock: Clock::start(),
         nodes: None,
+        messages: None,
     };
     let bench = Bench { dir, place };
     for (path, text) in [

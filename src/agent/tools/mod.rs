@@ -15,6 +15,7 @@ mod exec;
 mod exec_tests;
 #[cfg(test)]
 mod file_tests;
+pub mod message;
 mod node;
 mod output;
 mod policy;
@@ -28,10 +29,11 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::limits::{TOOL_EVENT_CHARS_MAX, TOOL_META_CHARS_MAX};
 use crate::config::Env;
+use message::Messages;
 pub use node::{NodeCommand, Nodes};
 pub use policy::{Policy, listed};
 use serde_json::{Map, Value, json};
-pub use settings::{Ask, ExecConfig, Host, Security, ToolsConfig};
+pub use settings::{Ask, ExecConfig, Host, MessageRules, Security, ToolsConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ pub struct Place {
     pub clock: Clock,
     /// Who is asked for what nodes do.
     pub nodes: Option<Nodes>,
+    /// Who is asked for what is done on chat networks.
+    pub messages: Option<Messages>,
 }
 
 /// What a tool answers.
@@ -120,7 +124,7 @@ impl Outcome {
 }
 
 /// Every tool there is, in the order that models see.
-static TOOLS: [&dyn Tool; 4] = [&read::Read, &edit::Edit, &write::Write, &exec::Exec];
+static TOOLS: [&dyn Tool; 5] = [&read::Read, &edit::Edit, &write::Write, &exec::Exec, &message::Message];
 
 /// The tools that one run may use.
 pub struct Toolbox {
@@ -131,8 +135,9 @@ impl Toolbox {
     pub fn of(policy: &Policy) -> Toolbox {
         Toolbox { tools: TOOLS.into_iter().filter(|it| policy.allows(it.name())).collect() }
     }
-    /// With the `exec` of that place.
-    pub fn at(mut self, host: Host) -> Toolbox {
+    /// With the `exec` of that place, and with `message` only where there is a chat network.
+    pub fn at(mut self, host: Host, has_networks: bool) -> Toolbox {
+        self.tools.retain(|it| has_networks || it.name() != message::NAME);
         let on_node: &'static dyn Tool = &node::ExecOnNode;
         let own = self.tools.iter_mut().filter(|it| host == Host::Node && it.name() == on_node.name());
         own.for_each(|it| *it = on_node);

@@ -1,4 +1,5 @@
-//! What the configuration says about the tools themselves: `tools.exec`, `tools.fs`, and the same below `agents.list[].tools`.
+//! What the configuration says about the tools themselves: `tools.exec`, `tools.fs`, `tools.message`, and the same below
+//! `agents.list[].tools`.
 //!
 //! The agent's own key wins over the common one, each for itself.
 use super::policy::agent_tools;
@@ -11,6 +12,7 @@ pub struct ToolsConfig {
     /// is false, and the reference knows no such key at all; ours is true.
     pub workspace_only: bool,
     pub exec: ExecConfig,
+    pub message: MessageRules,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,18 @@ pub struct ExecConfig {
     pub path_prepend: Vec<String>,
     /// Programs that may run in allowlist mode.
     pub safe_bins: Vec<String>,
+}
+
+/// Where `message` may send on behalf of a run that belongs to one conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRules {
+    /// To other chats of the same network.
+    pub within_provider: bool,
+    pub across_providers: bool,
+    /// Put before and behind what is sent elsewhere; `{channel}` stands for where it comes from. The reference has a default and shows it
+    /// nowhere; here whoever sets the key sees it.
+    pub marker: Option<(String, String)>,
+    pub broadcast: bool,
 }
 
 /// Where commands run. There are no sandboxes here, so that `sandbox` means this machine, as in the reference without them.
@@ -75,6 +89,9 @@ words! { Host = HOSTS, Security = SECURITIES, Ask = ASKS }
 /// Reference.
 const SAFE_BINS: [&str; 9] = ["jq", "grep", "cut", "sort", "uniq", "head", "tail", "tr", "wc"];
 
+/// Reference: the prefix of the marker.
+const MARKER: &str = "[from {channel}] ";
+
 impl ToolsConfig {
     /// Reads the resolved configuration for an agent (already validated: what does not fit counts as absent).
     pub fn read(root: &Value, agent_id: &str) -> ToolsConfig {
@@ -93,6 +110,13 @@ impl ToolsConfig {
         let ask = Ask::of_word(word("/exec/ask")).unwrap_or(Ask::OnMiss);
         let timeout_s = at("/exec/timeoutSec").as_f64().filter(|it| *it >= 1.0).map(|it| it as u64);
         let safe_bins = list("/exec/safeBins");
+        let anywhere = at("/message/allowCrossContextSend") == true;
+        let marker = |name: &str| at(&format!("/message/crossContext/marker/{name}"));
+        let (prefix, suffix) = (marker("prefix").as_str(), marker("suffix").as_str());
+        let marks = match marker("enabled").as_bool() {
+            Some(it) => it,
+            None => prefix.or(suffix).is_some(),
+        };
         ToolsConfig {
             workspace_only: at("/fs/workspaceOnly").as_bool().unwrap_or(true),
             exec: ExecConfig {
@@ -103,6 +127,13 @@ impl ToolsConfig {
                 timeout_s: timeout_s.unwrap_or(EXEC_TIMEOUT_S).min(EXEC_TIMEOUT_S_MAX),
                 path_prepend: list("/exec/pathPrepend").unwrap_or_default(),
                 safe_bins: safe_bins.unwrap_or_else(|| SAFE_BINS.map(str::to_owned).to_vec()),
+            },
+            message: MessageRules {
+                within_provider: anywhere || at("/message/crossContext/allowWithinProvider") != false,
+                across_providers: anywhere || at("/message/crossContext/allowAcrossProviders") == true,
+                marker: marks
+                    .then(|| (prefix.unwrap_or(MARKER).to_owned(), suffix.unwrap_or_default().to_owned())),
+                broadcast: at("/message/broadcast/enabled") != false,
             },
         }
     }
@@ -128,5 +159,24 @@ mod tests {
         let none = ToolsConfig::read(&json!({}), "main");
         assert_eq!((none.exec.security, none.exec.timeout_s), (Security::Full, 1800));
         assert_eq!(none.exec.safe_bins.len(), 9);
+    }
+    #[test]
+    fn where_messages_may_go() {
+        let read =
+            |message: Value| ToolsConfig::read(&json!({ "tools": { "message": message } }), "main").message;
+        let none = read(json!({}));
+        assert!(none.within_provider && !none.across_providers && none.broadcast && none.marker.is_none());
+        let all =
+            read(json!({ "allowCrossContextSend": true, "crossContext": { "allowWithinProvider": false } }));
+        assert!(all.within_provider && all.across_providers);
+        let marker = |it: Value| read(json!({ "crossContext": { "marker": it } })).marker;
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(marker(json!({ "enabled": true })), pair("[from {channel}] ", ""));
+        assert_eq!(marker(json!({ "prefix": "", "suffix": " ({channel})" })), pair("", " ({channel})"));
+        assert_eq!(marker(json!({ "enabled": false, "prefix": "x" })), None);
+        let own = json!({ "tools": { "message": { "broadcast": { "enabled": false } } }, "agents": { "list": [{ "id": "a", "tools": { "message": { "broadcast": { "enabled": true } } } }] } });
+        assert!(
+            ToolsConfig::read(&own, "a").message.broadcast && !ToolsConfig::read(&own, "b").message.broadcast
+        );
     }
 }

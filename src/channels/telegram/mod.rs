@@ -4,6 +4,7 @@ pub mod api;
 mod chunk;
 mod hook;
 mod html;
+mod may;
 mod menu;
 mod people;
 mod poll;
@@ -17,6 +18,7 @@ use super::{About, Account, Around, Channel, Handle, Meta, Target, Trouble, Vita
 use crate::base::cancel::Cancel;
 use crate::base::limits::{CHANNEL_ORDERS_MAX, CHANNEL_STACK_BYTES, TELEGRAM_OWN_MAX};
 use crate::base::secret::Secret;
+use crate::config::PeerKind;
 use crate::wire::proxy::{self, Proxies};
 use api::{Api, Bot};
 use crossbeam_channel::bounded;
@@ -69,6 +71,10 @@ impl Channel for Telegram {
             false => Err(wrong()),
         }
     }
+
+    fn kind(&self, target: &Target) -> PeerKind {
+        if target.to.starts_with('-') { PeerKind::Group } else { PeerKind::Direct }
+    }
 }
 
 fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account {
@@ -87,7 +93,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
     facts.extend(settings.problem.clone().map(|it| ("lastError".to_owned(), it.into())));
     let (state, program, roots) = (about.paths.state.clone(), about.program.clone(), roots(about));
     let (settings, proxies) = (Arc::new(settings), proxies.clone());
-    let probed = settings.clone();
+    let (probed, asked) = (settings.clone(), settings.clone());
     Account {
         channel: CHANNEL,
         id: settings.account.clone(),
@@ -96,6 +102,7 @@ fn account(about: &About, settings: Settings, proxies: &Arc<Proxies>) -> Account
         facts,
         fingerprint: settings.fingerprint.clone(),
         probe: Arc::new(move |ms| probe::look(&probed, ms)),
+        may: Arc::new(move |name, action| asked.may.check(asked.buttons, name, action)),
         start: Arc::new(move |around| {
             let token = settings.token.clone().ok_or_else(|| io::Error::other("no token"))?;
             let shared = Shared {

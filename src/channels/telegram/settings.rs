@@ -1,5 +1,6 @@
 //! The section `channels.telegram`, account by account. What an account does not say, the section says.
 use super::html::Tables;
+use super::may::May;
 use super::people::{Group, People, groups, people};
 use crate::base::files;
 use crate::base::limits::{
@@ -121,6 +122,7 @@ pub struct Settings {
     pub retry_ms_max: u64,
     pub reactions: Reactions,
     pub buttons: Buttons,
+    pub may: May,
     pub ack_scope: AckScope,
     pub takes_ack_back: bool,
     pub native_commands: bool,
@@ -274,6 +276,7 @@ fn account(about: &About, section: &Value, id: &str, own: &Value) -> Settings {
             _ => Reactions::Own,
         },
         buttons: buttons(&at["capabilities"]),
+        may: May::read(&at),
         ack_scope: if at["reactionLevel"] == "off" { AckScope::Off } else { ack_scope(messages) },
         takes_ack_back: messages["removeAckAfterReply"] == true,
         native_commands: at["commands"]["native"] != false && about.config["commands"]["native"] != false,

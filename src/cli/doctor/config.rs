@@ -79,6 +79,7 @@ fn meaning(context: &Context, config: &Config, document: &Value) -> Vec<Finding>
     let word = |path: &str| document.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let token = word("/gateway/auth/token").or(context.env.openclaw("GATEWAY_TOKEN").map(str::to_owned));
     let password = word("/gateway/auth/password").is_some() || given("GATEWAY_PASSWORD");
+    let token_given = token.is_some();
     let make = format!("{program} doctor --generate-gateway-token");
     if token.is_none() && !password {
         found.push(
@@ -102,6 +103,11 @@ fn meaning(context: &Context, config: &Config, document: &Value) -> Vec<Finding>
             text,
             format!("{program} config set gateway.auth.token \"$(openssl rand -hex 24)\""),
         ));
+    }
+    if gateway.auth_mode.is_none() && token_given && password {
+        let text = "The gateway has a token and a password, and gateway.auth.mode does not say which is asked for: it is the password.";
+        let fix = format!("{program} config set gateway.auth.mode token   # or: password");
+        found.push(Finding::warning("auth.both", text, fix));
     }
     if !matches!(gateway.bind, Bind::Loopback | Bind::Auto) && !gateway.tls.enabled {
         let text = "Other machines reach the port (gateway.bind), and what they say and hear is not sealed (gateway.tls.enabled).";

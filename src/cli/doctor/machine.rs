@@ -15,8 +15,8 @@ pub fn look(context: &Context) -> Vec<Finding> {
     // What is not there yet will be on the file system of what is.
     let there = state.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     let mut found = vec![];
-    if let Ok((free, _)) = sys::disk_space(there) {
-        found.extend(disk(free, state));
+    if let Ok(it) = sys::disk_space(there) {
+        found.extend(disk(it.free_bytes, state));
     }
     let mounts = files::read_proc(Path::new("/proc/self/mounts")).unwrap_or_default();
     if let Some(card) =

@@ -1,11 +1,12 @@
 //! `doctor`: what is wrong, one sentence each, and the command that puts it right; with `--repair` it is put right.
 //!
 //! ```text
-//! look (config, state, machine, service, gateway) ──► findings ──► the repairs that are wanted ──► said, as text or JSON
+//! look (config, state, agents, machine, service, gateway) ──► findings ──► the repairs that are wanted ──► said, as text or JSON
 //! ```
 //!
 //! * Looking changes nothing. A repair changes what its finding names and nothing else; what a person wrote is backed up first.
 //! * Exit status 1 as long as an error stays.
+mod agents;
 mod config;
 mod machine;
 mod proxy;
@@ -163,6 +164,7 @@ impl Doctor {
     fn look(&self, context: &Context) -> Vec<Finding> {
         let mut found = config::look(context);
         found.extend(state::look(context));
+        found.extend(agents::look(context));
         found.extend(machine::look(context));
         found.extend(service::look(context, self.deep));
         found

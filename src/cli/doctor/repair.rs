@@ -76,7 +76,7 @@ impl Repair {
             Repair::Unit => {
                 let mut install = Install::like(&Service::find(context, "gateway"), context);
                 install.force = true;
-                install.make(context).map(|it| it.1)
+                install.make(context)
             }
             Repair::RemoveUnit(name, file, scope) => {
                 let text = service::read_unit(file).unwrap_or_default();

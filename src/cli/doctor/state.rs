@@ -4,6 +4,7 @@ use super::repair::Repair;
 use crate::base::limits::STATE_BYTES_MAX;
 use crate::base::{accounts, files, sys};
 use crate::cli::Context;
+use crate::store::sessions::of_a_later_version;
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -49,6 +50,14 @@ pub fn look(context: &Context) -> Vec<Finding> {
         found.push(Finding::info("state.aside", text, format!("look at it, then: rm '{shown}/{name}'")));
     }
     found.extend(sessions(context, &program));
+    for path in of_a_later_version(state) {
+        let text = format!(
+            "{} holds conversations of a later OpenClaw: they stay there, and this gateway begins new ones.",
+            path.display()
+        );
+        let fix = format!("go on with that OpenClaw, or: {program} gateway   # without them");
+        found.push(Finding::warning("sessions.newer", text, fix));
+    }
     found
 }
 

@@ -1,13 +1,17 @@
 //! Chat networks as the core sees them: which accounts there are, what comes in by them, and what is to go out.
+mod context;
 pub mod directives;
 mod inbound;
+pub mod mirror;
 pub mod outbound;
+pub mod posting;
 pub mod status;
+pub mod wished;
 
 use super::{Core, Effect};
 use crate::base::clock::Now;
 use crate::base::limits::{OVERHEARD_CHATS_MAX, SYSTEM_EVENTS_MAX};
-use crate::channels::{About, Account, CHANNELS, Command, Event, Key, Vitals, named};
+use crate::channels::{About, Account, Action, CHANNELS, Command, Event, Key, Vitals, named};
 use crate::store::dedupe::Dedupe;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -78,10 +82,10 @@ pub fn load(core: &mut Core) {
         };
         CHANNELS.iter().flat_map(|it| it.accounts(&about)).collect::<Vec<Account>>()
     };
-    core.job(work, |core, accounts, _| apply(core, accounts));
+    core.job(work, apply);
 }
 
-fn apply(core: &mut Core, accounts: Vec<Account>) {
+fn apply(core: &mut Core, accounts: Vec<Account>, now: Now) {
     // A word of the reference's, for tests and for repairs.
     let skip = core.world.env.openclaw("SKIP_CHANNELS").is_some();
     let mut before = std::mem::take(&mut core.channels.accounts);
@@ -94,7 +98,7 @@ fn apply(core: &mut Core, accounts: Vec<Account>) {
                 core.channels.accounts.insert(key, old);
                 continue;
             }
-            stop(core, &key, &old);
+            stop(core, &key, &old, now);
         }
         let started = account.enabled && account.configured && !skip && !core.is_leaving();
         let vitals = Arc::new(Vitals::default());
@@ -108,14 +112,15 @@ fn apply(core: &mut Core, accounts: Vec<Account>) {
         core.channels.accounts.insert(key, Entry { account, vitals, started });
     }
     for (key, old) in before {
-        stop(core, &key, &old);
+        stop(core, &key, &old, now);
     }
 }
 
-fn stop(core: &mut Core, key: &Key, entry: &Entry) {
+fn stop(core: &mut Core, key: &Key, entry: &Entry, now: Now) {
     if entry.started {
         log::info!(target: "channels", "{} {} stops: its configuration has changed", key.0, key.1);
         core.effects.push(Effect::Channel(Command::Stop(key.clone())));
+        outbound::abandon(core, key, now);
     }
 }
 
@@ -136,6 +141,10 @@ pub fn take_notes(core: &mut Core, key: &str) -> Vec<String> {
 }
 
 impl Core {
+    /// Whether anybody can be written to.
+    pub fn has_networks(&self) -> bool {
+        self.channels.accounts.values().any(|it| it.account.enabled && it.account.configured)
+    }
     /// Those with an account that is configured, in the order of their list.
     pub fn channels_in_use(&self) -> Vec<&'static str> {
         CHANNELS.iter().map(|it| it.meta().id).filter(|it| self.channels.has(it)).collect()
@@ -155,6 +164,13 @@ impl Channels {
     fn default_of(&self, channel: &str) -> Option<&str> {
         let mut of = self.accounts.keys().filter(|it| it.0 == channel).map(|it| it.1.as_str());
         of.clone().find(|it| *it == crate::config::DEFAULT_ACCOUNT).or_else(|| of.next())
+    }
+    /// Whether an agent may have that account do this.
+    ///
+    /// # Errors
+    /// Why not, and which key would allow it.
+    fn may(&self, key: &Key, name: &str, action: &Action) -> Result<(), String> {
+        self.accounts.get(key).map_or(Ok(()), |it| (it.account.may)(name, action))
     }
     fn find(&self, channel: &str, account: &str) -> Option<(&Key, &Entry)> {
         let channel = named(channel)?.meta().id;

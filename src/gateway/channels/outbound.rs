@@ -1,5 +1,7 @@
 //! What goes out: calls that a client waits for, and answers of runs.
 use super::directives::{self, ReplyTo};
+use super::mirror::Mirror;
+use crate::agent::tools::message::SaidHere;
 use crate::base::clock::Now;
 use crate::base::limits::{CHANNEL_ORDERS_MAX, ERROR_CHARS_MAX};
 use crate::channels::{Action, Command, Key, Order, Target, Trouble, Vitals, named};
@@ -20,11 +22,27 @@ pub struct Outbound {
 }
 
 struct Call {
-    /// `send:<idempotency key>`; None where nobody waits.
+    account: Key,
+    /// `send:<idempotency key>`; None where no client waits.
     key: Option<String>,
+    asked: Vec<Asked>,
+    then: Option<Then>,
     /// Of the reply: what the network does not say.
     reply: Map<String, Value>,
-    asked: Vec<Asked>,
+    mirror: Option<Mirror>,
+}
+
+/// Somebody in here hears what comes of it.
+pub type Then = Box<dyn FnOnce(&mut Core, RpcResult<Value>, Now) + Send>;
+
+/// Something to be done on a network.
+pub struct Doing {
+    pub account: Key,
+    pub action: Action,
+    /// Of the answer: what the network does not say.
+    pub reply: Map<String, Value>,
+    /// Where it is repeated once it was sent.
+    pub mirror: Option<Mirror>,
 }
 
 /// Where a client wants something said, as it was found.
@@ -78,21 +96,20 @@ pub fn find(
 ///
 /// # Errors
 /// Too much is under way.
-pub fn call(
-    core: &mut Core,
-    key: &str,
-    found: Found,
-    action: Action,
-    reply: Map<String, Value>,
-    asked: &Asked,
-) -> RpcResult<()> {
-    let outbound = &mut core.channels.outbound;
-    if outbound.calls.len() >= CHANNEL_ORDERS_MAX {
+pub fn call(core: &mut Core, key: &str, doing: Doing, asked: &Asked) -> RpcResult<()> {
+    if core.channels.outbound.calls.len() >= CHANNEL_ORDERS_MAX {
         return Err(RpcError::busy(1000));
     }
-    let call = Call { key: Some(key.to_owned()), reply, asked: vec![asked.clone()] };
-    order(core, &found.account, action, call);
+    order(core, doing, Some(key.to_owned()), vec![asked.clone()], None);
     Ok(())
+}
+
+/// The same for somebody in here.
+pub fn call_then(core: &mut Core, doing: Doing, then: Then, now: Now) {
+    match core.channels.outbound.calls.len() >= CHANNEL_ORDERS_MAX {
+        true => then(core, Err(RpcError::busy(1000)), now),
+        false => order(core, doing, None, vec![], Some(then)),
+    }
 }
 
 /// Whether this key was asked for before; the client has, or will have, its answer.
@@ -109,17 +126,27 @@ pub fn came_before(core: &mut Core, key: &str, asked: &Asked, now: Now) -> bool 
 /// Has an account do something of which nobody hears.
 pub fn order_quietly(core: &mut Core, account: &Key, action: Action) {
     if core.channels.outbound.calls.len() < CHANNEL_ORDERS_MAX {
-        order(core, account, action, Call { key: None, reply: Map::new(), asked: vec![] });
+        let doing = Doing { account: account.clone(), action, reply: Map::new(), mirror: None };
+        order(core, doing, None, vec![], None);
     }
 }
 
-fn order(core: &mut Core, account: &Key, action: Action, call: Call) {
+fn order(core: &mut Core, doing: Doing, key: Option<String>, asked: Vec<Asked>, then: Option<Then>) {
+    let Doing { account, action, reply, mirror } = doing;
     let outbound = &mut core.channels.outbound;
     outbound.next += 1;
     let id = outbound.next;
-    outbound.calls.insert(id, call);
-    core.effects
-        .push(Effect::Channel(Command::Order(account.clone(), Box::new(Order::Call { call: id, action }))));
+    outbound.calls.insert(id, Call { account: account.clone(), key, asked, then, reply, mirror });
+    core.effects.push(Effect::Channel(Command::Order(account, Box::new(Order::Call { call: id, action }))));
+}
+
+/// An account ends: what it was at is not waited for.
+pub fn abandon(core: &mut Core, account: &Key, now: Now) {
+    let of = core.channels.outbound.calls.iter().filter(|it| it.1.account == *account);
+    for call in of.map(|it| *it.0).collect::<Vec<_>>() {
+        let text = "the channel stops, for its configuration has changed: it may have been sent";
+        answered(core, call, Err(Trouble::Unavailable(text.into())), now);
+    }
 }
 
 /// A call has come to something.
@@ -130,6 +157,9 @@ pub fn answered(core: &mut Core, call: u64, result: Result<Value, Trouble>, now:
             let mut reply = call.reply;
             reply.extend(it.as_object().cloned().unwrap_or_default());
             reply.retain(|_, it| !it.is_null());
+            if let Some(it) = call.mirror {
+                it.keep(core);
+            }
             (Value::Object(reply), None)
         }
         Err(trouble) => {
@@ -138,7 +168,7 @@ pub fn answered(core: &mut Core, call: u64, result: Result<Value, Trouble>, now:
                 Trouble::Refused(text) => RpcError::invalid(format!("Error: {text}")),
                 Trouble::Unavailable(text) => RpcError::unavailable(text),
             };
-            if call.key.is_none() {
+            if call.key.is_none() && call.then.is_none() {
                 log::warn!(target: "channels", "{}", error.message);
             }
             (Value::Null, Some(error))
@@ -147,6 +177,9 @@ pub fn answered(core: &mut Core, call: u64, result: Result<Value, Trouble>, now:
     for asked in &call.asked {
         let reply = raw(&payload);
         core.answer(asked, error.clone().map_or(Ok(&*reply), Err), now);
+    }
+    if let Some(then) = call.then {
+        return then(core, error.map_or(Ok(payload), Err), now);
     }
     // What was refused may be put right and asked again.
     let is_final = error.as_ref().is_none_or(|it| it.code == crate::protocol::error::Code::Unavailable);
@@ -206,10 +239,20 @@ pub fn done(core: &mut Core, request: &Request, delivery: Option<Delivery>) {
     core.effects.push(Effect::Channel(Command::Order(key, Box::new(order))));
 }
 
-/// What is to be said to who asked; None when there is nothing.
-pub fn delivery(request: &Request, said: &[String], error: Option<&str>) -> Option<Delivery> {
+/// What is to be said to who asked; None when there is nothing. What the run has said there with its tools is not said again: where that
+/// was the last thing it did, it was the answer, and what follows only speaks of it.
+pub fn delivery(
+    request: &Request,
+    said: &[String],
+    said_here: &SaidHere,
+    error: Option<&str>,
+) -> Option<Delivery> {
     let reply = request.reply.as_ref()?;
     let mut answer = directives::read(said);
+    if let Some(before) = said_here.last {
+        answer.texts = directives::read(said.get(..before).unwrap_or(said)).texts;
+    }
+    answer.texts.retain(|it| !said_here.has(it));
     if let Some(text) = error {
         let short: String = text.trim_start_matches("Error: ").chars().take(ERROR_CHARS_MAX).collect();
         answer.texts.push(format!("⚠️ {short}"));

@@ -1,7 +1,9 @@
 //! `send` and `poll`: words, and questions with answers to choose from, to somebody on a chat network.
-use crate::channels::{Action, Target, Words};
+use crate::channels::{Action, Words};
 use crate::gateway::Core;
-use crate::gateway::channels::outbound::{self, Found};
+use crate::gateway::channels::mirror::{self, Mirror};
+use crate::gateway::channels::outbound::{self, Doing, Found};
+use crate::gateway::channels::wished::{Unfit, Wished};
 use crate::gateway::registry::{Answer, Call, Method, Rpc};
 use crate::protocol::error::{RpcError, RpcResult};
 use crate::protocol::scope::Access;
@@ -24,7 +26,6 @@ shaped! {
         gif_playback = "gifPlayback": Option<bool>,
         channel = "channel": Option<String>,
         account_id = "accountId": Option<String>,
-        #[expect(dead_code, reason = "what is sent is not repeated in a session")]
         session_key = "sessionKey": Option<String>,
         idempotency_key = "idempotencyKey": NonEmpty,
     }
@@ -79,19 +80,22 @@ fn channel(named: &Option<String>) -> String {
 }
 
 /// Has it done, once for each key.
-fn start(
-    core: &mut Core,
-    call: Call,
-    key: &str,
-    run_id: &str,
-    found: Found,
-    action: Action,
-) -> RpcResult<Answer<SentReply>> {
-    let mut reply = Map::new();
-    reply.insert("runId".into(), run_id.into());
-    reply.insert("channel".into(), found.account.0.into());
-    outbound::call(core, key, found, action, reply, call.asked)?;
+fn start(core: &mut Core, call: Call, key: &str, run_id: &str, doing: Doing) -> RpcResult<Answer<SentReply>> {
+    let mut doing = doing;
+    doing.reply.insert("runId".into(), run_id.into());
+    outbound::call(core, key, doing, call.asked)?;
     Ok(Answer::Held)
+}
+
+fn doing(found: Found, action: Action, mirror: Option<Mirror>) -> Doing {
+    let mut reply = Map::new();
+    reply.insert("channel".into(), found.account.0.into());
+    Doing { account: found.account, action, reply, mirror }
+}
+
+/// In the session of the default agent with that chat.
+fn in_chat(core: &Core, found: &Found, action: &Action) -> Option<Mirror> {
+    mirror::in_chat(core, core.world.config.config.agents.default_id(), &found.account, action)
 }
 
 enum Send {}
@@ -124,7 +128,12 @@ impl Rpc for Send {
             silent: false,
             as_voice: false,
         };
-        start(core, call, &key, &params.idempotency_key, found, Action::Send(words))
+        let action = Action::Send(words);
+        let mirror = match given(&params.session_key) {
+            Some(session) => mirror::in_session(core, &session.to_lowercase(), &action),
+            None => in_chat(core, &found, &action),
+        };
+        start(core, call, &key, &params.idempotency_key, doing(found, action, mirror))
     }
 }
 
@@ -155,7 +164,7 @@ impl Rpc for Poll {
             hours: params.duration_hours.map(|it| it.0),
             silent: false,
         };
-        start(core, call, &key, &params.idempotency_key, found, action)
+        start(core, call, &key, &params.idempotency_key, doing(found, action, None))
     }
 }
 
@@ -174,75 +183,28 @@ impl Rpc for MessageAction {
         }
         let wished = Wished(&params.params);
         let account = given(&params.account_id);
-        let to = wished.needed(&["to", "target", "chatId"])?;
+        let to = wished.needed(&["to", "target", "chatId"]).map_err(unfit)?;
         let name = params.channel.trim().to_lowercase();
         let mut found = outbound::find(core, "unsupported channel", &name, account.as_deref(), &to)?;
         found.target.thread = wished.text(&["threadId", "messageThreadId"]).or(found.target.thread);
-        let action = wished.action(&params.action, &found.target)?;
-        let mut reply = Map::new();
-        reply.insert("channel".into(), found.account.0.into());
-        reply.insert("action".into(), params.action.to_string().into());
-        outbound::call(core, &key, found, action, reply, call.asked)?;
+        let action = match &*params.action {
+            // The method `poll` is the admin's.
+            "poll" => return Err(RpcError::invalid("unsupported action: poll")),
+            name => wished.action(name, &found.target).map_err(unfit)?,
+        };
+        let mirror = in_chat(core, &found, &action);
+        let mut doing = doing(found, action, mirror);
+        doing.reply.insert("action".into(), params.action.to_string().into());
+        outbound::call(core, &key, doing, call.asked)?;
         Ok(Answer::Held)
     }
 }
 
-/// The params of an action.
-struct Wished<'p>(&'p Value);
-
-impl Wished<'_> {
-    /// The first of these that is there; numbers are taken as text.
-    fn text(&self, names: &[&str]) -> Option<String> {
-        let read =
-            |it: &Value| it.as_str().map(str::to_owned).or_else(|| it.as_i64().map(|it| it.to_string()));
-        names
-            .iter()
-            .filter_map(|name| read(&self.0[*name]))
-            .map(|it| it.trim().to_owned())
-            .find(|it| !it.is_empty())
-    }
-    fn needed(&self, names: &[&str]) -> RpcResult<String> {
-        let text = || {
-            format!("invalid message.action params: at /params: must have required property '{}'", names[0])
-        };
-        self.text(names).ok_or_else(|| RpcError::invalid(text()))
-    }
-    fn action(&self, name: &str, target: &Target) -> RpcResult<Action> {
-        let target = target.clone();
-        Ok(match name {
-            "send" | "sticker" => {
-                let sticker = self.text(&["fileId"]).map(|it| format!("sticker:{it}"));
-                let media: Vec<String> =
-                    self.text(&["media", "mediaUrl"]).into_iter().chain(sticker).collect();
-                let text = self.text(&["message", "text", "content"]).unwrap_or_default();
-                if text.is_empty() && media.is_empty() {
-                    self.needed(&[if name == "send" { "message" } else { "fileId" }])?;
-                }
-                Action::Send(Words {
-                    target,
-                    text,
-                    media,
-                    reply_to: self.text(&["replyTo", "replyToMessageId"]),
-                    buttons: Some(self.0["buttons"].clone()).filter(Value::is_array),
-                    silent: self.0["silent"] == true,
-                    as_voice: self.0["asVoice"] == true,
-                })
-            }
-            "react" => {
-                let emoji = self.text(&["emoji"]).filter(|_| self.0["remove"] != true);
-                Action::React { target, message_id: self.needed(&["messageId"])?, emoji }
-            }
-            "edit" => {
-                let text = self.needed(&["message", "text"])?;
-                Action::Edit { target, message_id: self.needed(&["messageId"])?, text }
-            }
-            "delete" => Action::Delete { target, message_id: self.needed(&["messageId"])? },
-            "read" => {
-                return Err(RpcError::invalid(
-                    "this network shows a bot no history: what was said to it is in its session (sessions, chat.history)",
-                ));
-            }
-            other => return Err(RpcError::invalid(format!("unsupported action: {other}"))),
-        })
-    }
+fn unfit(it: Unfit) -> RpcError {
+    RpcError::invalid(match it {
+        Unfit::Missing(name) => {
+            format!("invalid message.action params: at /params: must have required property '{name}'")
+        }
+        Unfit::Wrong(text) => text,
+    })
 }

@@ -168,9 +168,8 @@ impl Rpc for WizardStart {
             port: world.port,
             workspace: world.paths.workspace().display().to_string(),
             keys_known: wizard::keys_known(&world.env),
-            // It runs already, and whoever supervises it is not asked by it.
-            can_install: false,
-            lingers: false,
+            can_install: world.installer.is_some(),
+            lingers: world.installer.is_some_and(|it| it.lingers),
         };
         let mut given = BTreeMap::new();
         given.extend(params.mode.map(|it| (Step::Mode, json!(it.as_str()))));
@@ -275,7 +274,10 @@ fn carry_out(wizard: &Wizard, work: &Work, world: &Arc<World>, now: Now) -> Resu
         Work::TryModel => trial::model(answers, document, &world.env),
         Work::TryTelegram => trial::telegram(answers, document, &world.env),
         Work::Write => write::write(wizard, &world.paths, &world.env, "wizard.next", now.unix_ms),
-        Work::Install { .. } => Err("the gateway does not install itself".to_owned()),
+        Work::Install { linger } => match world.installer {
+            Some(it) => (it.install)(world, *linger),
+            None => Err("this gateway cannot be made a service".to_owned()),
+        },
     }
 }
 

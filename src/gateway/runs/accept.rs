@@ -2,7 +2,7 @@
 use super::request::{Kind, Reply, Request};
 use super::{Known, RunRef, accepted, forget};
 use crate::base::clock::Now;
-use crate::channels::{Keep, named};
+use crate::channels::{Keep, Target, named};
 use crate::config::DEFAULT_ACCOUNT;
 use crate::gateway::registry::Answer;
 use crate::gateway::send_policy::may_send;
@@ -306,27 +306,22 @@ fn promise(
 /// To whom an answer goes that is for a channel: whom the request names, else who spoke last in its session, else in the main one.
 fn route_of(request: &Request, entry: Option<&Value>, main: Option<&Value>) -> Option<Reply> {
     let wanted = request.deliver_to.as_deref();
-    let text = |of: Option<&Value>, name: &str| {
-        of?.get(name)?.as_str().filter(|it| !it.is_empty()).map(str::to_owned)
-    };
-    let fits = |of: &Option<&Value>| {
-        text(*of, "lastChannel")
-            .is_some_and(|it| named(&it).is_some() && (wanted == Some("last") || wanted == Some(it.as_str())))
-    };
-    let of = [entry, main].into_iter().find(fits).flatten();
-    let channel = text(of, "lastChannel").or_else(|| wanted.map(str::to_owned))?;
-    let to = request.deliver_to_whom.clone().or_else(|| text(of, "lastTo"))?;
-    let target = named(&channel)?.target(&to).ok()?;
-    let thread = text(of, "lastThreadId").filter(|_| request.deliver_to_whom.is_none());
-    Some(Reply {
-        channel,
-        account: text(of, "lastAccountId").unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
-        to: target.to,
-        thread: target.thread.or(thread),
-        reply_to: None,
-        message: None,
-        acked: false,
-    })
+    let mut all = [entry, main].into_iter().flatten().filter_map(spoken_last);
+    let last = all.find(|it| wanted == Some("last") || wanted == Some(it.channel.as_str()));
+    let Some(whom) = &request.deliver_to_whom else { return last };
+    let channel = last.as_ref().map(|it| it.channel.clone()).or_else(|| wanted.map(str::to_owned))?;
+    let Target { to, thread } = named(&channel)?.target(whom).ok()?;
+    let account = last.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |it| it.account);
+    Some(Reply { channel, account, to, thread, ..Reply::default() })
+}
+
+/// The place where somebody last spoke in a session, by its entry.
+pub fn spoken_last(entry: &Value) -> Option<Reply> {
+    let text = |name: &str| entry[name].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+    let channel = text("lastChannel")?;
+    let Target { to, thread } = named(&channel)?.target(&text("lastTo")?).ok()?;
+    let account = text("lastAccountId").unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
+    Some(Reply { channel, account, to, thread: thread.or_else(|| text("lastThreadId")), ..Reply::default() })
 }
 
 /// Whether a text may name a session's transcript.

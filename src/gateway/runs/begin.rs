@@ -27,6 +27,7 @@ pub(super) fn task(
     request: &Request,
     notes: Vec<String>,
     steering: Receiver<Steer>,
+    has_networks: bool,
 ) -> Task {
     let agents = &world.config.config.agents;
     let agent_id = request.agent_id.clone();
@@ -37,7 +38,7 @@ pub(super) fn task(
     let narrowed = request.tools.clone();
     let tools = move |model: &crate::agent::model::ModelRef| {
         let policy = Policy::read(&file.resolved, &id, model).narrowed(narrowed.as_ref());
-        Toolbox::of(&policy).at(exec_host)
+        Toolbox::of(&policy).at(exec_host, has_networks)
     };
     Task {
         run_id: request.run_id.clone(),
@@ -76,6 +77,7 @@ pub fn place(world: &World, clock: Clock, key: &str, agent_id: &str) -> Place {
         clock,
         // Whoever starts the run knows the way to the core.
         nodes: None,
+        messages: None,
     }
 }
 

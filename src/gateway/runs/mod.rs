@@ -24,6 +24,7 @@ use super::ws_log::Asked;
 use super::{Core, Effect, Timer, approvals, channels, commands};
 use crate::agent::models::Models;
 use crate::agent::run::{End, Failure, Steer, Task};
+use crate::agent::tools::message::SaidHere;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -34,7 +35,7 @@ use crate::store::dedupe::Dedupe;
 use crate::store::stores::Stores;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use events::{Lifecycle, Stop};
-use request::{Kind, Request};
+use request::{Kind, Reply, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -103,6 +104,7 @@ pub struct Run {
     steered: Vec<String>,
     /// What is to be said to who asked, and why there is no (whole) answer.
     said: Vec<String>,
+    said_here: SaidHere,
     trouble: Option<String>,
     /// Of its events, from 1.
     seq: u64,
@@ -232,6 +234,7 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
         steering,
         steered: vec![],
         said: vec![],
+        said_here: SaidHere::default(),
         trouble: None,
         seq: 0,
         started_ms: 0,
@@ -249,6 +252,11 @@ fn insert(core: &mut Core, request: Request, sinks: Vec<Sink>) -> RunRef {
 
 pub fn request_of(core: &Core, run: RunRef) -> Option<Request> {
     core.runs.all.get(&run).map(|it| it.request.clone())
+}
+
+/// Who is to get a run's answer.
+pub fn reply_of(core: &Core, run: RunRef) -> Option<&Reply> {
+    core.runs.all.get(&run)?.request.reply.as_ref()
 }
 
 /// It could not be made durable: as if it had never been asked for.
@@ -349,11 +357,11 @@ fn start(core: &mut Core, run: RunRef, now: Now) {
     let Some(key) = core.runs.all.get(&run).map(|it| it.request.key.clone()) else { return };
     let mut notes = core.take_system_events(&key, run);
     notes.extend(channels::take_notes(core, &key));
-    let world = core.world.clone();
+    let (world, has_networks) = (core.world.clone(), core.has_networks());
     let Some(entry) = core.runs.all.get_mut(&run) else { return };
     entry.stage = Stage::Running;
     (entry.started_ms, entry.mono_ms) = (now.unix_ms, now.mono_ms);
-    let task = begin::task(&world, core.clock, &entry.request, notes, entry.steering.clone());
+    let task = begin::task(&world, core.clock, &entry.request, notes, entry.steering.clone(), has_networks);
     let timeout_ms = task.timeout_ms;
     let start = Start { run, task, models: world.models.clone(), cancel: entry.cancel.clone() };
     core.runs.running += 1;
@@ -387,6 +395,7 @@ pub fn on_ended(core: &mut Core, run: RunRef, end: End, now: Now) {
     } else {
         let answer = finish(core, &mut entry, &end, now);
         entry.said.clone_from(&end.texts);
+        entry.said_here.clone_from(&end.said_here);
         // Who has ended it knows.
         let quiet = matches!(entry.stop, Some(Stop::Rpc | Stop::Command | Stop::Interrupt | Stop::Deleted));
         if quiet {
@@ -539,7 +548,7 @@ fn remember(core: &mut Core, run: &Run, answer: Answer, now: Now) {
     if all.is_empty() {
         return;
     }
-    let delivery = channels::outbound::delivery(request, &run.said, run.trouble.as_deref());
+    let delivery = channels::outbound::delivery(request, &run.said, &run.said_here, run.trouble.as_deref());
     let request = request.clone();
     let keep = move |stores: &mut Stores| {
         let unix_ms = stores.now().unix_ms;

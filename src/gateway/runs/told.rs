@@ -3,6 +3,7 @@ use super::events::{AgentEvent, ChatEvent, ChatState, Lifecycle, Stop, Verbose, 
 use super::request::Kind;
 use super::{Heard, Run, RunRef, Sink, chat_answer, wait};
 use crate::agent::run::{End, Event, Failure};
+use crate::agent::tools::message::SAID_HERE;
 use crate::base::clock::Now;
 use crate::base::limits::{CHAT_DELTA_MS, DRAFT_MS, ERROR_CHARS_MAX, TEXT_FREE_BYTES, TEXT_PACE_BYTES_A_MS};
 use crate::gateway::events::{AGENT, CHAT};
@@ -78,6 +79,7 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             (run.chat.shown, run.chat.anew, run.chat.waiting) = (0, true, None);
         }
         Event::ToolStart { id, name, args } => {
+            run.said_here.last = None;
             tool(core, run, json!({ "phase": "start", "name": name, "toolCallId": id, "args": args }), now);
         }
         Event::ToolUpdate { id, name, partial } => {
@@ -88,6 +90,9 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
             tool(core, run, data, now);
         }
         Event::ToolEnd { id, name, meta, is_error, result } => {
+            if result["details"][SAID_HERE].is_string() {
+                run.said_here.last = Some(0);
+            }
             let mut data = json!({ "phase": "result", "name": name, "toolCallId": id });
             if let Some(it) = meta {
                 data["meta"] = it.into();
@@ -102,7 +107,10 @@ fn tell(core: &mut Core, run_ref: RunRef, run: &mut Run, event: Event, now: Now)
         Event::Compacted { will_retry } => {
             agent_event(core, run, "compaction", &json!({ "phase": "end", "willRetry": will_retry }), now);
         }
-        Event::Steered(run_id) => steered(core, run, &run_id, now),
+        Event::Steered(run_id) => {
+            run.said_here.last = None;
+            steered(core, run, &run_id, now);
+        }
     }
 }
 
@@ -210,7 +218,9 @@ pub fn on_delta_due(core: &mut Core, run: RunRef, now: Now) {
 fn tell_delta(core: &mut Core, run: &mut Run, now: Now) {
     run.chat.told_ms = Some(now.mono_ms);
     run.chat.waiting = None;
-    if run.request.reply.is_some() && now.mono_ms >= run.chat.drafted_ms + DRAFT_MS {
+    // What follows an answer that a tool has sent is not sent, so it is not shown either.
+    let waits_for_it = run.request.reply.is_some() && run.said_here.last.is_none();
+    if waits_for_it && now.mono_ms >= run.chat.drafted_ms + DRAFT_MS {
         run.chat.drafted_ms = now.mono_ms;
         channels::outbound::draft(core, &run.request, run.text.trim_end());
     }

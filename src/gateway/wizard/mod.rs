@@ -28,7 +28,7 @@ pub struct Facts {
     pub workspace: String,
     /// Providers whose key is in the environment already.
     pub keys_known: Vec<&'static str>,
-    /// There is a systemd to install to.
+    /// There is a systemd to install to, and the gateway that asks is no service yet.
     pub can_install: bool,
     /// The person's services start at boot already.
     pub lingers: bool,

@@ -421,3 +421,69 @@ fn what_was_ready_is_sent_after_the_restart() {
     telegram.wait_for_text(ANN, "and now");
     assert_eq!(telegram.own(ANN).len(), 2);
 }
+
+/// R12: three runs that go on and twelve answers that cannot leave. The runs are waited for; the answers leave in the next life, once each.
+#[test]
+fn a_stop_amid_runs_and_answers() {
+    let telegram = Telegram::start();
+    let people: Vec<i64> = (20..32).collect();
+    let mut config = with_telegram(
+        &telegram,
+        json!({ "allowFrom": people, "retry": { "maxDelayMs": 100 }, "streamMode": "off" }),
+    );
+    config["session"] = json!({ "dmScope": "per-channel-peer" });
+    config["agents"]["defaults"]["maxConcurrent"] = 8.into();
+    let mut server = spawn(Home::new(&config));
+    telegram.fail(|method, _| match method {
+        "sendMessage" => crate::telegram_server::Fate::Gone,
+        _ => crate::telegram_server::Fate::Fine,
+    });
+    for it in &people {
+        telegram.say(*it, &format!("message-{it}-x"));
+    }
+    let kept = server.home.state().join("deliveries.jsonl");
+    telegram.wait("all are ready", |_| {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        people.iter().all(|it| text.contains(&format!("message-{it}-x"))).then_some(())
+    });
+    let mut client = Client::connect(&server, &json!({}));
+    let gate = server.home.temp.path().join("gate");
+    let line = format!(
+        r#"call exec {{"command":"echo begun >> {0}.begun; until test -e {0}; do sleep 0.1; done; echo after"}}"#,
+        gate.display()
+    );
+    for n in 0..3 {
+        let key = format!("run-{n}");
+        let params =
+            json!({ "sessionKey": format!("agent:main:{key}"), "message": line, "idempotencyKey": key });
+        assert_eq!(client.call("chat.send", &params)["ok"], true);
+    }
+    let begun = gate.with_extension("begun");
+    telegram
+        .wait("three runs", |_| (std::fs::read_to_string(&begun).ok()?.lines().count() == 3).then_some(()));
+    server.signal(libc::SIGTERM);
+    server.wait_line("waiting up to 30 s for what is being answered");
+    let params = json!({ "sessionKey": "agent:main:late", "message": "x", "idempotencyKey": "late" });
+    assert_eq!(client.call("chat.send", &params)["error"]["code"], "UNAVAILABLE", "no new work");
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(client.until_event("shutdown"), (1012, "service restart".to_owned()));
+    assert!(server.wait().0.success());
+    let home = server.leave_home();
+    telegram.heal();
+    let server = spawn(home);
+    for it in &people {
+        telegram.wait_for_text(*it, &format!("message-{it}-x"));
+    }
+    let mut client = Client::connect(&server, &json!({}));
+    for n in 0..3 {
+        let params = json!({ "sessionKey": format!("agent:main:run-{n}") });
+        let history = client.call("chat.history", &params)["payload"]["messages"].to_string();
+        assert!(history.contains("after"), "the run {n} was answered: {history}");
+    }
+    // Whoever is asked once more has had every earlier answer before.
+    for it in &people {
+        telegram.say(*it, "and now");
+        telegram.wait_for_text(*it, "and now");
+        assert_eq!(telegram.own(*it).len(), 2, "{it}");
+    }
+}
