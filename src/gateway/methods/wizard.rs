@@ -238,11 +238,11 @@ fn arrive(
     Ok(running(&session.step, error))
 }
 
-/// Tries and writes on a worker, until there is something to ask again.
+/// Tries and writes on a thread of its own, until there is something to ask again.
 fn away(core: &Core, call: Call, mut wizard: Wizard, work: Work) -> Answer<WizardNextReply> {
     let (world, now) = (core.world.clone(), call.now);
     let id = core.wizard.as_deref().map(|it| it.id.clone()).unwrap_or_default();
-    Answer::Later(Box::new(move || {
+    Answer::Apart(Box::new(move || {
         let (mut work, mut wrote, mut failed) = (work, false, None);
         let next = loop {
             wrote |= work == Work::Write;
