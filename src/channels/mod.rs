@@ -449,9 +449,11 @@ impl Runner {
                         );
                         return Some(Event::Answered { call, result: Err(busy) });
                     }
-                    Some(Order::Deliver(_)) => {
-                        if let Some(it) = self.running.get(&key) {
-                            it.missed.store(true, Ordering::Release);
+                    Some(Order::Deliver(it)) => {
+                        if let Some(handle) = self.running.get(&key) {
+                            handle.missed.store(true, Ordering::Release);
+                            // There may be room by now, and a thread that sleeps without having seen that.
+                            let _ = handle.orders.try_send(Order::Deliver(it));
                         }
                     }
                     // Worth nothing later.

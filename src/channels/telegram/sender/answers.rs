@@ -195,6 +195,10 @@ impl Sender {
         self.fine(&it.delivery.to, number);
         (it.progress.sent, it.progress.begun) = (part + 1, false);
         let (id, is_last) = (it.delivery.id.clone(), part + 1 >= it.pieces.len());
+        if is_last {
+            // Its end may not have been told: there was no room for that.
+            self.live.remove(&id);
+        }
         if is_last && it.delivery.acked {
             self.take_ack_back(&it);
         }
