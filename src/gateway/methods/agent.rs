@@ -218,7 +218,8 @@ fn reply(core: &Core, params: &AgentParams) -> RpcResult<Option<Reply>> {
         to: found.target.to,
         thread,
         reply_to: None,
-        message: None, acked: false,
+        message: None,
+        acked: false,
     }))
 }
 
