@@ -183,6 +183,9 @@ fn killed_with_a_system_event() {
     assert!(asked.told().join(" ").contains("the oven is hot"), "{:?}", asked.told());
     asked.answer("take it out");
     assert_eq!(talk.final_text("A"), "take it out");
+    // The run has ended, and what the store thread was asked before this patch is done.
+    assert_eq!(talk.call("agent.wait", &json!({ "runId": "A" }))["payload"]["status"], "ok");
+    assert_eq!(talk.call("sessions.patch", &json!({ "key": MAIN, "label": "kitchen" }))["ok"], true);
     let (_server, mut talk) = next_life(server);
     assert_eq!(talk.call("status", &json!({}))["payload"]["queuedSystemEvents"], json!([]));
 }
