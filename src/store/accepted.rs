@@ -10,7 +10,6 @@
 //! rewritten with what still counts when that is the smaller part of it. A request never grows old; an answer does, see [`Dedupe`].
 use super::dedupe::Dedupe;
 use super::lines::{Back, Lines};
-use crate::base::files;
 use crate::base::limits::{ACCEPTED_BYTES_MIN, DEDUPE_TTL_MS, MARK_TTL_MS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -204,13 +203,7 @@ impl Accepted {
             .marks
             .iter()
             .map(|it| json!({ "s": it.0, "o": it.1.0, "t": it.1.1 }).to_string().into_bytes());
-        let mut bytes = vec![];
-        for line in answers.chain(pending).chain(marks) {
-            bytes.extend(line);
-            bytes.push(b'\n');
-        }
-        files::write_atomic(&self.path, &bytes)?;
-        self.lines = Lines::open(&self.path, unix_ms)?.0;
+        self.lines.rewrite(answers.chain(pending).chain(marks), unix_ms)?;
         self.rewritten = self.lines.len();
         Ok(())
     }
@@ -330,7 +323,7 @@ mod tests {
             it.accept(&key, json!("y".repeat(500)), NOW + n).unwrap();
             it.end(&key, None, NOW + n).unwrap();
         }
-        let bytes = files::read(&dir.path().join("accepted.jsonl"), 1 << 30).unwrap().unwrap().len() as u64;
+        let bytes = std::fs::metadata(dir.path().join("accepted.jsonl")).unwrap().len();
         assert!(bytes <= 2 * ACCEPTED_BYTES_MIN + 1000, "{bytes}");
         assert_eq!(waiting(&opened(&dir)).len(), 1);
     }

@@ -12,7 +12,6 @@
 //! `{"k": id, "q": number}` (a preview is begun), `{"k": id, "p": name}` (it is there; `""`: it is not), `{"k": id, "x": ms since 1970}`,
 //! `{"c": chat, "l": number}`. It is rewritten with what still counts when that is the smaller part of it.
 use super::lines::{Back, Lines};
-use crate::base::files;
 use crate::base::limits::{ACCEPTED_BYTES_MIN, DELIVERIES_ENDED_MAX, DELIVERY_TTL_MS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -346,9 +345,7 @@ impl Deliveries {
                 all.push(json!({ "k": delivery.id, "n": progress.sent, "b": progress.base }));
             }
         }
-        let bytes: String = all.iter().map(|it| format!("{it}\n")).collect();
-        files::write_atomic(&self.path, bytes.as_bytes())?;
-        self.lines = Lines::open(&self.path, unix_ms)?.0;
+        self.lines.rewrite(all.iter().map(|it| it.to_string().into_bytes()), unix_ms)?;
         self.rewritten = self.lines.len();
         Ok(())
     }

@@ -126,6 +126,20 @@ impl Lines {
         };
         (open.dev(), open.ino()) == (named.dev(), named.ino()) && (self.spoiled || open.len() == self.len)
     }
+    /// These in place of all that is there, in one step.
+    ///
+    /// # Errors
+    /// As [`files::write_atomic`]; the old lines are there still.
+    pub fn rewrite(&mut self, lines: impl Iterator<Item = Vec<u8>>, unix_ms: i64) -> io::Result<()> {
+        let mut bytes = vec![];
+        for line in lines {
+            bytes.extend(line);
+            bytes.push(b'\n');
+        }
+        files::write_atomic(&self.path, &bytes)?;
+        *self = Lines::open_as(&self.path.clone(), unix_ms, self.synced)?.0;
+        Ok(())
+    }
     /// Appends whole lines, each without its line break, in one write and one fsync. They are durable when this returns, unless
     /// it was opened for less.
     ///
