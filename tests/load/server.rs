@@ -140,10 +140,10 @@ impl Server {
     pub fn threads(&self) -> u64 {
         self.tasks().len() as u64
     }
-    /// Times that any of its threads was put on a processor.
+    /// Times that any of its threads went to sleep again: one that was pushed aside by another program has not woken up.
     pub fn wake_ups(&self) -> u64 {
         let count = |status: String| -> u64 {
-            let lines = status.lines().filter(|it| it.contains("ctxt_switches"));
+            let lines = status.lines().filter(|it| it.starts_with("voluntary_ctxt_switches"));
             lines.filter_map(|it| it.split_whitespace().last()?.parse::<u64>().ok()).sum()
         };
         self.tasks().iter().map(|it| count(std::fs::read_to_string(it.join("status")).unwrap())).sum()
