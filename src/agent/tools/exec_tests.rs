@@ -1,8 +1,8 @@
 //! `exec` played on real commands: ends of every kind, what is left of a stopped one, what it sees, what it may.
 use super::*;
 use crate::base::limits::{EXEC_KILL_MS, EXEC_UPDATE_MS, TOOL_TEXT_BYTES_MAX};
-use crate::base::sys;
 use crate::base::testing::{TempDir, held};
+use crate::base::{files, sys};
 use std::os::fd::AsFd;
 
 struct Bench {
@@ -208,7 +208,7 @@ fn what_goes_on_in_the_background_holds_nobody() {
     // It writes without end after the command has ended.
     let file = bench.dir.path().join("pid");
     bench.run(&format!("yes & echo $! > {}", file.display()));
-    ends(std::fs::read_to_string(file).unwrap().trim());
+    ends(files::read_text(&file, 100).unwrap().unwrap().trim());
 }
 
 #[test]
