@@ -1,7 +1,7 @@
 //! What goes wrong between us and Telegram costs time, and nothing else.
 use super::*;
 use crate::client::Client;
-use crate::model_server::ModelServer;
+use crate::model_server::{Asked, ModelServer};
 use crate::telegram_server::{Fate, flood};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -137,6 +137,15 @@ fn with_slow_model(telegram: &Telegram, model: &ModelServer, more: Value) -> Val
     config
 }
 
+/// Two pieces of an answer, far enough apart that the first is shown.
+fn half_answered(model: &ModelServer, [first, second]: [&str; 2]) -> Asked {
+    let mut asked = model.asked();
+    asked.say(first);
+    std::thread::sleep(Duration::from_millis(700));
+    asked.say(second);
+    asked
+}
+
 /// Half an answer that a life has shown is the message of the whole one, which the next life says; also where nobody knows whether it arrived.
 #[test]
 fn half_an_answer_outlives_a_crash() {
@@ -148,10 +157,7 @@ fn half_an_answer_outlives_a_crash() {
             telegram.fail(|method, _| if method == "sendMessage" { Fate::DoneThenGone } else { Fate::Fine });
         }
         telegram.say(ANN, "tell me");
-        let mut asked = model.asked();
-        asked.say("Once upon");
-        std::thread::sleep(Duration::from_millis(700));
-        asked.say(" a time");
+        let _asked = half_answered(&model, ["Once upon", " a time"]);
         let preview = telegram.wait_for_text(ANN, "Once upon");
         let path = server.home.state().join("deliveries.jsonl");
         telegram.wait("its number is known", |_| {
@@ -161,10 +167,7 @@ fn half_an_answer_outlives_a_crash() {
         let home = server.crash();
         telegram.heal();
         let _server = spawn(home);
-        let mut asked = model.asked();
-        asked.say("Twice upon");
-        std::thread::sleep(Duration::from_millis(700));
-        asked.say(" a day");
+        let mut asked = half_answered(&model, ["Twice upon", " a day"]);
         if !lost {
             telegram.wait_for_text(ANN, "Twice upon");
         }
@@ -182,10 +185,7 @@ fn half_an_answer_that_is_gone_is_not_said_twice() {
     let config = with_slow_model(&telegram, &model, json!({ "retry": { "maxDelayMs": 50 } }));
     let _server = spawn(Home::new(&config));
     telegram.say(ANN, "tell me");
-    let mut asked = model.asked();
-    asked.say("Once upon");
-    std::thread::sleep(Duration::from_millis(700));
-    asked.say(" a time");
+    let mut asked = half_answered(&model, ["Once upon", " a time"]);
     let preview = telegram.wait_for_text(ANN, "Once upon");
     telegram.delete(ANN, preview.id);
     telegram.fail(|method, n| match (method, n) {
