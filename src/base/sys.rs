@@ -179,6 +179,14 @@ pub fn pidfd(child: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// The system that this is built for, as Node names it.
+pub fn platform() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    }
+}
+
 /// Waits until one of the descriptors can be read (or is at its end), at most `timeout_ms`; answers which. None waits for nothing.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use super::target::Target;
 use crate::base::clock::Clock;
 use crate::base::ids;
 use crate::base::secret::Secret;
-use crate::base::sys::SignalFd;
+use crate::base::sys::{SignalFd, platform};
 use crate::protocol::connect::{ConnectParams, signature_payload};
 use serde_json::{Value, json};
 use std::os::fd::BorrowedFd;
@@ -349,14 +349,6 @@ fn connect_params(
     let payload = signature_payload(version, &identity.device_id, who.role(), &unsigned);
     params["device"]["signature"] = identity.sign(&payload).into();
     params
-}
-
-/// As Node names it.
-pub fn platform() -> &'static str {
-    match std::env::consts::OS {
-        "macos" => "darwin",
-        other => other,
-    }
 }
 
 #[cfg(test)]

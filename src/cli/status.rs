@@ -1,12 +1,13 @@
 //! `status`: this machine's state and the gateway's, in one page. Needs no gateway and asks no registry.
 use super::args::{Calls, command};
 use super::probe::Finding;
-use super::rpc::{As, platform};
+use super::rpc::As;
 use super::service::{Service, runtime_text};
 use super::target::{self, Target};
 use super::text::{age, list, table, thousands, word};
 use super::{Context, say};
 use crate::base::clock::Clock;
+use crate::base::sys::platform;
 use crate::config::Mode;
 use crate::gateway::methods::health::Newest;
 use crate::gateway::{World, methods, sessions};

@@ -3,7 +3,7 @@
 //! * Nothing of a skill is run, and none is told to a model: clients show them, and nodes ask for their programs.
 use super::{World, sessions};
 use crate::base::child::PATH_DEFAULT;
-use crate::base::{files, limits::WORKSPACE_FILE_BYTES_MAX};
+use crate::base::{files, limits::WORKSPACE_FILE_BYTES_MAX, sys};
 use crate::config::document::Document;
 use crate::config::json5;
 use serde::{Deserialize, Serialize};
@@ -95,10 +95,7 @@ impl Metadata {
             ),
             env: asked.env.iter().filter(lacks_env).cloned().collect(),
             config: asked.config.iter().filter(lacks_key).cloned().collect(),
-            os: all_or_none(
-                &self.os,
-                self.os.is_empty() || self.os.iter().any(|it| it == std::env::consts::OS),
-            ),
+            os: all_or_none(&self.os, self.os.is_empty() || self.os.iter().any(|it| it == sys::platform())),
         }
     }
 }
